@@ -1,0 +1,52 @@
+"""Every error that edgekit raises on purpose, and the exit code that each one ends a command with.
+
+EdgekitError                    1   something failed while running
+├── UsageError                  2   the command line asks for something that makes no sense
+├── BudgetError                 3   no model fits the budget, or a check of one failed
+├── UnavailableError           69   a camera, a stream or a broker is not there
+├── ConfigError                78   a YAML file is not what edgekit expects
+├── ModelError                  1   a model file is damaged, hostile or needs what edgekit lacks
+├── SourceError                 1   a file, folder or photograph cannot be read
+└── MissingExtraError           1   an optional package is not installed
+
+A message is one line: what is wrong, with the name of the thing, then what to do next.
+"""
+
+from __future__ import annotations
+
+
+class EdgekitError(Exception):
+    """The root of the tree: `except EdgekitError` catches every expected failure."""
+
+    exit_code = 1
+
+
+class UsageError(EdgekitError):
+    exit_code = 2
+
+
+class BudgetError(EdgekitError):
+    exit_code = 3
+
+
+class UnavailableError(EdgekitError):
+    exit_code = 69
+
+
+class ConfigError(EdgekitError):
+    exit_code = 78
+
+
+class ModelError(EdgekitError):
+    """A model file that cannot be used; the message names the file and the place in it."""
+
+
+class SourceError(EdgekitError):
+    """A source of frames that exists as a name but cannot be read."""
+
+
+class MissingExtraError(EdgekitError):
+    """An optional package is missing; the message names the `pip install` that brings it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'edgekit[{extra}]'")

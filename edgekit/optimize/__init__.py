@@ -1,0 +1,1 @@
+"""Training, pruning and quantisation: needs the extra `edgekit[train]`."""

@@ -1,0 +1,18 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photographs, clips and models: $EDGEKIT_SHARED, or `shared` beside the checkout."""
+    named = os.environ.get("EDGEKIT_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no test data at {folder}: set EDGEKIT_SHARED to the folder that holds data/")
+    return folder
