@@ -1,0 +1,228 @@
+"""What edgekit says on MQTT: where each message goes and what stands in it. Pure functions, no socket.
+
+The JSON schema of every message ships as `edgekit/schemas/<name>.schema.json`, and a device publishes it
+(retained) under `<base>/<device>/schema/<name>`, so that a subscriber needs nothing but the broker.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from edgekit.types import Event, Track
+
+ONLINE, OFFLINE, STOPPED = "online", "offline", "stopped"
+CAMERA_STATUSES = ("online", "offline", "degraded", "disabled")
+SCHEMAS = {"event": "edgekit.event/1", "info": "edgekit.info/1", "health": "edgekit.health/1"}
+_ID = re.compile(r"[a-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topic tree of one device: `<base>/<device>/...`, where `base` may have levels (`home/edgekit`).
+
+    Raises ValueError for a name that is not 1 to 64 of `a-z 0-9 _ -`: wildcards and `/` cannot slip in.
+    """
+
+    base: str
+    device: str
+
+    def __post_init__(self) -> None:
+        for level in self.base.split("/"):
+            check_id("mqtt.base", level)
+        check_id("device.id", self.device)
+
+    @property
+    def status(self) -> str:
+        return f"{self.base}/{self.device}/status"
+
+    @property
+    def info(self) -> str:
+        return f"{self.base}/{self.device}/info"
+
+    @property
+    def health(self) -> str:
+        return f"{self.base}/{self.device}/health"
+
+    def schema(self, name: str) -> str:
+        return f"{self.base}/{self.device}/schema/{name}"
+
+    def camera_status(self, camera: str) -> str:
+        return self._of_camera(camera, "status")
+
+    def events(self, camera: str) -> str:
+        return self._of_camera(camera, "events")
+
+    def count(self, camera: str, label: str) -> str:
+        """Where the number of things of a kind goes; `label` "all" is their sum."""
+        return self._of_camera(camera, f"count/{topic_label(label)}")
+
+    def _of_camera(self, camera: str, what: str) -> str:
+        return f"{self.base}/{self.device}/{check_id('camera', camera)}/{what}"
+
+
+def check_id(what: str, text: str) -> str:
+    """`text` itself when it can be one level of a topic; else ValueError that names `what`."""
+    if not _ID.fullmatch(text):
+        raise ValueError(f"{what} {text!r}: use 1 to 64 of a-z 0-9 _ -")
+    return text
+
+
+def topic_label(label: str) -> str:
+    """A class name as one topic level: "Traffic light" -> "traffic_light"."""
+    return check_id("label", re.sub(r"[^a-z0-9_-]+", "_", label.lower())[:64])
+
+
+def utc_text(time_s: float) -> str:
+    """Seconds since the epoch as ISO-8601 UTC with milliseconds: `2026-11-22T10:03:11.482Z`."""
+    try:
+        moment = datetime.fromtimestamp(round(_finite(time_s), 3), UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{time_s} is no time of the calendar") from error
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def encode(payload: Mapping[str, Any]) -> bytes:
+    """Compact UTF-8 JSON. Numbers of numpy become plain ones; NaN and Infinity raise ValueError."""
+    return json.dumps(
+        payload, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain_number
+    ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the publisher, and only it, knows about one event when it leaves.
+
+    `seq` counts the events of the device without a gap, from 1. `published_s` is seconds since the epoch.
+    `mono_s` is the monotonic clock at the same moment.
+    """
+
+    device: str
+    boot_id: str
+    seq: int
+    published_s: float
+    mono_s: float
+    clock_synced: bool
+    replayed: bool = False
+
+
+def event_id(event: Event, device: str, boot_id: str) -> str:
+    """`<device>-<camera>-<4 hex of the boot id>-<number>`: no clock in it, so a clock jump repeats none."""
+    return f"{device}-{event.camera}-{boot_id[:4]}-{event.number:06d}"
+
+
+def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[str, Any]:
+    """The message of one event, schema `edgekit.event/1`. `model` says who saw it: id, sha256, engine, isa.
+
+    Raises ValueError for a number that is not finite.
+    """
+    return {
+        "schema": SCHEMAS["event"],
+        "type": event.type,
+        "id": event_id(event, stamp.device, stamp.boot_id),
+        "seq": stamp.seq,
+        "boot_id": stamp.boot_id,
+        "device": stamp.device,
+        "camera": event.camera,
+        "replayed": stamp.replayed,
+        "time": {
+            "capture": utc_text(event.time_s),
+            "published": utc_text(stamp.published_s),
+            "capture_s": _rounded(event.time_s, 3),
+            "published_s": _rounded(stamp.published_s, 3),
+            "mono_s": _rounded(event.mono_s, 3),
+            "clock_synced": stamp.clock_synced,
+        },
+        "latency_ms": _latency_ms(event, stamp),
+        "model": dict(model),
+        "before": event.before and track_payload(event.before, event, end_s=None),
+        "after": track_payload(event.after, event, end_s=event.end_s),
+    }
+
+
+def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[str, Any]:
+    """One track as subscribers of Frigate know it; `box` in whole pixels inside the frame, `box_norm` in 0..1."""
+    width, height = event.frame_width, event.frame_height
+    box = _clipped(track.box, width, height)
+    box_width, box_height = box[2] - box[0], box[3] - box[1]
+    return {
+        "label": track.label,
+        "score": _rounded(track.score, 4),
+        "top_score": _rounded(track.top_score, 4),
+        "box": box,
+        "box_norm": [round(pixel / size, 4) for pixel, size in zip(box, (width, height) * 2, strict=True)],
+        "area": box_width * box_height,
+        "ratio": round(box_width / box_height, 2) if box_height else 0.0,
+        "current_zones": [],
+        "entered_zones": [],
+        "stationary": bool(track.stationary),
+        "has_snapshot": False,
+        "start_time": _rounded(track.start_s, 3),
+        "end_time": None if end_s is None else _rounded(end_s, 3),
+    }
+
+
+def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[str, Any]:
+    """Who this device is, schema `edgekit.info/1`; `info` brings config_hash, profile, models [{id, sha256}]."""
+    from edgekit import __version__
+
+    return {
+        "schema": SCHEMAS["info"],
+        "version": __version__,
+        "device": topics.device,
+        "boot_id": boot_id,
+        "config_hash": None,
+        "profile": None,
+        "models": [],
+        **info,
+        "schemas": dict(SCHEMAS),
+        "schema_topic": topics.schema("+"),
+    }
+
+
+def health_payload(health: Mapping[str, Any], mqtt: Mapping[str, Any]) -> dict[str, Any]:
+    """How the device does, schema `edgekit.health/1`: what the pipeline knows, and `mqtt` of the publisher."""
+    return {"state": "ok", "cameras": {}, **health, "mqtt": dict(mqtt)}
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """The JSON schema of a message: "event", "info" or "health"."""
+    text = resources.files("edgekit").joinpath("schemas", f"{name}.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def _latency_ms(event: Event, stamp: Stamp) -> dict[str, float]:
+    """The stages that the pipeline measured, and `total` from capture to now unless it was measured too."""
+    total_ms = max(0.0, (stamp.mono_s - event.mono_s) * 1000)
+    return {stage: _rounded(ms, 2) for stage, ms in {"total": total_ms, **event.latency_ms}.items()}
+
+
+def _clipped(box: tuple[float, float, float, float], width: int, height: int) -> list[int]:
+    x1, y1, x2, y2 = (round(_finite(pixel)) for pixel in box)
+    left, top = min(max(x1, 0), width), min(max(y1, 0), height)
+    return [left, top, min(max(x2, left), width), min(max(y2, top), height)]
+
+
+def _rounded(number: float, digits: int) -> float:
+    return round(_finite(number), digits)
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(f"{number} cannot be published: JSON knows finite numbers only")
+    return float(number)
+
+
+def _plain_number(value: object) -> Any:
+    """A scalar of numpy is no number to json; its `item()` is."""
+    item = getattr(value, "item", None)
+    if item is None:
+        raise TypeError(f"{type(value).__name__} {value!r} cannot be published as JSON")
+    return item()
