@@ -1,0 +1,170 @@
+"""Writes a graph as a `.tflite` file, on the `flatbuffers` package; `edgekit.model.write` is its door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import ModelError
+from edgekit.graph import Graph, Op, Tensor
+from edgekit.schema import (
+    CUSTOM,
+    DTYPE_CODES,
+    ENUMS,
+    IDENTIFIER,
+    LARGEST_DEPRECATED_CODE,
+    OPERATOR_CODES,
+    OPTIONS_OF,
+    VERSION,
+    Field,
+)
+
+_ALIGNMENT = 16  # of constant data, for kernels that read it by vectors
+_SCALARS = {
+    "bool": flatbuffers.Builder.PrependBoolSlot,
+    "byte": flatbuffers.Builder.PrependInt8Slot,
+    "ubyte": flatbuffers.Builder.PrependUint8Slot,
+    "int": flatbuffers.Builder.PrependInt32Slot,
+    "uint": flatbuffers.Builder.PrependUint32Slot,
+    "long": flatbuffers.Builder.PrependInt64Slot,
+    "float": flatbuffers.Builder.PrependFloat32Slot,
+    "offset": flatbuffers.Builder.PrependUOffsetTRelativeSlot,
+}
+_Slot = tuple[int, str, Any, Any]  # slot, a word of _SCALARS, value, the default that is left out
+
+
+def write(graph: Graph) -> bytes:
+    """The bytes of a `.tflite` file with one subgraph. ModelError for an operator it cannot express."""
+    builder = flatbuffers.Builder(4096 + sum(t.size_bytes for t in graph.tensors if t.data is not None))
+    codes = sorted({(op.kind, op.version) for op in graph.ops})
+    buffers = [_table(builder, [])]  # buffer 0 is empty by convention: that of tensors without data
+    tensors = [_tensor(builder, tensor, buffers) for tensor in graph.tensors]
+    ops = [_op(builder, number, op, codes) for number, op in enumerate(graph.ops)]
+    subgraph = _subgraph(builder, graph, tensors, ops)
+    slots = [
+        _offset(1, _tables(builder, [_operator_code(builder, *code) for code in codes])),
+        _offset(2, _tables(builder, [subgraph])),
+        _offset(3, builder.CreateString(graph.description)),
+        _offset(4, _tables(builder, buffers)),
+    ]
+    builder.Finish(_table(builder, [(0, "uint", VERSION, 0), *slots]), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _offset(slot: int, value: int) -> _Slot:
+    return slot, "offset", value, 0
+
+
+def _table(builder: flatbuffers.Builder, slots: Sequence[_Slot]) -> int:
+    builder.StartObject(max((slot for slot, *_ in slots), default=-1) + 1)
+    for slot, kind, value, default in slots:
+        _SCALARS[kind](builder, slot, value, default)
+    return int(builder.EndObject())
+
+
+def _tables(builder: flatbuffers.Builder, offsets: Sequence[int]) -> int:
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return int(builder.EndVector())
+
+
+def _numbers(builder: flatbuffers.Builder, values: Sequence[Any] | NDArray[Any], dtype: str) -> int:
+    return int(builder.CreateNumpyVector(np.asarray(values, dtype)))
+
+
+def _bytes(builder: flatbuffers.Builder, raw: bytes, alignment: int) -> int:
+    builder.StartVector(1, len(raw), alignment)
+    start = builder.Head() - len(raw)
+    builder.head = start
+    builder.Bytes[start : start + len(raw)] = raw
+    return int(builder.EndVector())
+
+
+def _tensor(builder: flatbuffers.Builder, tensor: Tensor, buffers: list[int]) -> int:
+    """Write a tensor; its constant data goes to a new buffer at the end of `buffers`."""
+    buffer = 0
+    if tensor.data is not None:
+        buffers.append(_table(builder, [_offset(0, _bytes(builder, tensor.data.tobytes(), _ALIGNMENT))]))
+        buffer = len(buffers) - 1
+    slots = [
+        _offset(0, _numbers(builder, tensor.shape, "<i4")),
+        (1, "byte", DTYPE_CODES[tensor.dtype], 0),
+        (2, "uint", buffer, 0),
+        _offset(3, builder.CreateString(tensor.name)),
+        (5, "bool", tensor.is_variable, False),
+        (8, "bool", True, False),
+    ]
+    if tensor.scale is not None:
+        slots.append(_offset(4, _scales(builder, tensor)))
+    return _table(builder, slots)
+
+
+def _scales(builder: flatbuffers.Builder, tensor: Tensor) -> int:
+    scale = _numbers(builder, tensor.scale, "<f4")  # type: ignore[arg-type]
+    zero_point = _numbers(builder, tensor.zero_point, "<i8")  # type: ignore[arg-type]
+    return _table(builder, [_offset(2, scale), _offset(3, zero_point), (6, "int", tensor.axis, 0)])
+
+
+def _operator_code(builder: flatbuffers.Builder, kind: str, version: int) -> int:
+    name, _, custom = kind.partition(":")
+    code = OPERATOR_CODES[name]
+    slots: list[_Slot] = [
+        (0, "byte", min(code, LARGEST_DEPRECATED_CODE), 0),
+        (2, "int", version, 1),
+        (3, "int", code, 0),
+    ]
+    if name == CUSTOM:
+        slots.append(_offset(1, builder.CreateString(custom)))
+    return _table(builder, slots)
+
+
+def _op(builder: flatbuffers.Builder, number: int, op: Op, codes: Sequence[tuple[str, int]]) -> int:
+    if not op.is_known:
+        raise ModelError(f"operator {number} {op.kind}: its options are unknown, so it cannot be written")
+    slots = [
+        (0, "uint", codes.index((op.kind, op.version)), 0),
+        _offset(1, _numbers(builder, op.inputs, "<i4")),
+        _offset(2, _numbers(builder, op.outputs, "<i4")),
+    ]
+    if op.intermediates:
+        slots.append(_offset(8, _numbers(builder, op.intermediates, "<i4")))
+    if op.is_custom:
+        slots.append(_offset(5, _bytes(builder, op.options["bytes"], _ALIGNMENT)))  # type: ignore[arg-type]
+    elif table := OPTIONS_OF[op.kind].number:
+        slots += [(3, "ubyte", table, 0), _offset(4, _options(builder, op))]
+    return _table(builder, slots)
+
+
+def _options(builder: flatbuffers.Builder, op: Op) -> int:
+    return _table(
+        builder, [_option(builder, item, op.options[item.name]) for item in OPTIONS_OF[op.kind].fields]
+    )
+
+
+def _option(builder: flatbuffers.Builder, item: Field, value: Any) -> _Slot:
+    if item.type in ENUMS:
+        names = ENUMS[item.type]
+        return item.slot, "byte", names.index(value), names.index(str(item.default))
+    if item.type in ("ints", "floats"):
+        return _offset(
+            item.slot, _numbers(builder, value, "<i4" if item.type == "ints" else "<f4") if value else 0
+        )
+    if item.type == "string":
+        return _offset(item.slot, builder.CreateString(value))
+    return item.slot, item.type, value, item.default
+
+
+def _subgraph(builder: flatbuffers.Builder, graph: Graph, tensors: Sequence[int], ops: Sequence[int]) -> int:
+    slots = [
+        _offset(0, _tables(builder, tensors)),
+        _offset(1, _numbers(builder, graph.inputs, "<i4")),
+        _offset(2, _numbers(builder, graph.outputs, "<i4")),
+        _offset(3, _tables(builder, ops)),
+        _offset(4, builder.CreateString("main")),
+    ]
+    return _table(builder, slots)
