@@ -1,0 +1,254 @@
+"""Says in one plain line what is wrong with a value: pydantic finds it, the JSON schema words it.
+
+`check(document, model)` turns a `Document` into a pydantic object or raises ConfigError with one line per
+mistake, in the order of the file:
+
+    demo.yaml:3:9: model.engine: expected one of auto, native, tflite, not 'nativ', did you mean 'native'?
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from edgekit.document import Document, Loc, Problem
+from edgekit.errors import ConfigError
+
+MAX_LINES = 20
+MAX_SHOWN = 60
+
+Schema: TypeAlias = dict[str, Any]
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>[^\s'\"<>]*)")
+_QUERY = re.compile(r"(?i)(?P<key>[?&;](?:\w*(?:pass|pwd|token|secret|auth|key)\w*|user|usr)=)[^&;#\s'\"]+")
+
+
+def mask_url(text: str) -> str:
+    """The text with user and password of every URL in it as `***`; made for logs and messages.
+
+    Passwords may hold @, / and # unescaped, as they do in many a camera's URL; `?password=...` and its
+    kind are masked too. In doubt too much is masked.
+    """
+    return _QUERY.sub(r"\g<key>***", _CREDENTIALS.sub(_masked, text))
+
+
+def _masked(found: re.Match[str]) -> str:
+    rest: str = found["rest"]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest and ("@" in authority or ":" in authority):
+        rest = "***:***@" + rest.rpartition("@")[2]
+    return str(found["scheme"]) + rest
+
+
+def show(value: object) -> str:
+    """A value as a message shows it: one line, short, in quotes where it is text, no login of a URL."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "nothing"}[value]
+    if isinstance(value, str):
+        return repr(_cut(mask_url(value)))
+    if isinstance(value, int | float):
+        return _cut(str(value))
+    if isinstance(value, list | Mapping):
+        return f"{'a' if value else 'an empty'} {'list' if isinstance(value, list) else 'mapping'}"
+    return "that"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def dotted(loc: Loc) -> str:
+    """A path as people write it: `cameras.front.labels[2]`."""
+    text = ""
+    for step in loc:
+        key = _cut(step) if isinstance(step, str) else ""
+        text += f"[{step}]" if isinstance(step, int) else f".{key if key.isprintable() else repr(key)}"
+    return text.removeprefix(".")
+
+
+def similar(word: object, words: Iterable[str]) -> str:
+    """`, did you mean 'x'?` when one of `words` looks like `word`, else an empty text."""
+    known = {other.lower(): other for other in words}
+    found = difflib.get_close_matches(str(word).lower()[:64], known, n=1, cutoff=0.6)
+    return f", did you mean {known[found[0]]!r}?" if found else ""
+
+
+def check(document: Document, model: type[ModelT], context: dict[str, Any] | None = None) -> ModelT:
+    """Check the document's data against `model`. Raises ConfigError with one line per mistake, at most 20.
+
+    Errors under keys that the file does not have are left out: a value that was merged in from
+    elsewhere is complained about where it stands.
+    """
+    try:
+        checked = model.model_validate(document.data, context=context)
+    except ValidationError as error:
+        mistakes = list(_problems(document, model, error))
+    else:
+        mistakes = []
+    mistakes += document.problems
+    if mistakes:
+        raise ConfigError("\n".join(_lines(document.name, mistakes)))
+    return checked
+
+
+def _lines(name: str, mistakes: list[Problem]) -> list[str]:
+    ordered = sorted(mistakes, key=lambda mistake: mistake.position)
+    lines = [
+        f"{name}:{at.position.line}:{at.position.column}: {f'{dotted(at.loc)}: ' if at.loc else ''}{at.text}"
+        for at in ordered[:MAX_LINES]
+    ]
+    lines = list(dict.fromkeys(lines))
+    if len(ordered) > MAX_LINES:
+        lines.append(f"{name}: and {len(ordered) - MAX_LINES} more mistakes")
+    return lines
+
+
+def _problems(document: Document, model: type[BaseModel], error: ValidationError) -> Iterator[Problem]:
+    schema = model.model_json_schema()
+    broken = {problem.loc for problem in document.problems}
+    for each in error.errors(include_url=False):
+        loc, of_key = _loc(each["loc"]), each["loc"][-1:] == ("[key]",) or each["type"] == "extra_forbidden"
+        missing = each["type"] == "missing"
+        if any(loc[: len(bad)] == bad for bad in broken):
+            continue
+        if document.find(loc[:-1] if missing else loc) is None:
+            continue
+        position = document.position(loc[:-1] if missing else loc, of_key=of_key)
+        hidden = any(loc[: len(path)] == path for path in document.hidden)
+        yield Problem(position, loc, complain(schema, dict(each), hidden=hidden))
+
+
+def complain(schema: Schema, error: Mapping[str, Any], *, hidden: bool = False) -> str:
+    """One pydantic error in plain words. `schema` is the JSON schema of the whole model; the value stays
+    unsaid when `hidden` or when the schema says that it is a password.
+    """
+    kind, loc, value = error["type"], _loc(error["loc"]), error["input"]
+    if kind == "extra_forbidden":
+        known = list(resolve(schema, schema_at(schema, loc[:-1])).get("properties", {}))
+        close = similar(loc[-1], known)
+        return f"unknown key{close}" if close else f"unknown key, expected one of {', '.join(sorted(known))}"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    part = schema_at(schema, loc)
+    if kind == "missing":
+        return f"missing, expected {expected(schema, part)}"
+    if error["loc"][-1:] == ("[key]",):
+        return _bad_name(schema, str(loc[-1]), loc)
+    if kind in {"string_too_short", "string_too_long"}:
+        return f"expected a text of {_length(resolve(schema, part))} characters"
+    return f"expected {expected(schema, part)}{_not(schema, part, value, hidden=hidden)}"
+
+
+def _not(schema: Schema, part: Schema, value: object, *, hidden: bool) -> str:
+    part = resolve(schema, part)
+    secret = part.get("writeOnly") or any(resolve(schema, p).get("writeOnly") for p in part.get("anyOf", []))
+    if secret or hidden:
+        return ", not what was filled in" if hidden else ""
+    quotes = isinstance(value, bool | int | float) and _is_text(schema, part)
+    close = similar(value, choices(schema, part)) if isinstance(value, str) else ""
+    return f", not {show(value)}{' (put it into quotes)' if quotes else ''}{close}"
+
+
+def _is_text(schema: Schema, part: Schema) -> bool:
+    kinds = [resolve(schema, choice) for choice in part.get("anyOf", [part])]
+    return any(kind.get("type") == "string" and "enum" not in kind for kind in kinds)
+
+
+def _bad_name(schema: Schema, name: str, loc: Loc) -> str:
+    parent = resolve(schema, schema_at(schema, loc[:-1]))
+    rule = expected(schema, parent.get("propertyNames", next(iter(parent.get("patternProperties", {"": {}}).values()))))
+    slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:64]
+    close = f", did you mean {slug!r}?" if slug and slug != name else ""
+    return f"expected {rule} as the name{close}"
+
+
+def _loc(loc: Iterable[str | int]) -> Loc:
+    return tuple(step for step in loc if step != "[key]")
+
+
+def resolve(schema: Schema, part: Schema) -> Schema:
+    """`part` with its `$ref` followed, and of `anyOf` with null the one other choice."""
+    while True:
+        if "$ref" in part:
+            part = {**schema["$defs"][part["$ref"].rpartition("/")[2]], **{k: v for k, v in part.items() if k != "$ref"}}
+            continue
+        choices = [choice for choice in part.get("anyOf", []) if choice.get("type") != "null"]
+        if len(choices) != 1:
+            return part
+        part = choices[0]
+
+
+def schema_at(schema: Schema, loc: Loc) -> Schema:
+    """The part of a JSON schema that describes the value at `loc`; empty where it describes none."""
+    part = resolve(schema, schema)
+    for step in loc:
+        part = resolve(schema, _step(schema, part, step))
+    return part
+
+
+def _step(schema: Schema, part: Schema, step: str | int) -> Schema:
+    for choice in part.get("anyOf", [part]):
+        choice = resolve(schema, choice)  # noqa: PLW2901  (the same choice, its reference followed)
+        if isinstance(step, int) and "items" in choice:
+            return dict(choice["items"])
+        if step in choice.get("properties", {}):
+            return dict(choice["properties"][step])
+        for values in [*choice.get("patternProperties", {}).values(), choice.get("additionalProperties")]:
+            if isinstance(values, dict):
+                return values
+    return {}
+
+
+def choices(schema: Schema, part: Schema) -> list[str]:
+    """The words that a value may be, where there is a list of them."""
+    part = resolve(schema, part)
+    if "anyOf" in part:
+        return [word for choice in part["anyOf"] for word in choices(schema, choice)]
+    return [word for word in part.get("enum", []) if isinstance(word, str)]
+
+
+def expected(schema: Schema, part: Schema) -> str:
+    """What a part of a JSON schema allows, in words: `a whole number from 1 to 64`."""
+    part = resolve(schema, part)
+    if "patternErrorMessage" in part:
+        return str(part["patternErrorMessage"])
+    if "const" in part:
+        return show(part["const"])
+    if "enum" in part:
+        return "one of " + ", ".join(map(str, part["enum"]))
+    if "anyOf" in part:
+        return " or ".join(dict.fromkeys(expected(schema, choice) for choice in part["anyOf"]))
+    return _kind(part)
+
+
+def _kind(part: Schema) -> str:
+    kind = part.get("type")
+    if kind in {"integer", "number"}:
+        return ("a whole number" if kind == "integer" else "a number") + _range(part)
+    if kind == "object":
+        return "a mapping with at least one entry" if part.get("minProperties") else "a mapping (key: value)"
+    if kind == "array":
+        return "a list with at least one entry" if part.get("minItems") else "a list"
+    return {"string": "a text", "boolean": "true or false", "null": "nothing"}.get(str(kind), "something else")
+
+
+def _length(part: Schema) -> str:
+    return f"{part.get('minLength', 0)} to {part.get('maxLength', 'any number of')}"
+
+
+def _range(part: Schema) -> str:
+    low, above = part.get("minimum"), part.get("exclusiveMinimum")
+    high, below = part.get("maximum"), part.get("exclusiveMaximum")
+    start = f" from {_figure(low)}" if low is not None else f" above {_figure(above)}" if above is not None else ""
+    if high is not None:
+        return start + (f" to {_figure(high)}" if low is not None else f" and at most {_figure(high)}")
+    return start + (f" and below {_figure(below)}" if below is not None else "")
+
+
+def _figure(value: float) -> str:
+    return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
