@@ -161,7 +161,9 @@ def _is_text(schema: Schema, part: Schema) -> bool:
 
 def _bad_name(schema: Schema, name: str, loc: Loc) -> str:
     parent = resolve(schema, schema_at(schema, loc[:-1]))
-    rule = expected(schema, parent.get("propertyNames", next(iter(parent.get("patternProperties", {"": {}}).values()))))
+    rule = expected(
+        schema, parent.get("propertyNames", next(iter(parent.get("patternProperties", {"": {}}).values())))
+    )
     slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:64]
     close = f", did you mean {slug!r}?" if slug and slug != name else ""
     return f"expected {rule} as the name{close}"
@@ -175,7 +177,10 @@ def resolve(schema: Schema, part: Schema) -> Schema:
     """`part` with its `$ref` followed, and of `anyOf` with null the one other choice."""
     while True:
         if "$ref" in part:
-            part = {**schema["$defs"][part["$ref"].rpartition("/")[2]], **{k: v for k, v in part.items() if k != "$ref"}}
+            part = {
+                **schema["$defs"][part["$ref"].rpartition("/")[2]],
+                **{k: v for k, v in part.items() if k != "$ref"},
+            }
             continue
         choices = [choice for choice in part.get("anyOf", []) if choice.get("type") != "null"]
         if len(choices) != 1:
@@ -228,13 +233,16 @@ def expected(schema: Schema, part: Schema) -> str:
 
 def _kind(part: Schema) -> str:
     kind = part.get("type")
+    kind = kind[0] if isinstance(kind, list) else kind
     if kind in {"integer", "number"}:
         return ("a whole number" if kind == "integer" else "a number") + _range(part)
     if kind == "object":
         return "a mapping with at least one entry" if part.get("minProperties") else "a mapping (key: value)"
     if kind == "array":
         return "a list with at least one entry" if part.get("minItems") else "a list"
-    return {"string": "a text", "boolean": "true or false", "null": "nothing"}.get(str(kind), "something else")
+    return {"string": "a text", "boolean": "true or false", "null": "nothing"}.get(
+        str(kind), "something else"
+    )
 
 
 def _length(part: Schema) -> str:
@@ -244,7 +252,13 @@ def _length(part: Schema) -> str:
 def _range(part: Schema) -> str:
     low, above = part.get("minimum"), part.get("exclusiveMinimum")
     high, below = part.get("maximum"), part.get("exclusiveMaximum")
-    start = f" from {_figure(low)}" if low is not None else f" above {_figure(above)}" if above is not None else ""
+    start = (
+        f" from {_figure(low)}"
+        if low is not None
+        else f" above {_figure(above)}"
+        if above is not None
+        else ""
+    )
     if high is not None:
         return start + (f" to {_figure(high)}" if low is not None else f" and at most {_figure(high)}")
     return start + (f" and below {_figure(below)}" if below is not None else "")
