@@ -146,12 +146,12 @@ def _logit(score: float) -> float:
 
 
 def _yolo_columns(outputs: Sequence[NDArray[Any]], spec: OutputSpec, min_score: float) -> Candidates:
-    """(1, 4 + classes, n): cx cy w h, then class probabilities; the layout of anchor-free YOLO exports."""
+    """(1, 4 + classes, n): cx cy w h, then class probabilities; as anchor-free YOLOs export."""
     return _yolo(_real(outputs[0], spec.quants[0])[0].T, 4, spec, min_score)
 
 
 def _yolo_rows(outputs: Sequence[NDArray[Any]], spec: OutputSpec, min_score: float) -> Candidates:
-    """(1, n, 5 + classes): cx cy w h objectness, then class probabilities; the layout of anchor-based exports."""
+    """(1, n, 5 + classes): cx cy w h objectness, then class probabilities; as anchor-based YOLOs export."""
     return _yolo(_real(outputs[0], spec.quants[0])[0], 5, spec, min_score)
 
 
@@ -168,12 +168,14 @@ def _yolo(rows: Floats, first_class: int, spec: OutputSpec, min_score: float) ->
 
 
 def _ssd(outputs: Sequence[NDArray[Any]], spec: OutputSpec, min_score: float) -> Candidates:
-    """Boxes (1, n, 4) as y1 x1 y2 x2 fractions, classes (1, n), scores (1, n), count: TFLite's own post-processing."""
+    """Boxes (1, n, 4) as y1 x1 y2 x2 fractions, classes (1, n), scores (1, n), count: TFLite's own output."""
     boxes, classes, scores, count = (_real(o, q) for o, q in zip(outputs, spec.quants, strict=True))
     n = min(int(count.reshape(-1)[0]), scores.shape[1])
     keep = np.flatnonzero((scores[0, :n] >= min_score) & (classes[0, :n] < len(spec.labels)))
     size = np.array([spec.width, spec.height] * 2, np.float32)
-    return Candidates(boxes[0, keep][:, [1, 0, 3, 2]] * size, scores[0, keep], classes[0, keep].astype(np.intp))
+    return Candidates(
+        boxes[0, keep][:, [1, 0, 3, 2]] * size, scores[0, keep], classes[0, keep].astype(np.intp)
+    )
 
 
 DECODERS: dict[str, Decoder] = {

@@ -1,7 +1,7 @@
 """`edgekit.open(name)`: a model of the zoo or a file, ready to look at pictures.
 
-    model = edgekit.open("detect/…/dense_int8")
-    for box, score, label in zip(*model.detect(image)): ...
+model = edgekit.open("detect/…/dense_int8")
+for box, score, label in zip(*model.detect(image)): ...
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def input_spec(inputs: Sequence[TensorInfo], facts: dict[str, Any]) -> preproces
         raise ValueError(f"input: color: {color!r} does not fit a tensor of {info.shape[3]} channels")
     fit = facts.get("resize", "letterbox_center")
     if fit not in ("letterbox_topleft", "letterbox_center", "stretch"):
-        raise ValueError(f"input: resize: expected letterbox_topleft, letterbox_center or stretch, not {fit!r}")
+        raise ValueError(
+            f"input: resize: expected letterbox_topleft, letterbox_center or stretch, not {fit!r}"
+        )
     return preprocess.InputSpec(
         shape=info.shape,
         dtype=info.dtype,
@@ -148,7 +150,9 @@ def output_spec(outputs: Sequence[TensorInfo], facts: dict[str, Any], model: Mod
     if model.task == "detect":
         decoder = decoder or decode.guess_decoder(shapes, len(model.labels))
         if decoder not in decode.DECODERS:
-            raise ValueError(f"output: decoder: expected one of {', '.join(decode.DECODERS)}, not {decoder!r}")
+            raise ValueError(
+                f"output: decoder: expected one of {', '.join(decode.DECODERS)}, not {decoder!r}"
+            )
         _check_layout(decoder, shapes, facts, model)
     elif int(np.prod(shapes[0])) != len(model.labels):
         raise ValueError(f"{len(model.labels)} labels for an output of shape {shapes[0]}")
@@ -177,7 +181,9 @@ def _check_layout(decoder: str, shapes: list[tuple[int, ...]], facts: dict[str, 
     expected = [(1, size[0] // s, size[1] // s) for s in strides]
     channels = [shape[-1] for shape in shapes]
     if [shape[:3] for shape in shapes] != expected or min(channels) < 4 + len(model.labels):
-        raise ValueError(f"outputs {shapes} do not fit strides {list(strides)} and {len(model.labels)} labels")
+        raise ValueError(
+            f"outputs {shapes} do not fit strides {list(strides)} and {len(model.labels)} labels"
+        )
 
 
 def _guess_gain(info: TensorInfo) -> tuple[float, float]:

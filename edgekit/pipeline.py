@@ -1,8 +1,8 @@
 """The one loop: a frame in, its events out.
 
-Each camera has a thread that only waits for its source and hands over frames; all else happens here, in one
-thread, so that a test can feed lists and read lists. A live camera overwrites its frame that nobody has taken yet
-(the newest wins, nothing queues); a file waits until its frame is taken (nothing is lost).
+Each camera has a thread that only waits for its source and hands over frames; all else happens here, in
+one thread, so that a test can feed lists and read lists. A live camera overwrites its frame that nobody has
+taken yet (the newest wins, nothing queues); a file waits until its frame is taken (nothing is lost).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Inbox:
         self.overwritten = dict.fromkeys(cameras, 0)
 
     def put(self, frame: Frame, *, overwrite: bool) -> bool:
-        """Offer a frame; waits for a free slot unless it may overwrite. False once the pipeline has stopped."""
+        """Offer a frame; wait for a free slot unless it may overwrite. False after `stop`."""
         with self._changed:
             if overwrite and frame.camera in self._slots:
                 self.overwritten[frame.camera] += 1
@@ -173,7 +173,7 @@ class Lane:
         self._recent: deque[tuple[float, float, float]] = deque(maxlen=64)  # when done, infer ms, total ms
 
     def process(self, frame: Frame, arrived_s: float, captured_s: float) -> list[Event]:
-        """Everything between a frame and its events; `captured_s` is on the same monotonic clock as `arrived_s`."""
+        """A frame's events; `arrived_s` and `captured_s` are on the monotonic clock of this process."""
         self.last = frame
         times = [time.monotonic()]
         tensor, placement = self.model.prepare(frame.image)
@@ -227,7 +227,9 @@ class Lane:
 class Pipeline:
     """Runs cameras through one model into one sink until the sources end, a limit is reached, or `stop()`."""
 
-    def __init__(self, cameras: Sequence[Camera], model: Model, sink: Sink, observer: Observer | None = None) -> None:
+    def __init__(
+        self, cameras: Sequence[Camera], model: Model, sink: Sink, observer: Observer | None = None
+    ) -> None:
         self._cameras = cameras
         self._sink = sink
         self._observer = observer
@@ -249,7 +251,9 @@ class Pipeline:
         """End `run` after the frame in hand; safe from a signal handler."""
         self._stop.set()
 
-    def run(self, *, frames: int | None = None, duration_s: float | None = None, require: bool = False) -> None:
+    def run(
+        self, *, frames: int | None = None, duration_s: float | None = None, require: bool = False
+    ) -> None:
         """Run until all sources have ended, `frames` were processed or `duration_s` seconds have passed.
 
         Raises, once everything is closed, the error of a camera that failed; with `require` at once, without

@@ -60,7 +60,7 @@ class Placement:
 
 
 def prepare_tensor(image: Image, spec: InputSpec) -> tuple[NDArray[Any], Placement]:
-    """The input tensor (1, height, width, channels) for `image` (h, w, 3) BGR, and where the picture lies in it."""
+    """The tensor (1, height, width, channels) of `image` (h, w, 3) BGR, and where the picture lies in it."""
     placement = place(image.shape[1], image.shape[0], spec)
     width = max(1, round(image.shape[1] * placement.scale_x))
     height = max(1, round(image.shape[0] * placement.scale_y))

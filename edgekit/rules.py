@@ -42,7 +42,7 @@ def confirmed(track: Track, frames: int, of: int) -> bool:
 
 
 class Visits:
-    """Turns the tracks of one camera into its events: `new` once confirmed, `update` by rule, `end` when lost."""
+    """Turns the tracks of one camera into events: `new` once confirmed, `update` by rule, `end` when lost."""
 
     def __init__(self, camera: str, frames: int, of: int) -> None:
         self.camera = camera
@@ -85,7 +85,9 @@ class Visits:
         number, before = self._reported.pop(id_)
         return self._event("end", number, before, self._latest.pop(id_, before), frame)
 
-    def _event(self, type_: EventType, number: int, before: Track | None, after: Track, frame: Frame) -> Event:
+    def _event(
+        self, type_: EventType, number: int, before: Track | None, after: Track, frame: Frame
+    ) -> Event:
         height, width = frame.image.shape[:2]
         return Event(
             type=type_,

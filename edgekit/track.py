@@ -31,7 +31,7 @@ def overlap(a: Floats, b: Floats) -> Floats:
     both = np.prod(np.maximum(high - low, 0), axis=2)
     area_a, area_b = (np.prod(np.maximum(x[:, 2:] - x[:, :2], 0), axis=1) for x in (a, b))
     union = area_a[:, None] + area_b[None, :] - both
-    return np.asarray(np.divide(both, union, out=np.zeros_like(both), where=union > 0))
+    return np.asarray(np.divide(both, union, out=np.zeros(both.shape), where=union > 0))
 
 
 def match(scores: Floats, least: float) -> list[tuple[int, int]]:
@@ -71,9 +71,9 @@ class Motion:
         self.state = self.state + gain * (_centre_size(box) - self.state[:, 0])[:, None]
         self.cov = self.cov - gain[:, :, None] * self.cov[:, None, 0, :]
 
-    def stop(self) -> None:
-        """Forget the velocity: a thing that is not seen is best looked for where it was."""
-        self.state[:, 1] *= 0.7
+    def coast(self, dt_s: float) -> None:
+        """Halve the velocity each second: who is not seen may have stopped."""
+        self.state[:, 1] *= 0.5**dt_s
 
     @property
     def box(self) -> Floats:
@@ -112,8 +112,8 @@ class _Followed:
             self.home, self.home_mono_s = self.motion.box, mono_s
         self.stationary = mono_s - self.home_mono_s >= STILL_S
 
-    def miss(self) -> None:
-        self.motion.stop()
+    def miss(self, dt_s: float) -> None:
+        self.motion.coast(dt_s)
         self.missed += 1
         self.hits.append(False)
 
@@ -153,47 +153,41 @@ class Tracker:
         self._mono_s = mono_s
         for track in self._tracks:
             track.motion.predict(dt_s)
-        boxes = detections.boxes.astype(np.float64)
         sure = detections.scores >= self.min_score
-        matched = self._associate(boxes, detections, np.flatnonzero(sure), SURE_IOU, time_s, mono_s)
-        matched |= self._associate(boxes, detections, np.flatnonzero(~sure), DOUBTFUL_IOU, time_s, mono_s, matched)
-        for track in self._tracks:
-            if track.id not in matched:
-                track.miss()
-        self._tracks = [t for t in self._tracks if mono_s - t.seen_mono_s <= self.lost_s]
+        waiting = list(self._tracks)
+        left = self._associate(waiting, detections, np.flatnonzero(sure), SURE_IOU, (time_s, mono_s))
+        self._associate(waiting, detections, np.flatnonzero(~sure), DOUBTFUL_IOU, (time_s, mono_s))
+        for track in waiting:
+            track.miss(dt_s)
+        alive = [t for t in self._tracks if mono_s - t.seen_mono_s <= self.lost_s]
+        self._tracks = alive + [self._start(detections, index, (time_s, mono_s)) for index in left]
         return [t.snapshot() for t in self._tracks]
 
     def _associate(
         self,
-        boxes: Floats,
+        waiting: list[_Followed],
         detections: Detections,
         chosen: NDArray[np.intp],
         least: float,
-        time_s: float,
-        mono_s: float,
-        taken: frozenset[int] | set[int] = frozenset(),
-    ) -> set[int]:
-        """Give each chosen detection to the track it overlaps most; what sure ones are left start tracks."""
-        free = [t for t in self._tracks if t.id not in taken]
-        predicted = np.array([t.motion.box for t in free]).reshape(-1, 4)
-        scores = overlap(predicted, boxes[chosen])
-        same = np.array([t.label for t in free], np.str_)[:, None] == detections.labels[chosen][None, :]
-        pairs = match(np.where(same, scores, -1.0), least)
+        when: tuple[float, float],
+    ) -> list[int]:
+        """Show each of the `waiting` its best detection and take it out of them; the detections left over."""
+        boxes = detections.boxes[chosen].astype(np.float64)
+        predicted = np.array([t.motion.box for t in waiting]).reshape(-1, 4)
+        labels = np.array([t.label for t in waiting], np.str_)
+        same = labels[:, None] == detections.labels[chosen][None, :]
+        pairs = match(np.where(same, overlap(predicted, boxes), -1.0), least)
         for row, column in pairs:
-            free[row].see(boxes[chosen[column]], float(detections.scores[chosen[column]]), time_s, mono_s)
-        seen = {free[row].id for row, _ in pairs}
-        for column in sorted(set(range(len(chosen))) - {c for _, c in pairs}):
-            index = chosen[column]
-            if detections.scores[index] >= self.min_score:
-                new = self._start(boxes[index], detections, int(index), time_s, mono_s)
-                seen.add(new.id)
-        return seen
+            waiting[row].see(boxes[column], float(detections.scores[chosen[column]]), *when)
+        for row in sorted((row for row, _ in pairs), reverse=True):
+            del waiting[row]
+        taken = {column for _, column in pairs}
+        return [int(index) for column, index in enumerate(chosen) if column not in taken]
 
-    def _start(
-        self, box: Floats, detections: Detections, index: int, time_s: float, mono_s: float
-    ) -> _Followed:
-        score = float(detections.scores[index])
-        track = _Followed(
+    def _start(self, detections: Detections, index: int, when: tuple[float, float]) -> _Followed:
+        box, score = detections.boxes[index].astype(np.float64), float(detections.scores[index])
+        time_s, mono_s = when
+        return _Followed(
             id=next(self._ids),
             label=str(detections.labels[index]),
             motion=Motion(box),
@@ -206,5 +200,3 @@ class Tracker:
             home=box,
             home_mono_s=mono_s,
         )
-        self._tracks.append(track)
-        return track

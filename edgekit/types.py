@@ -29,7 +29,9 @@ class Frame:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise ValueError(f"a frame is (height, width, 3) uint8, not {self.image.shape} {self.image.dtype}")
+            raise ValueError(
+                f"a frame is (height, width, 3) uint8, not {self.image.shape} {self.image.dtype}"
+            )
         if not self.image.size:
             raise ValueError("a frame has at least one pixel")
 
@@ -49,9 +51,8 @@ class Detections:
     def __post_init__(self) -> None:
         n = len(self.scores)
         if self.boxes.shape != (n, 4) or self.scores.shape != (n,) or self.labels.shape != (n,):
-            raise ValueError(
-                f"boxes {self.boxes.shape}, scores {self.scores.shape} and labels {self.labels.shape} do not match"
-            )
+            shapes = [self.boxes.shape, self.scores.shape, self.labels.shape]
+            raise ValueError(f"boxes, scores and labels of shapes {shapes} do not belong together")
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -1,0 +1,91 @@
+"""What a person who asks for help is asked first: whether everything is here that edgekit needs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Literal, TypeAlias
+
+from edgekit.errors import EdgekitError
+
+State: TypeAlias = Literal["ok", "missing", "broken"]
+EXTRAS = {"skimage": "demo", "pycocotools": "evaluate", "torch": "train"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. "missing" is a thing one can do without, "broken" one that edgekit needs."""
+
+    name: str
+    state: State
+    text: str
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def examine() -> list[Check]:
+    """Look at this installation; never raises for what it finds."""
+    return [_python(), _runtime(), _native(), _profile(), *_zoo(), *map(_extra, EXTRAS), _cameras()]
+
+
+def _python() -> Check:
+    here = f"Python {platform.python_version()} on {platform.machine()}, {platform.platform(terse=True)}"
+    return Check("python", "ok" if sys.version_info >= (3, 11) else "broken", here)
+
+
+def _runtime() -> Check:
+    for package in ("ai-edge-litert", "tflite-runtime"):
+        try:
+            return Check("tflite engine", "ok", f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return Check("tflite engine", "broken", "no TFLite runtime: pip install ai-edge-litert")
+
+
+def _native() -> Check:
+    from edgekit.engine import native_isa
+
+    return _tell("native engine", lambda: f"kernels for {native_isa()}")
+
+
+def _profile() -> Check:
+    from edgekit.device import match, probe
+
+    return _tell("device profile", lambda: f"{match(probe())} fits this machine best")
+
+
+def _zoo() -> list[Check]:
+    from edgekit.inference import open as open_model
+    from edgekit.zoo import list_models
+
+    return [
+        _tell(f"model {m.name}", lambda m=m: f"runs on {open_model(m.name).engine.name}")
+        for m in list_models()
+    ]
+
+
+def _extra(module: str) -> Check:
+    if find_spec(module):
+        return Check(f"extra {EXTRAS[module]}", "ok", f"{module} is installed")
+    return Check(f"extra {EXTRAS[module]}", "missing", f"pip install 'edgekit[{EXTRAS[module]}]'")
+
+
+def _cameras() -> Check:
+    from pathlib import Path
+
+    found = sorted(p.name for p in Path("/dev").glob("video*"))
+    return Check(
+        "cameras", "ok" if found else "missing", ", ".join(found) or "no /dev/video*: streams and files work"
+    )
+
+
+def _tell(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, "ok", look())
+    except (EdgekitError, ImportError, OSError) as error:
+        return Check(name, "broken", str(error).splitlines()[0])

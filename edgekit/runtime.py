@@ -1,0 +1,191 @@
+"""From a config to a running pipeline: model, broker, publisher, loop, and a clean end to all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+
+from edgekit.broker import EmbeddedBroker
+from edgekit.config import CameraConfig, Config, MqttConfig, config_hash
+from edgekit.device import Device, load_device, match, probe
+from edgekit.engine import estimate_memory
+from edgekit.errors import BudgetError, UnavailableError, UsageError
+from edgekit.inference import Model, find_file
+from edgekit.inference import open as open_model
+from edgekit.model import read
+from edgekit.mqtt import Publisher
+from edgekit.pipeline import Camera, CameraState, Observer, Pipeline
+from edgekit.sources import open_source
+from edgekit.zoo import list_models
+
+log = logging.getLogger("edgekit.runtime")
+CONNECT_S = 3.0  # how long a start waits for the broker before it goes on without
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a run ends by itself; None means never."""
+
+    frames: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What is up and running when the first frame is awaited."""
+
+    model: Model
+    device: Device
+    mqtt: MqttConfig
+    embedded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run went. `signal` is the number of the signal that ended it, or None."""
+
+    cameras: list[CameraState]
+    sent: int
+    signal: int | None
+
+
+def run(
+    config: Config,
+    limits: Limits,
+    *,
+    require: bool = False,
+    observer: Observer | None = None,
+    on_ready: Callable[[Ready, Publisher], None] | None = None,
+) -> Summary:
+    """Run the cameras of `config` until they end, a limit is reached or a signal comes.
+
+    Raises BudgetError when the model does not fit the device, UnavailableError when a camera is not there
+    or (with `require` at the start, without it at the end) messages could not be delivered.
+    """
+    device = find_device(config.device.profile)
+    check_memory(config, device)
+    model = open_model(config.model.name, config.model.engine, config.model.threads)
+    check_labels(config, model)
+    cameras = [
+        Camera(name, camera.detect, partial(_open, name, camera)) for name, camera in config.cameras.items()
+    ]
+    with _broker(config.mqtt) as (settings, embedded):
+        publisher = Publisher(
+            settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
+        )
+        pipeline = Pipeline(cameras, model, publisher, observer)
+        with _signals(pipeline.stop) as caught, _publishing(publisher, settings, require):
+            if on_ready:
+                on_ready(Ready(model, device, settings, embedded), publisher)
+            if not caught:
+                pipeline.run(frames=limits.frames, duration_s=limits.duration_s, require=require)
+    return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
+
+
+def find_device(name: str) -> Device:
+    """The profile called `name`; "auto" is this machine as probed, with the memory ceiling of its profile."""
+    if name != "auto":
+        return load_device(name)
+    return load_device(match(probe()))
+
+
+def check_memory(config: Config, device: Device) -> None:
+    """Refuse, before anything is allocated, a model that cannot fit; say which of the zoo would."""
+    path, _ = find_file(config.model.name)
+    limit_mb, reason = float(device.kit_memory_mb), f"device {device.name}"
+    if config.model.budget and config.model.budget.memory_mb < limit_mb:
+        limit_mb, reason = config.model.budget.memory_mb, "model.budget.memory_mb"
+    needs_mb = estimate_memory(read(path)) / 2**20
+    if needs_mb <= limit_mb:
+        return
+    others = [(estimate_memory(read(m.path)) / 2**20, m.name) for m in list_models()]
+    fitting = [f"{name} ({mb:.1f} MB)" for mb, name in sorted(others) if mb <= limit_mb]
+    hint = f"these fit: {', '.join(fitting)}" if fitting else "no model of the zoo fits: raise the budget"
+    raise BudgetError(
+        f"model {config.model.name} needs {needs_mb:.1f} MB, {reason} allows {limit_mb:g} MB: {hint}"
+    )
+
+
+def check_labels(config: Config, model: Model) -> None:
+    """Refuse labels that the model does not know: they would never be seen."""
+    from difflib import get_close_matches
+
+    if model.task != "detect":
+        raise UsageError(f"{model.name} is a model to {model.task}: a pipeline needs one to detect")
+    for name, camera in config.cameras.items():
+        for label in camera.detect.labels or ():
+            if label not in model.labels:
+                near = get_close_matches(label, model.labels, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(model.labels)}"
+                raise UsageError(f"camera {name}: model {model.name} knows no {label!r}: {hint}")
+
+
+def _open(name: str, camera: CameraConfig) -> object:
+    return open_source(
+        camera.source, camera=name, fps=camera.detect.fps, loop=camera.loop, realtime=camera.realtime
+    )
+
+
+def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
+    return {
+        "config_hash": config_hash(config),
+        "profile": device.name,
+        "models": [{"id": model.name, "sha256": model.sha256}],
+    }
+
+
+@contextlib.contextmanager
+def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
+    """The settings to connect with: as given, or of an embedded broker that lives as long as this block."""
+    if mqtt.host is not None:
+        yield mqtt, False
+        return
+    with EmbeddedBroker() as broker:
+        broker.start(mqtt.port)
+        yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
+
+
+@contextlib.contextmanager
+def _publishing(publisher: Publisher, settings: MqttConfig, require: bool) -> Iterator[None]:
+    """Connected if the broker is there; at the end, nothing undelivered is passed over in silence."""
+    where = f"{settings.host}:{publisher.port}"
+    publisher.start()
+    try:
+        if not publisher.wait_connected(CONNECT_S):
+            if require:
+                raise UnavailableError(f"broker {where}: {publisher.reason}: start it, or correct mqtt.host")
+            log.warning("broker %s: %s; detecting goes on, messages wait in memory", where, publisher.reason)
+        yield
+    finally:
+        reason = publisher.reason
+        lost = publisher.stop()
+    if lost:
+        raise UnavailableError(
+            f"broker {where}: {lost} messages were not delivered ({reason or 'no answer'})"
+        )
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Within the block SIGINT and SIGTERM call `stop`, and are noted in the list that is yielded."""
+    caught: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        caught.append(number)
+        stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
