@@ -147,7 +147,7 @@ def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[
 
 
 def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[str, Any]:
-    """One track as subscribers of Frigate know it; `box` in whole pixels inside the frame, `box_norm` in 0..1."""
+    """One track as subscribers of Frigate know it; `box` in whole pixels of the frame, `box_norm` in 0..1."""
     width, height = event.frame_width, event.frame_height
     box = _clipped(track.box, width, height)
     box_width, box_height = box[2] - box[0], box[3] - box[1]
@@ -169,7 +169,7 @@ def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[st
 
 
 def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[str, Any]:
-    """Who this device is, schema `edgekit.info/1`; `info` brings config_hash, profile, models [{id, sha256}]."""
+    """Who this device is, `edgekit.info/1`; `info` brings config_hash, profile, models [{id, sha256}]."""
     from edgekit import __version__
 
     return {
@@ -187,8 +187,8 @@ def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[
 
 
 def health_payload(health: Mapping[str, Any], mqtt: Mapping[str, Any]) -> dict[str, Any]:
-    """How the device does, schema `edgekit.health/1`: what the pipeline knows, and `mqtt` of the publisher."""
-    return {"state": "ok", "cameras": {}, **health, "mqtt": dict(mqtt)}
+    """How the device does, `edgekit.health/1`: what the pipeline knows, and `mqtt` of the publisher."""
+    return {"state": "ok", "cameras": {}, "budget_mb": None, **health, "mqtt": dict(mqtt)}
 
 
 def load_schema(name: str) -> dict[str, Any]:

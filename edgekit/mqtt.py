@@ -1,15 +1,43 @@
-"""Events, counts and states to an MQTT broker. The body follows."""
+"""Events, counts and states to an MQTT broker that may be away, restart, forget or refuse.
+
+The manners, each of which a subscriber may rely on:
+- the will (`offline`, retained) is registered before anything else; a clean stop says `stopped` itself;
+- on EVERY connect all retained state is sent again, then `online`, then the events that waited;
+- of a state only the last value counts, so it is kept once per topic; of events none is skipped: they wait
+  in order, at most `Limits.events` of them (then the oldest is dropped, counted and logged);
+- nothing here blocks the caller: one thread talks to the broker.
+
+From the top down: `mqtt` (what to publish), `courier` (the thread: when to connect again, what to tell
+people), `link` (one connection, paho), `outbox` (what waits), `messages` (topics and payloads). A new retained topic,
+say of Home Assistant's discovery, is one more `_retain`; a durable outbox is another `Outbox`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
+import secrets
+import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
+from edgekit import messages
+from edgekit.courier import Courier, State
+from edgekit.link import MqttVersion
+from edgekit.messages import Stamp, Topics
+from edgekit.outbox import Mailbox, Message
 from edgekit.types import Event
 
-State = Literal["connecting", "connected", "refused", "unreachable", "stopped"]
+if TYPE_CHECKING:
+    from edgekit.settings import MqttConfig
+
+_log = logging.getLogger("edgekit.mqtt")
 
 
 class Sink(Protocol):
@@ -45,54 +73,150 @@ class ListSink:
         self.healths.append(health)
 
 
+def machine_hash() -> str:
+    """8 hex digits that stay the same on this machine: two devices of one name do not share a client id."""
+    for name in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with contextlib.suppress(OSError):
+            if text := Path(name).read_text("ascii").strip():
+                break
+    else:
+        text = f"{uuid.getnode():x}"
+    return hashlib.sha256(f"edgekit {text}".encode()).hexdigest()[:8]
+
+
+def clock_synced() -> bool:
+    """Whether the kernel's clock is disciplined (NTP): if not, a Pi after a power cut only guesses the time."""
+    import ctypes
+
+    try:
+        adjtimex = ctypes.CDLL(None).adjtimex
+    except (OSError, AttributeError):  # no Linux
+        return False
+    state: int = adjtimex(ctypes.create_string_buffer(1024))  # modes 0: only reads
+    return 0 <= state < 5  # 5 is TIME_ERROR: not synchronised
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds since the epoch, seconds of the clock of `Frame.mono_s`, whether the first is to be trusted."""
+
+    wall_s: Callable[[], float] = time.time
+    mono_s: Callable[[], float] = time.monotonic
+    synced: Callable[[], bool] = clock_synced
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many events wait for a broker, and the shortest and the longest wait between two attempts."""
+
+    events: int = 2000
+    retry_s: tuple[float, float] = (1.0, 60.0)
+
+
+CLOCK, LIMITS = Clock(), Limits()
+
+
 class Publisher:
-    """The Sink that speaks MQTT. `protocol` is "3.1.1" where the broker is known to speak nothing newer."""
+    """The Sink that speaks MQTT.
+
+    `info` is what the pipeline knows of the info message: config_hash, profile, models [{id, sha256}].
+    `protocol` "auto" tries MQTT 5, then 3.1.1; "3.1.1" is for a broker known to speak nothing newer.
+
+    Raises ValueError for a name that is no MQTT level, ConfigError for certificates that do not load.
+    """
 
     def __init__(
         self,
-        settings: Any,
+        settings: MqttConfig,
         device_id: str,
         info: Mapping[str, Any],
         *,
         boot_id: str | None = None,
-        protocol: Literal["auto", "5", "3.1.1"] = "auto",
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
+        protocol: Literal["auto"] | MqttVersion = "auto",
+        clock: Clock = CLOCK,
+        limits: Limits = LIMITS,
     ) -> None:
-        raise NotImplementedError
+        self.topics = Topics(settings.base, device_id)
+        self.boot_id = boot_id or secrets.token_hex(4)
+        self._clock = clock
+        self._seq = 0
+        self._next_drop = 1
+        self._seq_lock = threading.Lock()
+        self._health: Mapping[str, Any] | None = None
+        self._mailbox = Mailbox(self._status(messages.ONLINE), limits.events)
+        self._courier = Courier(
+            self._mailbox,
+            settings,
+            client_id=f"edgekit-{device_id}-{machine_hash()}",
+            protocol=protocol,
+            will=self._status(messages.OFFLINE),
+            before_birth=self._renew_health,
+            retry_s=limits.retry_s,
+        )
+        self._retain(
+            self.topics.info, messages.encode(messages.info_payload(info, self.topics, self.boot_id))
+        )
+        for name in messages.SCHEMAS:
+            self._retain(self.topics.schema(name), messages.encode(messages.load_schema(name)))
 
     @property
     def state(self) -> State:
-        raise NotImplementedError
+        """How things stand; "unreachable" and "refused" (us, or a certificate by us) are retried."""
+        return self._courier.state
 
     @property
     def reason(self) -> str:
-        raise NotImplementedError
+        """One line for people about `state`."""
+        return self._courier.reason
 
     @property
     def sent(self) -> int:
-        raise NotImplementedError
+        """Messages of any kind that the broker has acknowledged (QoS 0: that were written)."""
+        return self._courier.sent
 
     @property
     def undelivered(self) -> int:
-        raise NotImplementedError
+        """Events that still wait, were dropped from a full queue, or were refused by the broker."""
+        return self._mailbox.waiting + self._mailbox.dropped + self._courier.refused_events
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Begin to connect, in a thread; returns at once, whether there is a broker or not."""
+        self._courier.start()
 
     def wait_connected(self, timeout_s: float) -> bool:
-        raise NotImplementedError
+        """Wait until the broker has acknowledged `online`; False when it has not within `timeout_s`."""
+        return self._courier.connected.wait(timeout_s)
 
-    def publish_event(self, event: Event, model: Mapping[str, Any]) -> None: ...
+    def publish_event(self, event: Event, model: Mapping[str, Any]) -> None:
+        """Give the event its number and its time and send it. ValueError for a number that is not finite."""
+        topic = self.topics.events(event.camera)
+        with self._seq_lock:
+            payload = messages.encode(messages.event_payload(event, self._stamp(self._seq + 1), model))
+            self._seq += 1
+            self._mailbox.put(Message(topic, payload))
+            self._tell_of_drops()
+        self._courier.wake()
 
-    def set_camera_status(self, camera: str, status: str) -> None: ...
+    def set_camera_status(self, camera: str, status: str) -> None:
+        """Tell that a camera is "online", "offline", "degraded" or "disabled"; sent when it changes."""
+        if status not in messages.CAMERA_STATUSES:
+            raise ValueError(f"camera status {status!r}: use one of {', '.join(messages.CAMERA_STATUSES)}")
+        self._retain(self.topics.camera_status(camera), status.encode())
 
-    def set_count(self, camera: str, label: str, number: int) -> None: ...
+    def set_count(self, camera: str, label: str, number: int) -> None:
+        """How many of `label` the camera sees ("all": of everything); sent when it changes."""
+        self._retain(self.topics.count(camera, label), str(int(number)).encode())
 
-    def publish_health(self, health: Mapping[str, Any]) -> None: ...
+    def publish_health(self, health: Mapping[str, Any]) -> None:
+        """Send how the pipeline does; the part `mqtt` is filled in here. ValueError as for events."""
+        payload = messages.encode(messages.health_payload(health, self._mqtt_health()))
+        self._health = health
+        self._retain(self.topics.health, payload, qos=0)
 
     def stop(self, timeout_s: float = 1.5) -> int:
-        """Deliver what waits, say `stopped`, disconnect; at most `timeout_s`. Returns `undelivered`."""
-        raise NotImplementedError
+        """Deliver what waits, say `stopped`, disconnect; in `timeout_s` at most. Returns `undelivered`."""
+        self._courier.stop(self._status(messages.STOPPED), timeout_s)
+        return self.undelivered
 
     def __enter__(self) -> Self:
         self.start()
@@ -102,3 +226,46 @@ class Publisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _tell_of_drops(self) -> None:
+        """One line at the first, the tenth, the hundredth... event that is lost."""
+        if self._mailbox.dropped >= self._next_drop:
+            self._next_drop *= 10
+            _log.warning(
+                "%d events dropped, oldest first: %d wait for the broker; %s",
+                self._mailbox.dropped,
+                self._mailbox.waiting,
+                self.reason,
+            )
+
+    def _stamp(self, seq: int) -> Stamp:
+        return Stamp(
+            device=self.topics.device,
+            boot_id=self.boot_id,
+            seq=seq,
+            published_s=self._clock.wall_s(),
+            mono_s=self._clock.mono_s(),
+            clock_synced=self._clock.synced(),
+        )
+
+    def _status(self, text: str) -> Message:
+        return Message(self.topics.status, text.encode(), retain=True)
+
+    def _retain(self, topic: str, payload: bytes, qos: int = 1) -> None:
+        self._mailbox.retain(Message(topic, payload, qos, retain=True))
+        self._courier.wake()
+
+    def _mqtt_health(self) -> dict[str, Any]:
+        return {
+            "connected": self.state == "connected",
+            "reconnects": self._courier.reconnects,
+            "sent": self.sent,
+            "undelivered": self.undelivered,
+        }
+
+    def _renew_health(self) -> None:
+        """The last health is part of the birth, with what is true of the connection now."""
+        if self._health is not None:
+            mqtt = self._mqtt_health() | {"connected": True}
+            payload = messages.encode(messages.health_payload(self._health, mqtt))
+            self._mailbox.retain(Message(self.topics.health, payload, 0, retain=True))

@@ -1,0 +1,228 @@
+"""One connection to an MQTT broker, from CONNECT to its end: paho behind five methods.
+
+A Link belongs to one thread that calls `open`, then `publish` and `poll` until `ending` says why it is over.
+paho's own reconnecting and queueing are not used: a new Link is made for each attempt, so that what is sent
+after a reconnect, and in which order, is decided in one place (`edgekit.mqtt`).
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgekit.errors import ConfigError
+from edgekit.outbox import Message
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from edgekit.settings import MqttConfig, TlsConfig
+
+MqttVersion = Literal["5", "3.1.1"]
+
+_OWN_HOST = "127.0.0.1"
+_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 10.0
+_WINDOW = 20  # messages on the way at once
+_UNSUPPORTED_PROTOCOL, _BAD_LOGIN, _NOT_AUTHORISED, _TAKEN_OVER = 0x84, 0x86, 0x87, 0x8E
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a connection is over, or was never made; `reason` is one line for people."""
+
+    kind: Literal["unreachable", "silent", "old protocol", "refused", "taken over", "lost", "left"]
+    reason: str
+
+
+class Link:
+    """One attempt to talk to the broker. `will` is what the broker says when this connection dies.
+
+    `accepted` turns true with the broker's yes; `max_packet_bytes` and `window` are then what it allows.
+    `ending` is None while there is hope.
+    """
+
+    def __init__(
+        self,
+        settings: MqttConfig,
+        *,
+        client_id: str,
+        version: MqttVersion,
+        will: Message,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.accepted = False
+        self.ending: Ending | None = None
+        self.max_packet_bytes: int | None = None
+        self.window = _WINDOW
+        self.version = version
+        self.place = f"{settings.host or _OWN_HOST}:{settings.port}"
+        self._settings = settings
+        self._acks: list[tuple[int, str]] = []
+        self._answer_by_s = time.monotonic() + _CONNECT_TIMEOUT_S + _ANSWER_TIMEOUT_S
+        self._client = self._new_client(client_id)
+        self._client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if tls is not None:
+            self._client.tls_set_context(tls)
+            self._client.tls_insecure_set(not tls.check_hostname)
+
+    def open(self) -> None:
+        """Connect and ask for admission; blocks for a few seconds at most."""
+        try:
+            self._client.connect(
+                self._settings.host or _OWN_HOST,
+                self._settings.port,
+                keepalive=self._settings.keepalive_s,
+                clean_start=True if self.version == "5" else 3,
+            )
+        except ssl.SSLError as error:
+            self._end("refused", f"{self.place}: no trusted TLS connection: {_tls_reason(error)}")
+        except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
+            text = getattr(error, "strerror", None) or str(error)
+            self._end("unreachable", f"no MQTT broker at {self.place}: {text}")
+
+    def poll(self, wake: int, timeout_s: float) -> None:
+        """Read and write what can be, or wait `timeout_s`; the file descriptor `wake` ends the wait."""
+        sock = self._client.socket()
+        if sock is None:
+            self._end("lost", f"lost the connection to {self.place}")
+        if sock is None or self.ending is not None:
+            return
+        buffered = getattr(sock, "pending", int)() > 0  # decrypted bytes that no poll tells of
+        poller = select.poll()
+        poller.register(sock.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        poller.register(wake, select.POLLIN)
+        ready = dict(poller.poll(0 if buffered else timeout_s * 1000)).get(sock.fileno(), 0)
+        if buffered or ready & ~select.POLLOUT:
+            self._client.loop_read()
+        if ready & select.POLLOUT:
+            self._client.loop_write()
+        self._client.loop_misc()
+        if not self.accepted and time.monotonic() > self._answer_by_s:
+            self._end("silent", f"{self.place} does not answer as an MQTT broker")
+
+    def publish(self, message: Message) -> int:
+        """Send; the number returned comes back from `acks` when the broker has it (never for QoS 0)."""
+        return self._client.publish(message.topic, message.payload, message.qos, message.retain).mid
+
+    def fits(self, message: Message) -> bool:
+        """Whether the broker takes a message of this size: it would cut the connection otherwise."""
+        overhead = 5 + 2 + 2 + 1  # fixed header, topic length, packet number, no properties
+        size = len(message.topic.encode()) + len(message.payload) + overhead
+        return self.max_packet_bytes is None or size <= self.max_packet_bytes
+
+    def acks(self) -> Iterator[tuple[int, str]]:
+        """What the broker has answered since the last call: (number, "" or why it refused the message)."""
+        while self._acks:
+            yield self._acks.pop(0)
+
+    def leave(self, *, politely: bool) -> None:
+        """End it. Politely: the broker forgets the will. Otherwise it will say it."""
+        self._end("left", "")
+        if politely:
+            self._client.disconnect()
+        elif (sock := self._client.socket()) is not None:
+            sock.close()
+
+    def _end(self, kind: Any, reason: str) -> None:
+        if self.ending is None:
+            self.ending = Ending(kind, reason)
+
+    def _new_client(self, client_id: str) -> Client:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+        protocol = MQTTProtocolVersion.MQTTv5 if self.version == "5" else MQTTProtocolVersion.MQTTv311
+        client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=protocol, reconnect_on_failure=False)
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(0)  # `window` is kept by the publisher
+        if self._settings.user is not None:
+            secret = self._settings.password
+            client.username_pw_set(self._settings.user, secret.get_secret_value() if secret else None)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        return client
+
+    def _on_connect(
+        self, _client: Client, _data: Any, _flags: ConnectFlags, code: ReasonCode, granted: Properties | None
+    ) -> None:
+        if code.value == 0:
+            self.accepted = True
+            self.max_packet_bytes = getattr(granted, "MaximumPacketSize", None)
+            self.window = min(_WINDOW, getattr(granted, "ReceiveMaximum", _WINDOW))
+        elif code.value == _UNSUPPORTED_PROTOCOL:
+            self._end("old protocol", f"{self.place} does not speak MQTT {self.version}")
+        elif code.value in (_BAD_LOGIN, _NOT_AUTHORISED):
+            who = f"user {self._settings.user}" if self._settings.user else "a client without mqtt.user"
+            self._end("refused", f"{self.place} refused the login of {who}: {code.getName().lower()}")
+        else:
+            self._end("refused", f"{self.place} refused the connection: {code.getName().lower()}")
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: Any,
+        flags: DisconnectFlags,
+        code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server and code.value == _TAKEN_OVER:
+            self._end("taken over", f"{self.place}: another client took the same client id")
+        elif self.accepted:
+            self._end("lost", f"lost the connection to {self.place}: {code.getName().lower()}")
+        else:
+            self._end("silent", f"{self.place} closed the connection without an answer: is it a TLS port?")
+
+    def _on_publish(
+        self, _client: Client, _data: Any, mid: int, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._acks.append((mid, code.getName().lower() if code.is_failure else ""))
+
+
+class _ClosingSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails; paho would leave it to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+def tls_context(tls: TlsConfig) -> ssl.SSLContext:
+    """How to check the broker, and to show who we are. Raises ConfigError for a file that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca and str(tls.ca))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"mqtt.tls.ca: {tls.ca} is no readable PEM certificate: {_tls_reason(error)}"
+        ) from error
+    try:
+        if tls.cert:
+            context.load_cert_chain(str(tls.cert), tls.key and str(tls.key))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"mqtt.tls.cert: {tls.cert} and its key do not load: {_tls_reason(error)}"
+        ) from error
+    if tls.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = _ClosingSocket
+    return context
+
+
+def _tls_reason(error: OSError) -> str:
+    """The words of OpenSSL without its file names and line numbers."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.verify_message}: check mqtt.tls.ca and mqtt.host"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return error.strerror or str(error)
