@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -81,13 +81,12 @@ def similar(word: object, words: Iterable[str]) -> str:
 def check(document: Document, model: type[ModelT], context: dict[str, Any] | None = None) -> ModelT:
     """Check the document's data against `model`. Raises ConfigError with one line per mistake, at most 20.
 
-    Errors under keys that the file does not have are left out: a value that was merged in from
-    elsewhere is complained about where it stands.
+    A mistake in a value that was merged in from elsewhere is told where it stands, not where it landed.
     """
     try:
         checked = model.model_validate(document.data, context=context)
     except ValidationError as error:
-        mistakes = list(_problems(document, model, error))
+        mistakes = _problems(document, model, error)
     else:
         mistakes = []
     mistakes += document.problems
@@ -102,25 +101,45 @@ def _lines(name: str, mistakes: list[Problem]) -> list[str]:
         f"{name}:{at.position.line}:{at.position.column}: {f'{dotted(at.loc)}: ' if at.loc else ''}{at.text}"
         for at in ordered[:MAX_LINES]
     ]
-    lines = list(dict.fromkeys(lines))
     if len(ordered) > MAX_LINES:
         lines.append(f"{name}: and {len(ordered) - MAX_LINES} more mistakes")
     return lines
 
 
-def _problems(document: Document, model: type[BaseModel], error: ValidationError) -> Iterator[Problem]:
+def _problems(document: Document, model: type[BaseModel], error: ValidationError) -> list[Problem]:
     schema = model.model_json_schema()
     broken = {problem.loc for problem in document.problems}
-    for each in error.errors(include_url=False):
-        loc, of_key = _loc(each["loc"]), each["loc"][-1:] == ("[key]",) or each["type"] == "extra_forbidden"
-        missing = each["type"] == "missing"
-        if any(loc[: len(bad)] == bad for bad in broken):
-            continue
-        if document.find(loc[:-1] if missing else loc) is None:
-            continue
-        position = document.position(loc[:-1] if missing else loc, of_key=of_key)
-        hidden = any(loc[: len(path)] == path for path in document.hidden)
-        yield Problem(position, loc, complain(schema, dict(each), hidden=hidden))
+    errors = [each for each in error.errors(include_url=False) if not _below(_loc(each["loc"]), broken)]
+    in_place = [each for each in errors if not _is_merged_in(document, dict(each))]
+    return [_problem(document, schema, dict(each)) for each in (in_place if in_place or broken else errors)]
+
+
+def _problem(document: Document, schema: Schema, error: Mapping[str, Any]) -> Problem:
+    loc = _loc(error["loc"])
+    while loc[:-1] and document.find(loc[:-1]) is None:
+        loc = loc[:-1]
+    parent = document.find(loc[:-1])
+    if parent is not None and parent.text is not None:  # the short form of a mapping: its text is at fault
+        loc = loc[:-1]
+    of_key = error["loc"][-1:] == ("[key]",) or error["type"] == "extra_forbidden"
+    position = document.position(loc[:-1] if error["type"] == "missing" else loc, of_key=of_key)
+    return Problem(position, loc, complain(schema, error, hidden=_below(loc, document.hidden)))
+
+
+def _is_merged_in(document: Document, error: Mapping[str, Any]) -> bool:
+    """Whether the value at fault stands under a mapping of the file that does not have its key."""
+    loc = _loc(error["loc"])
+    loc = loc[:-1] if error["type"] == "missing" else loc
+    while loc and document.find(loc) is None:
+        loc = loc[:-1]
+        node = document.find(loc)
+        if node is not None:
+            return node.text is None
+    return False
+
+
+def _below(loc: Loc, above: Iterable[Loc]) -> bool:
+    return any(loc[: len(path)] == path for path in above)
 
 
 def complain(schema: Schema, error: Mapping[str, Any], *, hidden: bool = False) -> str:
@@ -129,7 +148,7 @@ def complain(schema: Schema, error: Mapping[str, Any], *, hidden: bool = False) 
     """
     kind, loc, value = error["type"], _loc(error["loc"]), error["input"]
     if kind == "extra_forbidden":
-        known = list(resolve(schema, schema_at(schema, loc[:-1])).get("properties", {}))
+        known = _keys(schema, schema_at(schema, loc[:-1]))
         close = similar(loc[-1], known)
         return f"unknown key{close}" if close else f"unknown key, expected one of {', '.join(sorted(known))}"
     if kind == "value_error":
@@ -154,9 +173,14 @@ def _not(schema: Schema, part: Schema, value: object, *, hidden: bool) -> str:
     return f", not {show(value)}{' (put it into quotes)' if quotes else ''}{close}"
 
 
+def _keys(schema: Schema, part: Schema) -> list[str]:
+    parts = [resolve(schema, choice) for choice in part.get("anyOf", [part])]
+    return [key for each in parts for key in each.get("properties", {})]
+
+
 def _is_text(schema: Schema, part: Schema) -> bool:
     kinds = [resolve(schema, choice) for choice in part.get("anyOf", [part])]
-    return any(kind.get("type") == "string" and "enum" not in kind for kind in kinds)
+    return any(_type(kind) == "string" and "enum" not in kind for kind in kinds)
 
 
 def _bad_name(schema: Schema, name: str, loc: Loc) -> str:
@@ -232,17 +256,19 @@ def expected(schema: Schema, part: Schema) -> str:
 
 
 def _kind(part: Schema) -> str:
-    kind = part.get("type")
-    kind = kind[0] if isinstance(kind, list) else kind
+    kind = _type(part)
     if kind in {"integer", "number"}:
         return ("a whole number" if kind == "integer" else "a number") + _range(part)
     if kind == "object":
         return "a mapping with at least one entry" if part.get("minProperties") else "a mapping (key: value)"
     if kind == "array":
         return "a list with at least one entry" if part.get("minItems") else "a list"
-    return {"string": "a text", "boolean": "true or false", "null": "nothing"}.get(
-        str(kind), "something else"
-    )
+    return {"string": "a text", "boolean": "true or false", "null": "nothing"}.get(kind, "something else")
+
+
+def _type(part: Schema) -> str:
+    kind = part.get("type")
+    return str(kind[0] if isinstance(kind, list) else kind)
 
 
 def _length(part: Schema) -> str:

@@ -186,8 +186,8 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def _plain(config: Config) -> dict[str, Any]:
-    """Dicts, lists and scalars; no secrets, no unset keys."""
-    data = config.model_dump(exclude_none=True)
+    """Dicts, lists and scalars; no secrets. Nulls stay: a camera may undo what it would inherit."""
+    data = config.model_dump()
     if config.mqtt.password is not None:
         data["mqtt"]["password"] = "***"  # noqa: S105  (it is what stands for the password)
     for name, camera in data["cameras"].items():
@@ -195,7 +195,6 @@ def _plain(config: Config) -> dict[str, Any]:
         camera["source"] = "***" if hidden else mask_url(camera["source"])
     if ("mqtt", "user") in config._secret:  # noqa: SLF001  (its own)
         data["mqtt"]["user"] = "***"
-    for name in data["mqtt"].get("tls", {}):
-        value = data["mqtt"]["tls"][name]
+    for name, value in (data["mqtt"]["tls"] or {}).items():
         data["mqtt"]["tls"][name] = str(value) if isinstance(value, Path) else value
     return data

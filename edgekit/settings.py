@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -42,6 +43,13 @@ def _to_number(value: object) -> object:
 
 def _to_bool(value: object) -> object:
     return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _no_bool(value: object) -> object:
+    """Python takes true for 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"expected 1, not {str(value).lower()}")  # noqa: TRY004  (pydantic's way)
+    return value
 
 
 def _to_source(value: object) -> object:
@@ -193,17 +201,21 @@ class MqttConfig(_Part):
         if not isinstance(data, Mapping):
             return data
         tls = _to_bool(data.get("tls"))
-        port = data.get("port") or (8883 if tls else 1883)
-        return {**data, "tls": None if tls is False else tls, "port": port}
+        tls = None if tls is False else tls
+        port = data.get("port")
+        return {**data, "tls": tls, "port": (1883 if tls is None else 8883) if port is None else port}
 
     @field_validator("host")
     @classmethod
     def _only_host(cls, host: str | None) -> str | None:
-        if host is None or re.fullmatch(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]*::?[0-9A-Fa-f:.]*(%\w+)?\]?", host):
-            return host and host.strip("[]")
-        raise ValueError(
-            "expected a host name or address alone (the port goes to port, mqtts:// is tls: true)"
-        )
+        if host is None or re.fullmatch(r"[A-Za-z0-9._-]+", host):
+            return host
+        try:
+            return str(ip_address(host.strip("[]")))
+        except ValueError:
+            raise ValueError(
+                "expected a host name or address alone (the port goes to port, mqtts:// is tls: true)"
+            ) from None
 
     @model_validator(mode="after")
     def _come_together(self) -> MqttConfig:
@@ -271,7 +283,9 @@ class CameraConfig(_Part):
 class Config(_Part):
     """A pipeline: cameras, the model that looks at them, the broker that hears of it."""
 
-    version: Literal[1] = Field(description="Version of this file's form.")
+    version: Annotated[Literal[1], BeforeValidator(_no_bool)] = Field(
+        description="Version of this file's form."
+    )
     device: DeviceConfig = Field(default_factory=DeviceConfig, description="This machine.")
     model: ModelConfig = Field(description="The model: its name, or a mapping.")
     mqtt: MqttConfig = Field(default_factory=MqttConfig, description="The broker.")
