@@ -1,0 +1,48 @@
+"""A model that sees what a test tells it to see: a real Model around a list-backed engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgekit.engine import ListEngine, TensorInfo
+from edgekit.inference import Model
+from edgekit.types import Frame
+from edgekit.zoo import Card
+
+LABELS = ("person", "dog", "cat", "car")
+SIZE, STRIDE = 64, 8
+Seen = tuple[
+    str, tuple[float, float, float, float], float
+]  # label, x1 y1 x2 y2 in pixels of a 64 x 64 frame, score
+
+
+def card(**output: object) -> Card:
+    facts = {"decoder": "anchor_free", "strides": [STRIDE], "box_divisor": 2, **output}
+    return Card("scripted", "detect", LABELS, "", {"color": "bgr", "resize": "letterbox_topleft"}, facts, {})
+
+
+def output_map(seen: Sequence[Seen]) -> np.ndarray:
+    """The (1, 8, 8, 8) output that decodes to `seen`."""
+    cells = SIZE // STRIDE
+    out = np.full((1, cells, cells, 4 + len(LABELS)), -12, np.float32)
+    for label, (x1, y1, x2, y2), score in seen:
+        cx, cy = (x1 + x2) / 2 / STRIDE, (y1 + y2) / 2 / STRIDE
+        row, column = int(cy), int(cx)
+        size = np.log([(x2 - x1) / STRIDE, (y2 - y1) / STRIDE])
+        out[0, row, column, :4] = np.array([cx - column, cy - row, *size]) * 2
+        out[0, row, column, 4 + LABELS.index(label)] = np.log(score / (1 - score))
+    return out
+
+
+def scripted_model(frames: Sequence[Sequence[Seen]]) -> Model:
+    """A detector whose n-th call sees `frames[n]`."""
+    info = TensorInfo("image", (1, SIZE, SIZE, 3), np.dtype(np.int8), 1.0, -128)
+    return Model("scripted", ListEngine([info], [[output_map(seen)] for seen in frames]), card(), "0" * 64)
+
+
+def blank_frames(count: int, camera: str = "front", fps: float = 10.0) -> list[Frame]:
+    """Grey 64 x 64 frames of a camera that starts at second 1000 of the epoch."""
+    image = np.full((SIZE, SIZE, 3), 114, np.uint8)
+    return [Frame(image, camera, i, 1000 + i / fps, i / fps) for i in range(count)]

@@ -1,0 +1,219 @@
+"""The command line, as one types it: output, messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from edgekit.cli import main, seconds
+
+GOOD = "version: 1\nmodel: x.tflite\ncameras: {front: {source: 'demo:'}}\n"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    """Exit code and the lines on stderr of a command that must say what is wrong, and print no result."""
+    try:
+        code = main(argv)
+    except SystemExit as end:  # argparse's own way out
+        code = int(str(end.code))
+    captured = capsys.readouterr()
+    assert code != 0
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return code, captured.err
+
+
+def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.startswith("edgekit 0.")
+    assert main(["version", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"edgekit", "python", "machine"}
+
+
+def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, err = fails(capsys)
+    assert code == 2
+    assert "COMMAND" in err
+
+
+def test_validate_says_ok_per_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    assert main(["validate", str(tmp_path / "a.yaml")]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'a.yaml'}: ok, 1 camera(s)")
+
+
+def test_validate_names_file_line_and_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(GOOD + "detct: {fps: 5}\n")
+    code, err = fails(capsys, "validate", str(bad))
+    assert code == 78
+    assert f"{bad}:4:1: detct" in err
+    assert "did you mean" in err
+
+
+def test_validate_as_json_lists_the_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(GOOD + "detct: {fps: 5}\nversion: 1\n")
+    assert main(["validate", "--json", str(bad)]) == 78
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False
+    assert answer["errors"]
+
+
+def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert "cameras" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_zoo_list_and_show_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo", "list", "--json"]) == 0
+    models = json.loads(capsys.readouterr().out)
+    assert models
+    assert main(["zoo", "show", models[0]["name"], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sha256"] == models[0]["sha256"]
+    assert main(["zoo", "list"]) == 0
+    assert models[0]["name"] in capsys.readouterr().out
+    assert main(["zoo", "show", models[0]["name"]]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["sha256"] == models[0]["sha256"]
+
+
+def test_an_unknown_model_gets_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["zoo", "list", "--json"])
+    name = json.loads(capsys.readouterr().out)[0]["name"]
+    code, err = fails(capsys, "zoo", "show", name + "x")
+    assert code == 2
+    assert f"did you mean {name}?" in err
+
+
+def test_devices_list_holds_the_pis(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "list", "--json"]) == 0
+    names = {d["name"] for d in json.loads(capsys.readouterr().out)}
+    assert {"raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2-w"} <= names
+    assert main(["devices", "list"]) == 0
+    assert "raspberry-pi-4" in capsys.readouterr().out
+
+
+def test_devices_show_probes_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "show", "raspberry-pi-4", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["profile"]["name"] == "raspberry-pi-4"
+    assert shown["this_machine"]["profile"]
+    code, err = fails(capsys, "devices", "show", "pi4")
+    assert code == 2
+    assert "raspberry-pi-4" in err
+
+
+def test_doctor_finds_this_installation_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    assert {"ok"} == {c["state"] for c in json.loads(capsys.readouterr().out) if "engine" in c["name"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("30", 30), ("30s", 30), ("500ms", 0.5), ("5m", 300), ("1.5h", 5400)]
+)
+def test_times_are_read_as_people_write_them(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+def text_as_picture(folder: Path) -> str:
+    (folder / "note.jpg").write_text("not a picture")
+    return str(folder / "note.jpg")
+
+
+def broken_video(folder: Path) -> str:
+    (folder / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 200)
+    return str(folder / "clip.mp4")
+
+
+def empty_folder(folder: Path) -> str:
+    (folder / "empty").mkdir()
+    return str(folder / "empty")
+
+
+def picture(folder: Path) -> str:
+    cv2.imwrite(str(folder / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    return str(folder / "a.png")
+
+
+def truncated_model(folder: Path) -> str:
+    (folder / "cut.tflite").write_bytes(bytes.fromhex("1800000054464c33"))
+    return str(folder / "cut.tflite")
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "words"),
+    [
+        (lambda d: [str(d / "none.mp4")], 1, "none.mp4"),
+        (lambda d: [broken_video(d)], 1, "clip.mp4"),
+        (lambda d: [empty_folder(d)], 1, "empty"),
+        (lambda d: [text_as_picture(d)], 1, "note.jpg"),
+        (lambda d: ["97"], 69, "/dev/video97"),
+        (lambda d: ["-"], 2, "-"),
+        (lambda d: ["rtps://x/y"], 2, "rtsp"),
+        (lambda d: [str(d / "none.yaml")], 78, "none.yaml"),
+        (lambda d: [picture(d), "--frames", "-1"], 2, "1 or more"),
+        (lambda d: [picture(d), "--duration", "soon"], 2, "30s, 5m or 1h"),
+        (lambda d: [picture(d), "--threads", "0"], 2, "1 or more"),
+        (lambda d: [picture(d), "--min-score", "7"], 2, "min-score"),
+        (lambda d: [picture(d), "--labels", "persn"], 2, "did you mean person?"),
+        (lambda d: [picture(d), "--device", "raspberry-pi-44"], 2, "did you mean raspberry-pi-4"),
+        (lambda d: [picture(d), "--model", truncated_model(d)], 1, "cut.tflite"),
+        (lambda d: [picture(d), "--model", str(d / "no.tflite")], 1, "no.tflite"),
+        (lambda d: [picture(d), "--model", "detect/nothing"], 2, "edgekit zoo list"),
+        (lambda d: [picture(d), "--mqtt", "host:port"], 2, "HOST"),
+        (lambda d: [picture(d), "--mqtt", "127.0.0.1:9", "--require"], 69, "127.0.0.1:9"),
+    ],
+    ids=lambda value: None if callable(value) else str(value),
+)
+def test_bad_input_gets_one_clear_line(
+    make: object, code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got, err = fails(capsys, "run", "-q", *make(tmp_path))  # type: ignore[operator]
+    lines = [line for line in err.splitlines() if line.startswith("edgekit")]
+    assert got == code
+    assert words in lines[-1]
+    assert len(lines) == 1
+
+
+def test_a_config_that_is_no_yaml_is_refused_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("version: 1\nmodel: [unclosed\n")
+    code, err = fails(capsys, "run", str(bad))
+    assert code == 78
+    assert f"{bad}:" in err
+
+
+def test_a_model_too_large_for_the_budget_is_refused_and_says_what_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a.yaml"
+    main(["zoo", "list", "--json"])
+    name = json.loads(capsys.readouterr().out)[0]["name"]
+    config.write_text(
+        f"version: 1\nmodel: {{name: {name}, budget: {{memory_mb: 1}}}}\ncameras: {{a: {{source: 'demo:'}}}}\n"
+    )
+    code, err = fails(capsys, "run", str(config))
+    assert code == 3
+    assert "model.budget.memory_mb allows 1 MB" in err
+
+
+def test_print_resolved_shows_the_merged_config_and_masks_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAM_PASS", "hunter2")
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        "version: 1\nmodel: x.tflite\nmqtt: {host: broker.lan, user: me, password: '${CAM_PASS}'}\n"
+        "cameras: {front: {source: 'rtsp://me:${CAM_PASS}@cam/1'}}\n"
+    )
+    assert main(["run", str(config), "--print-resolved", "--fps", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "hunter2" not in out
+    assert yaml.safe_load(out)["cameras"]["front"]["detect"]["fps"] == 3

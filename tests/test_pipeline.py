@@ -1,0 +1,219 @@
+"""The one loop, with lists at both ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+from scripted import Seen, blank_frames, scripted_model
+
+from edgekit.errors import SourceError, UnavailableError
+from edgekit.mqtt import ListSink
+from edgekit.pipeline import Camera, CameraState, Inbox, Pipeline
+from edgekit.settings import ConfirmConfig, DetectConfig
+from edgekit.sources import ListSource, Source
+from edgekit.types import Event, Frame
+
+PERSON: Seen = ("person", (10, 10, 30, 50), 0.9)
+DOG: Seen = ("dog", (40, 30, 60, 50), 0.8)
+DETECT = DetectConfig(confirm=ConfirmConfig(frames=2, of=3), lost_s=0.5)
+
+
+def run(
+    frames: Sequence[Sequence[Seen]], detect: DetectConfig = DETECT, **limits: int
+) -> tuple[ListSink, list[CameraState]]:
+    sink = ListSink()
+    camera = Camera("front", detect, lambda: ListSource(blank_frames(len(frames))))
+    pipeline = Pipeline([camera], scripted_model(frames), sink)
+    pipeline.run(frames=limits.get("frames"))
+    return sink, pipeline.states
+
+
+def types(sink: ListSink) -> list[tuple[str, str]]:
+    return [(event.type, event.after.label) for event in sink.events]
+
+
+def test_a_visit_is_reported_from_its_confirmation_to_its_end() -> None:
+    sink, states = run([[], [PERSON], [PERSON], [PERSON], *[[]] * 10])
+    assert types(sink) == [("new", "person"), ("end", "person")]
+    new, end = sink.events
+    assert (new.time_s, end.time_s) == (
+        1000.2,
+        1000.9,
+    )  # seen twice by 0.2 s, last at 0.3, lost after 0.5 more
+    assert new.after.box == pytest.approx((10, 10, 30, 50), abs=0.5)
+    assert (states[0].frames, states[0].events, states[0].status) == (14, 2, "offline")
+
+
+def test_what_is_still_there_when_the_source_ends_gets_its_end() -> None:
+    sink, _ = run([[PERSON]] * 4)
+    assert types(sink) == [("new", "person"), ("end", "person")]
+
+
+def test_counts_are_published_at_start_on_change_and_at_the_end() -> None:
+    sink, _ = run([[PERSON, DOG]] * 3)
+    persons = [number for camera, label, number in sink.counts if label == "person"]
+    total = [number for camera, label, number in sink.counts if label == "all"]
+    assert persons == [0, 1, 0]
+    assert total == [0, 2, 0]
+
+
+def test_camera_status_is_online_from_the_first_frame_to_the_last() -> None:
+    sink, _ = run([[]] * 3)
+    assert sink.statuses == [("front", "online"), ("front", "offline")]
+
+
+def test_only_watched_labels_count() -> None:
+    sink, _ = run([[PERSON, DOG]] * 4, DETECT.model_copy(update={"labels": ["dog"]}))
+    assert types(sink) == [("new", "dog"), ("end", "dog")]
+    assert {label for _, label, _ in sink.counts} == {"dog", "all"}
+
+
+def test_the_frame_limit_is_exact() -> None:
+    _, states = run([[PERSON]] * 10, frames=4)
+    assert states[0].frames == 4
+
+
+def test_events_carry_model_and_latency() -> None:
+    sink, _ = run([[PERSON]] * 3)
+    assert sink.models[0] == {"id": "scripted", "sha256": "0" * 64, "engine": "list"}
+    assert set(sink.events[0].latency_ms) == {"queue", "preprocess", "infer", "track", "total"}
+    assert all(ms >= 0 for ms in sink.events[0].latency_ms.values())
+
+
+def test_health_names_every_camera() -> None:
+    sink, _ = run([[]] * 3)
+    assert sink.healths[-1]["cameras"]["front"]["skipped"] == 0
+    assert sink.healths[-1]["mem_mb"] > 1
+
+
+def test_two_cameras_take_turns_and_keep_their_own_tracks() -> None:
+    sink = ListSink()
+    cameras = [
+        Camera(name, DETECT, lambda name=name: ListSource(blank_frames(6, name)))  # type: ignore[misc]
+        for name in ("front", "back")
+    ]
+    Pipeline(cameras, scripted_model([[PERSON]] * 12), sink).run()
+    assert sorted((e.camera, e.type, e.number) for e in sink.events) == [
+        ("back", "end", 1), ("back", "new", 1), ("front", "end", 1), ("front", "new", 1),
+    ]  # fmt: skip
+
+
+class Broken:
+    """A source that fails after two frames."""
+
+    live, fps, skipped, corrupt = False, None, 0, 0
+
+    def frames(self) -> Iterator[Frame]:
+        yield from blank_frames(2)
+        raise SourceError("clip.mp4: cannot be decoded")
+
+    def close(self) -> None:
+        pass
+
+
+def no_camera() -> Source:
+    raise UnavailableError("camera 7: there is no /dev/video7")
+
+
+def test_a_failing_source_ends_the_run_with_its_error_after_its_frames() -> None:
+    sink = ListSink()
+    pipeline = Pipeline([Camera("front", DETECT, Broken)], scripted_model([[PERSON]] * 2), sink)
+    with pytest.raises(SourceError, match=r"clip\.mp4: cannot be decoded"):
+        pipeline.run()
+    assert types(sink) == [("new", "person"), ("end", "person")]
+    assert sink.statuses[-1] == ("front", "offline")
+
+
+def test_one_absent_camera_does_not_stop_the_other() -> None:
+    sink = ListSink()
+    good = Camera("front", DETECT, lambda: ListSource(blank_frames(5)))
+    pipeline = Pipeline([Camera("back", DETECT, no_camera), good], scripted_model([[PERSON]] * 5), sink)
+    with pytest.raises(UnavailableError, match="video7"):
+        pipeline.run()
+    assert types(sink) == [("new", "person"), ("end", "person")]
+    assert ("back", "offline") in sink.statuses
+
+
+class Endless:
+    """A live source that never stops by itself."""
+
+    live, fps, skipped, corrupt = True, 10.0, 0, 0
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def frames(self) -> Iterator[Frame]:
+        while not self.closed.wait(0.001):
+            yield blank_frames(1)[0]
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_stop_ends_a_live_run_and_closes_its_source() -> None:
+    source, sink = Endless(), ListSink()
+    pipeline = Pipeline([Camera("front", DETECT, lambda: source)], scripted_model([[PERSON]] * 500), sink)
+
+    class StopAfterFirst:
+        def event(self, event: Event) -> None:
+            pipeline.stop()
+
+        def tick(self, cameras: Sequence[CameraState]) -> None:
+            pass
+
+    pipeline._observer = StopAfterFirst()
+    pipeline.run()
+    assert source.closed.is_set()
+    assert types(sink) == [("new", "person"), ("end", "person")]
+
+
+def test_require_gives_up_at_once_when_a_camera_is_absent() -> None:
+    source = Endless()
+    cameras = [Camera("front", DETECT, lambda: source), Camera("back", DETECT, no_camera)]
+    with pytest.raises(UnavailableError):
+        Pipeline(cameras, scripted_model([[]] * 5000), ListSink()).run(require=True)
+    assert source.closed.is_set()
+
+
+def test_duration_ends_a_live_run() -> None:
+    source = Endless()
+    pipeline = Pipeline([Camera("front", DETECT, lambda: source)], scripted_model([[]] * 5000), ListSink())
+    pipeline.run(duration_s=0.1)
+    assert source.closed.is_set()
+
+
+def test_in_the_inbox_the_newest_frame_of_a_live_camera_wins() -> None:
+    inbox = Inbox(["front"])
+    frames = blank_frames(3)
+    for frame in frames:
+        assert inbox.put(frame, overwrite=True)
+    found = inbox.take(0)
+    assert found
+    assert found[0] is frames[2]
+    assert inbox.overwritten == {"front": 2}
+    assert inbox.take(0) is None
+
+
+def test_in_the_inbox_a_file_waits_for_its_turn() -> None:
+    inbox = Inbox(["front"])
+    frames = blank_frames(20)
+    feeder = threading.Thread(target=lambda: [inbox.put(f, overwrite=False) for f in frames])
+    feeder.start()
+    taken = [found[0].index for _ in frames if (found := inbox.take(5))]
+    feeder.join()
+    assert taken == list(range(20))
+
+
+def test_the_inbox_takes_cameras_in_turn() -> None:
+    inbox = Inbox(["a", "b"])
+    order = []
+    for _ in range(3):
+        for name in "ab":
+            inbox.put(blank_frames(1, name)[0], overwrite=True)
+        for _ in "ab":
+            found = inbox.take(0)
+            assert found
+            order.append(found[0].camera)
+    assert order == ["a", "b"] * 3
