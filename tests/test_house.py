@@ -1,4 +1,4 @@
-"""The house keeps its order: imports point down, heavy packages stay in their rooms, public names are listed."""
+"""The house keeps its order: imports point down, heavy packages keep their rooms, public names are listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job from end to end: `python -m edgekit run` in a process of its own, heard by a real MQTT client."""
+"""The main job from end to end: `edgekit run` in a process of its own, heard by a real MQTT client."""
 
 from __future__ import annotations
 
