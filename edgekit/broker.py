@@ -2,22 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import IO, Literal, Self
+
+from edgekit.errors import UnavailableError
+
+_PORT = 1883
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 0.8
+_RUN = "import sys; sys.path.append(sys.argv.pop(1)); from edgekit.hub import main; main()"
 
 
 class EmbeddedBroker:
-    """`with EmbeddedBroker() as broker: broker.start(port)`; then connect to broker.host, broker.port."""
+    """amqtt behind 127.0.0.1, for this machine's programs only; any MQTT client may connect, without a login.
+
+    It speaks MQTT 3.1.1: give `protocol` to the Publisher, which then does not try MQTT 5 first. It keeps
+    nothing on disk. It ignores Ctrl-C and SIGTERM, so that the program which started it can still publish its
+    farewell, and ends with that program in every case, `kill -9` included.
+    """
 
     host = "127.0.0.1"
-    protocol: Literal["3.1.1"] = "3.1.1"  # pass it to Publisher
-    port: int  # known after start()
+    protocol: Literal["3.1.1"] = "3.1.1"
+
+    def __init__(self) -> None:
+        self.port = 0  # known after start()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
 
     def start(self, port: int | None = None) -> None:
-        """None: 1883 or the next free one. Raises UnavailableError in one line."""
-        raise NotImplementedError
+        """Start and wait until clients can connect. `port` None: 1883, or the next one that is free.
 
-    def stop(self) -> None: ...
+        Raises UnavailableError when the port is taken or amqtt does not start.
+        """
+        with _listen(port) as listener, tempfile.TemporaryFile() as complaints:
+            self.port = listener.getsockname()[1]
+            self._process = _spawn(listener, complaints)
+            try:
+                self._wait_ready(complaints)
+            except BaseException:
+                self._kill()
+                raise
+
+    def stop(self) -> None:
+        """End it; what was published is delivered first, within a second."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None  # noqa: S101  (_spawn made it)
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_TIMEOUT_S)
+        self._kill()
 
     def __enter__(self) -> Self:
         return self
@@ -26,3 +76,65 @@ class EmbeddedBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _wait_ready(self, complaints: IO[bytes]) -> None:
+        assert self._process is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101
+        output = self._process.stdout
+        answers = select.select([output], [], [], _START_TIMEOUT_S)[0]
+        if answers and output.readline() == b"ready\n":
+            return
+        complaints.seek(0)
+        lines = complaints.read().decode(errors="replace").strip().splitlines()
+        why = lines[-1] if lines else f"no answer within {_START_TIMEOUT_S:.0f} s"
+        raise UnavailableError(
+            f"the embedded broker did not start: {why}; set mqtt.host to use another broker"
+        )
+
+    def _kill(self) -> None:
+        """Leave no process and no pipe behind."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _listen(port: int | None) -> socket.socket:
+    """A listening socket on 127.0.0.1; bound here, so that who gets the port is decided once."""
+    for candidate in [port] if port is not None else [*range(_PORT, _PORT + 100), 0]:
+        listener = socket.socket()
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((EmbeddedBroker.host, candidate))
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise UnavailableError(
+                    f"port {candidate} on {EmbeddedBroker.host} cannot be opened: {error.strerror}; "
+                    "set mqtt.port to another one"
+                ) from error
+        else:
+            return listener
+    raise UnavailableError(
+        f"port {port} on {EmbeddedBroker.host} is in use: set mqtt.port to another one, "
+        f"or mqtt.host: {EmbeddedBroker.host} to use the broker that is there"
+    )
+
+
+def _spawn(listener: socket.socket, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The process of `edgekit.hub`; it sees this one's end as the end of its standard input."""
+    python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
+    root = str(Path(__file__).resolve().parents[1])
+    return subprocess.Popen(  # noqa: S603  (our own interpreter)
+        [python, "-P", "-c", _RUN, root, str(listener.fileno())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        pass_fds=[listener.fileno()],
+        start_new_session=True,
+    )

@@ -8,8 +8,9 @@ The manners, each of which a subscriber may rely on:
 - nothing here blocks the caller: one thread talks to the broker.
 
 From the top down: `mqtt` (what to publish), `courier` (the thread: when to connect again, what to tell
-people), `link` (one connection, paho), `outbox` (what waits), `messages` (topics and payloads). A new retained topic,
-say of Home Assistant's discovery, is one more `_retain`; a durable outbox is another `Outbox`.
+people), `link` (one connection, paho), `outbox` (what waits), `messages` (topics and payloads). A new kind
+of retained topic, say for Home Assistant's discovery, is one more `_retain`; a durable outbox is
+another `Outbox`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def machine_hash() -> str:
 
 
 def clock_synced() -> bool:
-    """Whether the kernel's clock is disciplined (NTP): if not, a Pi after a power cut only guesses the time."""
+    """Whether the kernel's clock is disciplined (NTP); a Pi after a power cut only guesses the time."""
     import ctypes
 
     try:
