@@ -84,9 +84,10 @@ class EmbeddedBroker:
         answers = select.select([output], [], [], _START_TIMEOUT_S)[0]
         if answers and output.readline() == b"ready\n":
             return
+        self._process.kill()
         complaints.seek(0)
         lines = complaints.read().decode(errors="replace").strip().splitlines()
-        why = lines[-1] if lines else f"no answer within {_START_TIMEOUT_S:.0f} s"
+        why = lines[-1] if lines else f"its process ended with {self._process.wait()}"
         raise UnavailableError(
             f"the embedded broker did not start: {why}; set mqtt.host to use another broker"
         )
