@@ -228,7 +228,9 @@ class Limit:
         """Whether the picture made at `mono_s` is one to take; call it with rising times."""
         if mono_s < self._due_s:
             return False
-        self._due_s = max(self._due_s, mono_s - self._step_s) + self._step_s
+        self._due_s += self._step_s
+        if self._due_s <= mono_s:
+            self._due_s = mono_s + self._step_s
         return True
 
 
@@ -372,8 +374,8 @@ def _reason() -> str:
     """What ffmpeg wrote to standard error, boiled down to what the user can act on."""
     words = os.pread(2, 65536, 0).decode(errors="replace")
     state = re.search(r"(?:HTTP error|failed:) (\d{3})", words)
-    if state and state[1] in _STATES:
-        return f": {_STATES[state[1]]}"
+    if state:
+        return f": {_STATES.get(state[1], f'it answers with error {state[1]}')}"
     return "; check its address, or try it in a player such as ffplay or VLC"
 
 

@@ -41,13 +41,18 @@ class Reel(Protocol):
     def close(self) -> None: ...
 
 
-def _cv2() -> Any:
-    """OpenCV, told to be silent before its first use: what is wrong is said by edgekit, in one line."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+def load_cv2() -> Any:
+    """OpenCV, and its ffmpeg, told to be silent: what is wrong is said by edgekit, in one line.
+
+    Who wants to hear them sets OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL. ffmpeg listens only before its
+    first use, so this is how every module that touches a video gets at OpenCV.
+    """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))  # 134 megapixels, 400 MB
     import cv2
 
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
 
 
@@ -86,7 +91,7 @@ class _Mouth:
 
 def read_picture(path: Path) -> tuple[Image | None, str]:
     """The picture as (height, width, 3) BGR uint8, turned as its EXIF says, and ""; or None and why not."""
-    cv2 = _cv2()
+    cv2 = load_cv2()
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -122,7 +127,7 @@ class VideoReel:
     """The frames of a video file. Raises SourceError when OpenCV's ffmpeg cannot make sense of it."""
 
     def __init__(self, path: Path) -> None:
-        self._cv2 = _cv2()
+        self._cv2 = load_cv2()
         self._path = path
         self.corrupt = 0
         self._passed = 0
