@@ -100,16 +100,16 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.print_resolved:
         sys.stdout.write(resolved_yaml(config))
         return 0
-    from edgekit import console, runtime
+    from edgekit import console, runtime, view
 
     console.set_up_logging(arguments.verbose)
     limits = runtime.Limits(arguments.frames, arguments.duration)
-    with console.RunView(quiet=arguments.quiet) as view:
-        summary = runtime.run(config, limits, require=arguments.require, observer=view, on_ready=view.ready)
+    with view.RunView(quiet=arguments.quiet) as shown:
+        summary = runtime.run(config, limits, require=arguments.require, observer=shown, on_ready=shown.ready)
     if arguments.json:
-        console.print_json(console.summary_dict(summary))
+        console.print_json(view.summary_dict(summary))
     else:
-        console.print_summary(summary)
+        view.print_summary(summary)
     return 128 + summary.signal if summary.signal else 0
 
 

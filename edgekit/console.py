@@ -1,4 +1,4 @@
-"""What a person sees on the terminal: the live table of `run`, and tables for everything else.
+"""What commands print: tables, JSON, YAML, logs and progress.
 
 Results go to stdout, progress and logs to stderr. Colours only on a terminal, and never with NO_COLOR.
 """
@@ -8,25 +8,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
-
-from edgekit.pipeline import CameraState
-from edgekit.runtime import Ready, Summary
-from edgekit.types import Event
-
-STATUS_STYLES = {"online": "green", "connecting": "yellow", "offline": "red"}
-EVENT_STYLES = {"new": "bold green", "update": "cyan", "end": "dim"}
 
 
 def print_json(value: object) -> None:
@@ -71,103 +59,6 @@ def progress(title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     if not console.is_terminal:
         return iter
     return lambda items: track(items, description=title, console=console, transient=True)
-
-
-class RunView:
-    """The Observer of a run: a live table on a terminal, one line an event elsewhere."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet)
-        self._recent: deque[Text] = deque(maxlen=8)
-        self._head: Text | None = None
-        self._sent: Callable[[], int] = lambda: 0
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
-
-    def ready(self, ready: Ready, publisher: Any) -> None:
-        """Say where everything is, then start the table."""
-        self._sent = lambda: publisher.sent
-        mqtt = ready.mqtt
-        self._head = Text.assemble(
-            ("model   ", "dim"), f"{ready.model.name} ({ready.model.engine.name} engine)\n",
-            ("broker  ", "dim"), f"{mqtt.host}:{mqtt.port}{' (embedded)' if ready.embedded else ''}\n",
-            ("listen  ", "dim"), f"mosquitto_sub -h {mqtt.host} -p {mqtt.port} -t '{mqtt.base}/#' -v",
-        )  # fmt: skip
-        if self._console.is_terminal:
-            self._live = Live(self._table([]), console=self._console, auto_refresh=False)
-            self._live.start()
-        else:
-            self._console.print(self._head, soft_wrap=True)
-
-    def event(self, event: Event) -> None:
-        """One event has gone out."""
-        clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
-        line = Text.assemble(
-            (f"{clock} ", "dim"), f"{event.camera}  ", (f"{event.type:6}", EVENT_STYLES[event.type]),
-            f" {event.after.label} {event.after.score:.2f}", (f"  #{event.number}", "dim"),
-        )  # fmt: skip
-        if self._live:
-            self._recent.append(line)
-        else:
-            self._console.print(line, soft_wrap=True)
-
-    def tick(self, cameras: Sequence[CameraState]) -> None:
-        """Draw the table anew."""
-        if self._live:
-            self._live.update(self._table(cameras), refresh=True)
-
-    def _table(self, cameras: Sequence[CameraState]) -> Group:
-        table = Table(header_style="bold")
-        for name in ("camera", "status"):
-            table.add_column(name)
-        for name in ("fps", "model ms", "latency ms", "frames", "skipped"):
-            table.add_column(name, justify="right")
-        table.add_column("objects", min_width=20)
-        table.add_column("events", justify="right")
-        for camera in cameras:
-            table.add_row(*_camera_row(camera))
-        sent = Text.assemble(("messages sent ", "dim"), str(self._sent()))
-        return Group(self._head or Text(), table, sent, *self._recent)
-
-
-def _camera_row(camera: CameraState) -> tuple[Text | str, ...]:
-    objects = ", ".join(f"{n} {label}" for label, n in sorted(camera.counts.items())) or "-"
-    return (
-        camera.name,
-        Text(camera.status, style=STATUS_STYLES.get(camera.status, "")),
-        f"{camera.fps:.1f}",
-        f"{camera.infer_ms:.1f}",
-        f"{camera.total_ms:.1f}",
-        str(camera.frames),
-        str(camera.skipped),
-        objects,
-        str(camera.events),
-    )
-
-
-def print_summary(summary: Summary) -> None:
-    """The result of a run, on stdout."""
-    columns = ("camera", "frames", "skipped", "fps", "model ms", "latency ms", "events")
-    rows = [
-        (c.name, c.frames, c.skipped, f"{c.fps:.1f}", f"{c.infer_ms:.1f}", f"{c.total_ms:.1f}", c.events)
-        for c in summary.cameras
-    ]
-    print_table("", columns, rows)
-    sys.stdout.write(f"{summary.sent} messages delivered\n")
-
-
-def summary_dict(summary: Summary) -> dict[str, Any]:
-    """The result of a run as plain values."""
-    cameras = [asdict(camera) for camera in summary.cameras]
-    return {"cameras": cameras, "sent": summary.sent, "signal": summary.signal}
 
 
 def print_yaml(facts: object) -> None:

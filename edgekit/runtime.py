@@ -80,7 +80,7 @@ def run(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
         pipeline = Pipeline(cameras, model, publisher, observer)
-        with _signals(pipeline.stop) as caught, _publishing(publisher, settings, require):
+        with _signals(pipeline.stop) as caught, _publishing(publisher, require=require):
             if on_ready:
                 on_ready(Ready(model, device, settings, embedded), publisher)
             if not caught:
@@ -152,23 +152,19 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
 
 
 @contextlib.contextmanager
-def _publishing(publisher: Publisher, settings: MqttConfig, require: bool) -> Iterator[None]:
+def _publishing(publisher: Publisher, *, require: bool) -> Iterator[None]:
     """Connected if the broker is there; at the end, nothing undelivered is passed over in silence."""
-    where = f"{settings.host}:{publisher.port}"
     publisher.start()
     try:
-        if not publisher.wait_connected(CONNECT_S):
-            if require:
-                raise UnavailableError(f"broker {where}: {publisher.reason}: start it, or correct mqtt.host")
-            log.warning("broker %s: %s; detecting goes on, messages wait in memory", where, publisher.reason)
+        connected = publisher.wait_connected(CONNECT_S)
+        if require and not connected:
+            raise UnavailableError(f"{publisher.reason}: start the broker, or correct mqtt.host")
         yield
     finally:
         reason = publisher.reason
         lost = publisher.stop()
     if lost:
-        raise UnavailableError(
-            f"broker {where}: {lost} messages were not delivered ({reason or 'no answer'})"
-        )
+        raise UnavailableError(f"{reason}: {lost} events were not delivered")
 
 
 @contextlib.contextmanager

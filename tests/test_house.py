@@ -18,17 +18,19 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model
+tensors plan
 device
 preprocess decode
 track
 rules
-engine zoo
+engine interpreter zoo
 reel capture demo sources
-messages outbox courier link mqtt broker
+messages outbox courier link mqtt
+hub broker
 inference
 bench evaluate optimize pipeline
 runtime doctor
-console
+console view
 cli
 """
 FLOOR = {name: level for level, line in enumerate(FLOORS.split("\n")) for name in line.split()}
@@ -36,10 +38,10 @@ FLOOR = {name: level for level, line in enumerate(FLOORS.split("\n")) for name i
 # A package that may be imported only by these modules.
 ROOMS = {
     "_native": {"engine"},
-    "ai_edge_litert": {"engine"},
-    "tflite_runtime": {"engine"},
+    "ai_edge_litert": {"interpreter"},
+    "tflite_runtime": {"interpreter"},
     "paho": {"courier", "link", "mqtt"},
-    "amqtt": {"broker"},
+    "amqtt": {"hub"},
     "pycocotools": {"evaluate"},
     "skimage": {"demo"},
     "torch": {"optimize"},

@@ -130,7 +130,7 @@ def test_detectors_of_others_find_a_person_without_a_card(shared: Path, file: st
     model = edgekit.open(shared / "data" / "models" / file)
     skimage = pytest.importorskip("skimage.data")
     astronaut = cv2.cvtColor(skimage.astronaut(), cv2.COLOR_RGB2BGR)
-    found = model.detect(astronaut, 0.5)
+    found = model.detect(astronaut)
     assert len(model.labels) == labels
     assert "person" in found.labels.tolist()
 

@@ -21,12 +21,12 @@ DETECT = DetectConfig(confirm=ConfirmConfig(frames=2, of=3), lost_s=0.5)
 
 
 def run(
-    frames: Sequence[Sequence[Seen]], detect: DetectConfig = DETECT, **limits: int
+    seen: Sequence[Sequence[Seen]], detect: DetectConfig = DETECT, frames: int | None = None
 ) -> tuple[ListSink, list[CameraState]]:
     sink = ListSink()
-    camera = Camera("front", detect, lambda: ListSource(blank_frames(len(frames))))
-    pipeline = Pipeline([camera], scripted_model(frames), sink)
-    pipeline.run(frames=limits.get("frames"))
+    camera = Camera("front", detect, lambda: ListSource(blank_frames(len(seen))))
+    pipeline = Pipeline([camera], scripted_model(seen), sink)
+    pipeline.run(frames=frames)
     return sink, pipeline.states
 
 

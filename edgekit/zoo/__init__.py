@@ -48,7 +48,8 @@ def list_models() -> tuple[ZooModel, ...]:
     root = Path(str(files(__name__)))
     cards = (p for p in sorted(root.rglob("card.yaml")) if (p.parent / "model.tflite").exists())
     return tuple(
-        ZooModel(p.parent.relative_to(root).as_posix(), p.parent / "model.tflite", read_card(p)) for p in cards
+        ZooModel(p.parent.relative_to(root).as_posix(), p.parent / "model.tflite", read_card(p))
+        for p in cards
     )
 
 
@@ -87,5 +88,7 @@ def check_digest(path: Path, expected: str) -> str:
     """The file's SHA-256 in hex; ModelError when it is not `expected` (an empty one is not checked)."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if expected and digest != expected:
-        raise ModelError(f"{path}: sha256 is {digest[:12]}…, its card says {expected[:12]}…: reinstall edgekit")
+        raise ModelError(
+            f"{path}: sha256 is {digest[:12]}…, its card says {expected[:12]}…: reinstall edgekit"
+        )
     return digest
