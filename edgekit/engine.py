@@ -1,0 +1,166 @@
+"""The seam between what a network is and what runs it.
+
+    engine = load("model.tflite")
+    outputs = engine.run(x)
+
+Two engines stand behind it: `native`, edgekit's own kernels, and `tflite`, LiteRT. `auto` takes `native`
+when it has every operator of the model. `ListEngine` is the third, for tests: it runs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit import model, plan
+from edgekit.errors import ModelError, UsageError
+from edgekit.fully_connected import FullyConnected
+from edgekit.graph import Graph
+from edgekit.interpreter import TfliteEngine
+from edgekit.tensors import TensorInfo, check_inputs, describe
+
+__all__ = ["Engine", "ListEngine", "TensorInfo", "estimate_memory", "load"]
+
+ENGINES = ("auto", "native", "tflite")
+MAX_THREADS = 64
+NATIVE_OVERHEAD_BYTES = 2 * 2**20
+TFLITE_OVERHEAD_BYTES = 14 * 2**20
+
+
+class Engine(Protocol):
+    """Maps tensors to tensors and knows nothing else. Not safe to call from two threads at once.
+
+    `name` says which engine it is. `peak_memory_bytes` is what it adds to the process, as estimated.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]: ...
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]: ...
+    @property
+    def peak_memory_bytes(self) -> int: ...
+    def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """One inference: an array, or a list of them for several inputs, to one array per output.
+
+        Raises ValueError when the input's shape or type is not that of `inputs`, ModelError when the model
+        fails.
+        """
+        ...
+
+
+class ListEngine:
+    """An engine that returns what it was given, run by run; for tests. ModelError at the end of the list."""
+
+    name = "list"
+    peak_memory_bytes = 0
+
+    def __init__(
+        self, inputs: Sequence[TensorInfo], outputs_per_run: Sequence[Sequence[NDArray[Any]]]
+    ) -> None:
+        self.inputs = tuple(inputs)
+        first = outputs_per_run[0] if outputs_per_run else ()
+        self.outputs = tuple(TensorInfo(f"output_{i}", a.shape, a.dtype) for i, a in enumerate(first))
+        self.seen: list[list[NDArray[Any]]] = []
+        self._runs: Iterator[Sequence[NDArray[Any]]] = iter(outputs_per_run)
+
+    def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        self.seen.append(check_inputs(self.inputs, x))
+        outputs = next(self._runs, None)
+        if outputs is None:
+            raise ModelError(f"the list engine has no outputs for run {len(self.seen)}")
+        return list(outputs)
+
+
+def load(path: str | Path, engine: str = "auto", threads: int = 1) -> Engine:
+    """Load a `.tflite` file. `engine` is "auto", "native" or "tflite"; `threads` is 1 to 64.
+
+    `native` uses one thread whatever `threads` says: its layers are too small to share. Raises UsageError
+    for an engine or a number of threads that does not exist, ModelError when the file is damaged or the
+    engine lacks one of its operators.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise UsageError(f"threads: expected 1 to {MAX_THREADS}, not {threads!r}")
+    return load_graph(model.read(path), str(path), engine, threads)
+
+
+def load_graph(graph: Graph, label: str, engine: str = "auto", threads: int = 1) -> Engine:
+    """Load a graph, called `label` in messages; for the rest see `load`."""
+    reason = plan.refusal(graph)
+    if engine == "native" and reason:
+        raise ModelError(f"{label}: the native engine cannot run {reason}; engine=tflite or auto runs it")
+    if engine == "tflite" or reason:
+        return TfliteEngine(graph, label, threads, tflite_memory(graph))
+    return NativeEngine(graph)
+
+
+def highest_level(native: Any) -> str:
+    """The ISA level that $EDGEKIT_ISA asks for, or the highest that this architecture has; UsageError."""
+    names: tuple[str, ...] = native.known_levels()
+    level = os.environ.get("EDGEKIT_ISA") or names[-1]
+    if level not in names:
+        raise UsageError(f"EDGEKIT_ISA={level}: expected one of {', '.join(names)}")
+    return level
+
+
+class NativeEngine:
+    """Runs a graph by edgekit's own kernels, bit-identical with TFLite's reference kernels."""
+
+    name = "native"
+
+    def __init__(self, graph: Graph) -> None:
+        """`graph` is one that `plan.refusal` has nothing against. UsageError for a bad $EDGEKIT_ISA."""
+        import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
+
+        level = highest_level(_native)
+        self.level: str = _native.best_level(level)
+        self.runtime = f"edgekit {self.level}"
+        self.inputs = describe(graph, graph.inputs)
+        self.outputs = describe(graph, graph.outputs)
+        self.peak_memory_bytes = native_memory(graph)
+        made = plan.build(graph)
+        steps = [_native_step(_native, step) for step in made.steps]
+        self._plan = _native.Plan(level, made.arena_bytes, list(made.inputs), list(made.outputs), steps)
+
+    def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """One inference. Raises ValueError for a wrong input."""
+        outputs = [np.empty(info.shape, info.dtype) for info in self.outputs]
+        self._plan.run(check_inputs(self.inputs, x), outputs)
+        return outputs
+
+
+def _native_step(native: Any, step: FullyConnected | plan.Convert) -> tuple[Any, ...]:
+    if isinstance(step, plan.Convert):
+        return (step.kind, step.input, step.output, step.count, step.scale, step.zero_point)
+    layer = native.FullyConnected(
+        step.rows, step.depth, step.cols, step.weights, step.bias, step.bias_u8, step.scale,
+        step.zero_point, step.low, step.high, step.reaches_min,
+    )  # fmt: skip
+    return ("fc", step.input, step.output, layer)
+
+
+def estimate_memory(graph: Graph) -> int:
+    """Bytes that `load_graph` with engine "auto" would add to the process at its peak. Allocates nothing."""
+    return tflite_memory(graph) if plan.refusal(graph) else native_memory(graph)
+
+
+def native_memory(graph: Graph) -> int:
+    """The file, the packed weights and the arena."""
+    return NATIVE_OVERHEAD_BYTES + 2 * _constant_bytes(graph) + plan.lay_out(graph)[1]
+
+
+def tflite_memory(graph: Graph) -> int:
+    """The file as it was read and as LiteRT gets it, LiteRT's packed weights, its arena."""
+    return TFLITE_OVERHEAD_BYTES + 3 * _constant_bytes(graph) + plan.lay_out(graph)[1]
+
+
+def _constant_bytes(graph: Graph) -> int:
+    return sum(tensor.size_bytes for tensor in graph.tensors if tensor.data is not None)

@@ -1,0 +1,36 @@
+/* Fully connected layers, int8, AVX-VNNI: vpdpbusd on half registers, for CPUs without AVX512. */
+
+#include "ek.h"
+
+#if defined(__x86_64__)
+
+#define TARGET __attribute__((target("avx2,avxvnni")))
+enum { ROWS = 2, TILES = 2 };
+
+#include "fc_ymm.h"
+
+typedef __m256i quad; /* 8 copies of 4 inputs, plus 128: vpdpbusd takes them unsigned */
+
+VECTOR tile tile_start(const ek_fc_s8 *fc, int64_t col) {
+    return (tile){load(fc->bias_u8 + col), load(fc->bias_u8 + col + 8)};
+}
+
+VECTOR quad quad_load(const int8_t *in) {
+    int32_t word;
+    __builtin_memcpy(&word, in, sizeof word);
+    return _mm256_xor_si256(_mm256_set1_epi32(word), _mm256_set1_epi8(-128));
+}
+
+VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
+    (void)safe; /* every product fits */
+    return (tile){_mm256_dpbusd_avx_epi32(sums.low, x, load(w)),
+                  _mm256_dpbusd_avx_epi32(sums.high, x, load(w + 32))};
+}
+
+#include "fc_walk.h"
+
+TARGET void ek_fc_s8__avxvnni(const ek_fc_s8 *fc, const int8_t *in, int8_t *out) {
+    walk(fc, 0, in, out);
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* Fully connected layers, int8, ARMv8.2 with SDOT (Cortex-A76 and later; not the A53 and A72). */
+
+#include "ek.h"
+
+#if defined(__aarch64__)
+
+#define TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+enum { ROWS = 2, TILES = 2 };
+
+#include "fc_arm.h"
+
+typedef sums16 tile;
+typedef int8x16_t quad; /* 4 copies of 4 inputs */
+
+VECTOR tile tile_start(const ek_fc_s8 *fc, int64_t col) {
+    return load16(fc->bias + col);
+}
+
+VECTOR quad quad_load(const int8_t *in) {
+    int32_t word;
+    __builtin_memcpy(&word, in, sizeof word);
+    return vreinterpretq_s8_s32(vdupq_n_s32(word));
+}
+
+VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
+    (void)safe; /* every product fits */
+    for (int i = 0; i < 4; i++) sums.part[i] = vdotq_s32(sums.part[i], vld1q_s8(w + 16 * i), x);
+    return sums;
+}
+
+VECTOR void tile_store(const ek_fc_s8 *fc, int64_t col, tile sums, int8_t *out) {
+    store16(fc, col, sums, out);
+}
+
+#include "fc_walk.h"
+
+TARGET void ek_fc_s8__neondot(const ek_fc_s8 *fc, const int8_t *in, int8_t *out) {
+    walk(fc, 0, in, out);
+}
+
+#endif

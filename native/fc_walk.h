@@ -1,0 +1,65 @@
+/* How a fully connected layer is walked, for every ISA level with vectors. A level includes this file once,
+   after it has said in its own words
+
+     TARGET                 the function attribute that allows its instructions
+     ROWS, TILES            how many input rows by tiles of 16 outputs its registers hold at once
+     tile, quad             16 running sums; one input quad, as its multiplication wants it
+     tile_start(fc, c)      the sums of outputs c..c+15 before the first product
+     quad_load(p)           4 input bytes at p, of any alignment
+     tile_dot(t, w, q, safe)  t plus 64 packed weights times the quad; `safe` if a weight may be -128
+     tile_store(fc, c, t, out)  requantise and write 16 bytes
+
+   Loops over ROWS and TILES have constant bounds once inlined, so the sums stay in registers. */
+
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline)) TARGET
+
+INLINE void store(const ek_fc_s8 *fc, int64_t col, tile sums, int8_t *out) {
+    int8_t spare[EK_TILE];
+    if (fc->cols - col >= EK_TILE) {
+        tile_store(fc, col, sums, out + col);
+        return;
+    }
+    tile_store(fc, col, sums, spare);
+    memcpy(out + col, spare, (size_t)(fc->cols - col));
+}
+
+/* `rows` rows by `tiles` tiles from column `col` on */
+INLINE void block(const ek_fc_s8 *fc, int64_t col, const int rows, const int tiles, const int safe,
+                  const int8_t *in, int8_t *out) {
+    const int64_t whole = fc->depth / EK_QUAD, rest = fc->depth % EK_QUAD;
+    const int64_t stride = (whole + (rest != 0)) * EK_TILE * EK_QUAD;
+    const int8_t *w = fc->weights + col / EK_TILE * stride;
+    tile sums[ROWS][TILES];
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < tiles; t++) sums[r][t] = tile_start(fc, col + t * EK_TILE);
+    for (int64_t q = 0; q < whole; q++, w += EK_TILE * EK_QUAD)
+        for (int r = 0; r < rows; r++) {
+            quad x = quad_load(in + r * fc->depth + q * EK_QUAD);
+            for (int t = 0; t < tiles; t++) sums[r][t] = tile_dot(sums[r][t], w + t * stride, x, safe);
+        }
+    if (rest)
+        for (int r = 0; r < rows; r++) {
+            int8_t last[EK_QUAD] = {0};
+            memcpy(last, in + r * fc->depth + whole * EK_QUAD, (size_t)rest);
+            quad x = quad_load(last);
+            for (int t = 0; t < tiles; t++) sums[r][t] = tile_dot(sums[r][t], w + t * stride, x, safe);
+        }
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < tiles; t++) store(fc, col + t * EK_TILE, sums[r][t], out + r * fc->cols);
+}
+
+INLINE void columns(const ek_fc_s8 *fc, const int rows, const int safe, const int8_t *in, int8_t *out) {
+    int64_t col = 0;
+    for (; col + (TILES - 1) * EK_TILE < fc->cols; col += TILES * EK_TILE)
+        block(fc, col, rows, TILES, safe, in, out);
+    for (; col < fc->cols; col += EK_TILE) block(fc, col, rows, 1, safe, in, out);
+}
+
+INLINE void walk(const ek_fc_s8 *fc, const int safe, const int8_t *in, int8_t *out) {
+    int64_t row = 0;
+    for (; row + ROWS <= fc->rows; row += ROWS)
+        columns(fc, ROWS, safe, in + row * fc->depth, out + row * fc->cols);
+    for (; row < fc->rows; row++) columns(fc, 1, safe, in + row * fc->depth, out + row * fc->cols);
+}
