@@ -1,0 +1,161 @@
+"""`optimize`: a recipe, photographs and a teacher in; an int8 `.tflite` out. Can be stopped and resumed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekit.errors import SourceError
+from edgekit.optimize.augment import Strength
+from edgekit.optimize.batches import Batch, ahead, as_tensor, epoch_batches
+from edgekit.optimize.equalise import activation_peaks, equalise
+from edgekit.optimize.nets import Detector
+from edgekit.optimize.photos import Photo, letterbox, load_photos
+from edgekit.optimize.quantize import is_quantized, quantized
+from edgekit.optimize.recipe import Recipe, Stage, load_recipe
+from edgekit.optimize.score import average_precision
+from edgekit.optimize.teacher import load_teacher
+from edgekit.optimize.trainer import Trainer, batches_needed, calm, opinion
+from edgekit.optimize.transplant import make_student
+
+log = logging.getLogger("edgekit.optimize")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """All that a training reads and where it writes."""
+
+    recipe: Recipe
+    train: list[Photo]
+    val: list[Photo]
+    teacher: Detector
+    out_dir: Path
+    progress: Callable[[str], None]
+
+
+def optimize(
+    recipe_path: Path,
+    data_dir: Path,
+    teacher_path: Path,
+    out_dir: Path,
+    resume: bool = True,
+    progress: Callable[[str], None] = log.info,
+) -> Path:
+    """Train by a recipe and write `OUT/model.tflite`; returns its path.
+
+    `data_dir` holds annotations_train.json, annotations_val.json and images/. `out_dir` gets checkpoint.pt
+    after every epoch; with `resume` a run goes on from it. ConfigError for the recipe, SourceError for the
+    data, ModelError for the teacher.
+    """
+    recipe = load_recipe(recipe_path)
+    teacher = load_teacher(teacher_path).to(memory_format=torch.channels_last)
+    train = load_photos(data_dir / "annotations_train.json", data_dir / "images", recipe.category_ids)
+    val = load_photos(
+        data_dir / "annotations_val.json", data_dir / "images", recipe.category_ids, recipe.watched_photos
+    )
+    if len(train) < recipe.batch:
+        raise SourceError(f"{data_dir}: {len(train)} photographs, fewer than one batch of {recipe.batch}")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    job = Job(recipe, train, val, teacher, out_dir, progress)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network = _run(job, _saved(out_dir) if resume else None)
+    finally:
+        torch.set_num_threads(before)
+    return _export(network, out_dir, recipe)
+
+
+def _saved(out_dir: Path) -> dict[str, Any] | None:
+    path = out_dir / "checkpoint.pt"
+    return torch.load(path, weights_only=True) if path.exists() else None
+
+
+def _run(job: Job, saved: dict[str, Any] | None) -> Detector:
+    """Run all stages, or those that a checkpoint leaves; returns the averaged network of the last."""
+    torch.manual_seed(job.recipe.seed)
+    network = make_student(job.teacher, _calibration(job), job.recipe.columns)
+    network = network.to(memory_format=torch.channels_last)
+    state = saved or {"stage": 0, "epoch": 0, "trainer": None, "finished": {}}
+    for number, stage in enumerate(job.recipe.stages):
+        network = _prepared(job, network, stage)
+        trainer = Trainer(
+            network, job.teacher, job.recipe, stage, batches_needed(job.train, job.recipe, stage)
+        )
+        if number < state["stage"]:
+            trainer.restore(state["finished"][number])
+        else:
+            if state["trainer"] is not None:
+                trainer.restore(state["trainer"])
+            _train_stage(job, trainer, (number, state["epoch"]), state["finished"])
+            finished = {**state["finished"], number: trainer.state()}
+            state = {"stage": number + 1, "epoch": 0, "trainer": None, "finished": finished}
+        network = copy.deepcopy(trainer.averaged).requires_grad_(True)
+    return network.eval()
+
+
+def _prepared(job: Job, network: Detector, stage: Stage) -> Detector:
+    """The network that a stage starts with: quantised before the first int8 stage."""
+    if stage.kind == "float" or is_quantized(network):
+        return network
+    twin = quantized(network)
+    equalise(twin, activation_peaks(network, _calibration(job)))
+    return twin
+
+
+def _calibration(job: Job) -> list[Tensor]:
+    count, size = job.recipe.calibration_photos, job.recipe.size_px
+    images = [letterbox(photo.image, size)[0] for photo in job.train[:count]]
+    return [as_tensor(images[start : start + 16]) for start in range(0, len(images), 16)]
+
+
+def _train_stage(job: Job, trainer: Trainer, place: tuple[int, int], finished: dict[int, Any]) -> None:
+    """Run the epochs of a stage that are left, with a checkpoint after each."""
+    number, first = place
+    stage = job.recipe.stages[number]
+    for epoch in range(first, stage.epochs):
+        begin = time.monotonic()
+        losses = trainer.run_epoch(ahead(_batches(job, stage, number, epoch)), job.progress)
+        speed = len(job.train) / (time.monotonic() - begin)
+        job.progress(
+            f"{stage.kind} epoch {epoch + 1}/{stage.epochs} classes {losses.classes:.3f} "
+            f"boxes {losses.boxes:.3f} features {losses.features:.3f} {speed:.1f} images/s"
+        )
+        _save(job, {"stage": number, "epoch": epoch + 1, "trainer": trainer.state(), "finished": finished})
+        if epoch % 2 or epoch + 1 == stage.epochs:
+            job.progress(_score(job, trainer.averaged))
+
+
+def _batches(job: Job, stage: Stage, number: int, epoch: int) -> Iterator[Batch]:
+    strength = Strength(mosaic=0.0 if calm(stage, epoch) else stage.mosaic, scale=stage.scale)
+    seeds = (job.recipe.seed, number, epoch)
+    return epoch_batches(job.train, job.recipe.batch, job.recipe.size_px, strength, seeds)
+
+
+def _score(job: Job, network: Detector) -> str:
+    names = job.recipe.names
+    figures = average_precision(opinion(network.eval(), len(names)), job.val, job.recipe.size_px, names)
+    return f"on {len(job.val)} photos: " + " ".join(f"{key} {value:.3f}" for key, value in figures.items())
+
+
+def _save(job: Job, state: dict[str, Any]) -> None:
+    """Write the checkpoint so that an interruption leaves the old one or the new one."""
+    new = job.out_dir / "checkpoint.new"
+    torch.save(state, new)
+    new.replace(job.out_dir / "checkpoint.pt")
+
+
+def _export(network: Detector, out_dir: Path, recipe: Recipe) -> Path:
+    from edgekit.optimize.export import export
+
+    path = out_dir / "model.tflite"
+    path.write_bytes(export(network, recipe.size_px, recipe.name))
+    return path
