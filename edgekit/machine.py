@@ -1,0 +1,278 @@
+"""What the machine is that edgekit runs on, read from /proc and /sys: `facts(root)`.
+
+Nothing here fails: in a container, under emulation or on a kernel that shows little, a fact that cannot be
+read is None, or "unknown" where it is a word. `root` is / but for tests.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+UNKNOWN = "unknown"
+MAX_CPUS = 4096
+
+_ARM_CORES = {
+    "0xd03": "cortex-a53",
+    "0xd04": "cortex-a35",
+    "0xd05": "cortex-a55",
+    "0xd07": "cortex-a57",
+    "0xd08": "cortex-a72",
+    "0xd09": "cortex-a73",
+    "0xd0a": "cortex-a75",
+    "0xd0b": "cortex-a76",
+    "0xd0c": "neoverse-n1",
+    "0xd0d": "cortex-a77",
+    "0xd40": "neoverse-v1",
+    "0xd41": "cortex-a78",
+    "0xd49": "neoverse-n2",
+    "0xd4f": "neoverse-v2",
+}
+_AVX512 = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"}
+_THROTTLED = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+_DISKS = [("nvme", "nvme"), ("mmcblk", "sd"), ("/usb", "usb"), ("/virtio", "virtual"), ("/vd", "virtual")]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreGroup:
+    """Cores of one kind: `count` physical cores named `core`, which reach `max_mhz` (None: not known)."""
+
+    count: int
+    core: str
+    max_mhz: int | None = None
+
+
+def facts(root: Path = Path("/")) -> dict[str, Any]:
+    """Everything that can be known of this machine, by the attribute names of `edgekit.device.Device`."""
+    cpus = cpuinfo(root)
+    ram_mb, available_mb = _memory_mb(root)
+    return {
+        "arch": _arch(),
+        "boards": _boards(root),
+        "isa": isa(cpus, _arch()),
+        "cores": core_groups(root, cpus),
+        "threads_per_core": _threads_per_core(root),
+        "usable_cpus": len(_cpu_list(_status(root, "Cpus_allowed_list"))) or os.cpu_count(),
+        "cpu_quota": cpu_quota(root),
+        **_caches(root),
+        "ram_mb": ram_mb,
+        "ram_available_mb": available_mb,
+        "memory_limit_mb": memory_limit_mb(root),
+        "page_kib": os.sysconf("SC_PAGE_SIZE") // 1024,
+        "rtc": (root / "sys/class/rtc/rtc0").exists() if (root / "sys/class").is_dir() else None,
+        "governor": _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or UNKNOWN,
+        "throttled": _throttled(root),
+        "storage": storage(root),
+        "clock_synced": clock_synced(),
+    }
+
+
+def cpuinfo(root: Path) -> dict[int, dict[str, str]]:
+    """/proc/cpuinfo: the lines of each processor by its number."""
+    cpus: dict[int, dict[str, str]] = {}
+    for block in _read(root / "proc/cpuinfo").split("\n\n"):
+        pairs = [line.partition(":") for line in block.splitlines()]
+        lines = {key.strip(): value.strip() for key, _, value in pairs}
+        if lines.get("processor", "").isdigit():
+            cpus[int(lines["processor"])] = lines
+    return cpus
+
+
+def isa(cpus: dict[int, dict[str, str]], arch: str) -> str:
+    """The highest level that every core has: as the kernels name them, or "unknown".
+
+    Under emulation the processor list may be that of the host: then only what `arch` promises counts.
+    """
+    if arch == "aarch64":
+        features = _common(cpus, "Features")
+        return "neondot" if "asimddp" in features else "neon"
+    flags = _common(cpus, "flags")
+    if arch != "x86_64" or not flags:
+        return UNKNOWN
+    if "avx2" not in flags:
+        return "scalar"
+    return "avx512vnni" if flags >= _AVX512 else "avxvnni" if "avx_vnni" in flags else "avx2"
+
+
+def core_groups(root: Path, cpus: dict[int, dict[str, str]]) -> tuple[CoreGroup, ...]:
+    """Physical cores by kind and speed, the fastest kind first."""
+    kinds: Counter[tuple[str, int | None]] = Counter()
+    seen: set[tuple[str, str, int]] = set()
+    for cpu, lines in cpus.items():
+        topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        core_id = _read(topology / "core_id")
+        place = (_read(topology / "physical_package_id"), core_id or str(cpu), cpu if not core_id else 0)
+        if place not in seen:
+            seen.add(place)
+            kinds[_core_name(lines), _max_mhz(root, cpu)] += 1
+    groups = [CoreGroup(count, core, mhz) for (core, mhz), count in kinds.items()]
+    return tuple(sorted(groups, key=lambda group: (-(group.max_mhz or 0), group.core)))
+
+
+def cpu_quota(root: Path) -> float | None:
+    """CPUs that the control group grants (1.5 is one and a half); None without a limit."""
+    quotas = []
+    for folder in _groups(root, "cpu"):
+        quota, _, period = _read(folder / "cpu.max").partition(" ")
+        if not quota:
+            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
+
+
+def memory_limit_mb(root: Path) -> int | None:
+    """Megabytes that the control group grants; None without a limit."""
+    limits = []
+    for folder in _groups(root, "memory"):
+        limit = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
+        if limit.isdigit() and int(limit) < 1 << 60:  # version 1 says 2**63 - 4096 for none
+            limits.append(int(limit) >> 20)
+    return min(limits, default=None)
+
+
+def storage(root: Path) -> str:
+    """What / lies on: sd, emmc, nvme, usb, virtual, ssd, hdd, overlay or another file system's name."""
+    for line in reversed(_read(root / "proc/self/mountinfo").splitlines()):
+        fields, _, rest = line.partition(" - ")
+        columns = fields.split()
+        if len(columns) > 4 and columns[4] == "/":
+            kind = _disk(root, columns[2])
+            return kind or rest.split(" ")[0] or UNKNOWN
+    return UNKNOWN
+
+
+def clock_synced() -> bool | None:
+    """Whether the kernel holds its clock for right (adjtimex); None where it does not say."""
+    import ctypes
+
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))  # modes 0: reads only
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else bool(state != 5)  # TIME_ERROR
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "replace").strip("\0 \n\t")
+    except (OSError, ValueError):
+        return ""
+
+
+def _arch() -> str:
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def _boards(root: Path) -> tuple[str, ...]:
+    names = _read(root / "proc/device-tree/compatible") or _read(
+        root / "sys/firmware/devicetree/base/compatible"
+    )
+    return tuple(name for name in names.split("\0") if name)
+
+
+def _common(cpus: dict[int, dict[str, str]], key: str) -> set[str]:
+    sets = [set(lines.get(key, "").lower().split()) for lines in cpus.values()]
+    return set.intersection(*sets) if sets else set()
+
+
+def _core_name(lines: dict[str, str]) -> str:
+    if "CPU part" in lines:
+        known = _ARM_CORES if lines.get("CPU implementer") == "0x41" else {}
+        return known.get(lines["CPU part"].lower(), f"arm {lines['CPU part']}")
+    name = re.sub(r"\((R|TM)\)|@.*|\bCPU\b", "", lines.get("model name", ""))
+    return " ".join(name.split()) or UNKNOWN
+
+
+def _max_mhz(root: Path, cpu: int) -> int | None:
+    khz = _read(root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
+    return int(khz) // 1000 if khz.isdigit() else None
+
+
+def _threads_per_core(root: Path) -> int | None:
+    folder = root / "sys/devices/system/cpu/cpu0/topology"
+    siblings = _read(folder / "core_cpus_list") or _read(folder / "thread_siblings_list")
+    return len(_cpu_list(siblings)) or None
+
+
+def _cpu_list(text: str) -> set[int]:
+    """`0-3,6` as numbers; nothing for anything strange."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip())
+        if found:
+            first, last = int(found[1]), int(found[2] or found[1])
+            cpus |= set(range(first, min(last, first + MAX_CPUS) + 1))
+    return cpus
+
+
+def _status(root: Path, key: str) -> str:
+    found = re.search(rf"^{key}:\s*(.*)$", _read(root / "proc/self/status"), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _caches(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"l1d_kib": None, "l2_kib": None, "l2_shared": None, "l3_kib": None}
+    own = _cpu_list(_read(root / "sys/devices/system/cpu/cpu0/topology/core_cpus_list")) or {0}
+    for folder in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (_read(folder / name) for name in ("level", "type", "size"))
+        key = {"1": "l1d_kib", "2": "l2_kib", "3": "l3_kib"}.get(level)
+        if key is None or kind == "Instruction" or not re.fullmatch(r"\d{1,9}K", size):
+            continue
+        found[key] = int(size[:-1])
+        if level == "2":
+            found["l2_shared"] = bool(_cpu_list(_read(folder / "shared_cpu_list")) - own)
+    return found
+
+
+def _memory_mb(root: Path) -> tuple[int | None, int | None]:
+    lines = dict(re.findall(r"^(\w+):\s+(\d+) kB$", _read(root / "proc/meminfo"), re.MULTILINE))
+    total, available = lines.get("MemTotal"), lines.get("MemAvailable")
+    return (int(total) >> 10 if total else None), (int(available) >> 10 if available else None)
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of this process's control group and of those above it, versions 2 and 1."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        mounted = [""] if not names else [controller] if controller in names.split(",") else []
+        for mount in mounted:
+            steps = [step for step in path.split("/") if step not in {"", ".", ".."}]
+            for depth in range(len(steps), -1, -1):
+                yield Path(root, "sys/fs/cgroup", mount, *steps[:depth])
+
+
+def _throttled(root: Path) -> str:
+    """What holds a Raspberry Pi back now: "no", a word for each reason, or "unknown"."""
+    for name in ("soc:firmware", "soc@107c000000:firmware"):
+        text = _read(root / "sys/devices/platform/soc" / name / "get_throttled")
+        if re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", text):
+            bits = int(text, 16)
+            return ", ".join(word for bit, word in _THROTTLED.items() if bits >> bit & 1) or "no"
+    return UNKNOWN
+
+
+def _disk(root: Path, number: str) -> str:
+    """The kind of the block device `major:minor`; empty where there is none (overlay, tmpfs, ...)."""
+    link = root / "sys/dev/block" / number
+    try:
+        path = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return ""
+    for mark, kind in _DISKS:
+        if mark in str(path):
+            return "emmc" if kind == "sd" and _read(_whole(path) / "device/type") == "MMC" else kind
+    return {"0": "ssd", "1": "hdd"}.get(_read(_whole(path) / "queue/rotational"), "")
+
+
+def _whole(path: Path) -> Path:
+    """The disk that a partition is on."""
+    return path.parent if (path / "partition").exists() else path
