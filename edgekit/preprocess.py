@@ -8,6 +8,7 @@ Shrinking halves the picture until less than a factor of two is left, then inter
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -61,6 +62,8 @@ class Placement:
 
 def prepare_tensor(image: Image, spec: InputSpec) -> tuple[NDArray[Any], Placement]:
     """The tensor (1, height, width, channels) of `image` (h, w, 3) BGR, and where the picture lies in it."""
+    import cv2
+
     placement = place(image.shape[1], image.shape[0], spec)
     width = max(1, round(image.shape[1] * placement.scale_x))
     height = max(1, round(image.shape[0] * placement.scale_y))
@@ -68,7 +71,7 @@ def prepare_tensor(image: Image, spec: InputSpec) -> tuple[NDArray[Any], Placeme
     left, top = int(placement.shift_x), int(placement.shift_y)
     canvas = np.full((spec.height, spec.width, picture.shape[2]), spec.pad, np.uint8)
     canvas[top : top + height, left : left + width] = picture
-    return pixel_table(spec)[canvas][np.newaxis], placement
+    return cv2.LUT(canvas, pixel_table(spec)).reshape(1, *canvas.shape), placement
 
 
 def place(width: int, height: int, spec: InputSpec) -> Placement:
@@ -91,6 +94,7 @@ def boxes_to_frame(boxes: NDArray[np.float32], placement: Placement) -> NDArray[
     return np.clip((boxes - shift) / scale, np.float32(0), limit)
 
 
+@lru_cache(maxsize=16)
 def pixel_table(spec: InputSpec) -> NDArray[Any]:
     """(256,) of the tensor's dtype: what each pixel value becomes in the tensor."""
     real = np.arange(256) * spec.gain + spec.offset
