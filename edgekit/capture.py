@@ -1,6 +1,6 @@
 """A camera or stream read in a child process that can be killed, because a read in OpenCV can hang for ever.
 
-`Capture` is the parent's end; `python -m edgekit.capture` is the child. They share one page of memory that
+`Capture` is the parent's end, `main` the child. They share one page of memory that
 holds one picture, and talk in lines of JSON over two pipes:
 
     parent -> child   {"target": …, "device": …, "fps": …}, once; then one byte for each picture wanted
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("edgekit.capture")
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _CLOSE_S = 0.5
+_CHILD = "import sys; sys.path.append(sys.argv[1]); from edgekit.capture import main; main()"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,14 +167,12 @@ class Capture:
 
 
 def _start_child(memory: int) -> subprocess.Popen[bytes]:
-    home = str(Path(__file__).resolve().parents[1])
     env = dict(os.environ, OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="24")  # 24: errors and HTTP states
-    env["PYTHONPATH"] = os.pathsep.join(p for p in (home, env.get("PYTHONPATH")) if p)
     python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
     words = os.memfd_create("edgekit-words")
     try:
         return subprocess.Popen(  # noqa: S603  (our own module, by our own interpreter)
-            [python, "-P", "-m", "edgekit.capture"],
+            [python, "-P", "-c", _CHILD, str(Path(__file__).resolve().parents[1])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=words,
@@ -384,6 +383,3 @@ _STATES = {
     "403": "it forbids this user to look (403)",
     "404": "there is no such stream (404); check the path",
 }
-
-if __name__ == "__main__":
-    main()

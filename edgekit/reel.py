@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -56,37 +56,33 @@ def load_cv2() -> Any:
     return cv2
 
 
-class _Mouth:
-    """Catches what C libraries write to standard error while one picture is decoded.
+_decoding = threading.Lock()
+_COMPLAINTS = re.compile(
+    rb"^(Corrupt JPEG|Premature end|Invalid|Unsupported|libpng|\w*: Warning|TIFF).*\n?", re.MULTILINE
+)
+_HARMLESS = re.compile(rb"extraneous bytes before marker|[Ww]arning")
 
-    libjpeg and libpng complain there and nowhere else, and a JPEG that breaks off in the middle is decoded
-    to a half grey picture with nothing but such a complaint to tell it from a good one. What others write
-    in the meantime is passed on afterwards.
+
+def _decode(cv2: Any, data: bytes) -> tuple[Image | None, str]:
+    """The picture, and what libjpeg or libpng wrote to standard error about it.
+
+    They complain there and nowhere else, and a JPEG that breaks off in the middle is decoded to a half grey
+    picture with nothing but such a complaint to tell it from a good one. So standard error is caught for
+    that moment; what others write in the meantime is passed on.
     """
-
-    _lock = threading.Lock()
-    _theirs = re.compile(
-        rb"^(Corrupt JPEG|Premature end|Invalid|Unsupported|libpng|\w*: Warning|TIFF).*\n?", re.MULTILINE
-    )
-    _harmless = re.compile(rb"extraneous bytes before marker|libpng warning|Warning")
-
-    def __enter__(self) -> Self:
-        self._lock.acquire()
-        self.complaint = ""
-        self._words = os.memfd_create("edgekit-stderr")
-        self._stderr = os.dup(2)
-        os.dup2(self._words, 2)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.dup2(self._stderr, 2)
-        said = os.pread(self._words, 65536, 0)
-        os.write(2, self._theirs.sub(b"", said))
-        os.close(self._words)
-        os.close(self._stderr)
-        self._lock.release()
-        bad = [m[0] for m in self._theirs.finditer(said) if not self._harmless.search(m[0])]
-        self.complaint = bad[0].decode(errors="replace").strip().lower() if bad else ""
+    with _decoding:
+        words, stderr = os.memfd_create("edgekit-stderr"), os.dup(2)
+        os.dup2(words, 2)
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        finally:
+            os.dup2(stderr, 2)
+            said = os.pread(words, 65536, 0)
+            os.write(2, _COMPLAINTS.sub(b"", said))
+            os.close(words)
+            os.close(stderr)
+    serious = [m[0] for m in _COMPLAINTS.finditer(said) if not _HARMLESS.search(m[0])]
+    return image, serious[0].decode(errors="replace").strip().lower() if serious else ""
 
 
 def read_picture(path: Path) -> tuple[Image | None, str]:
@@ -99,13 +95,12 @@ def read_picture(path: Path) -> tuple[Image | None, str]:
     if not data:
         return None, "is empty (0 bytes)"
     try:
-        with _Mouth() as mouth:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image, complaint = _decode(cv2, data)
     except cv2.error:
         return None, "is too large or damaged"
     if image is None:
         return None, "is a text file, not a picture" if is_text(data[:1024]) else "is damaged, or no picture"
-    return (None, f"is damaged ({mouth.complaint})") if mouth.complaint else (image, "")
+    return (None, f"is damaged ({complaint})") if complaint else (image, "")
 
 
 def is_text(head: bytes) -> bool:
@@ -131,6 +126,7 @@ class VideoReel:
         self._path = path
         self.corrupt = 0
         self._passed = 0
+        self._warned = False
         self._video = self._open()
         fps = self._video.get(self._cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps <= MAX_FPS else UNKNOWN_FPS
@@ -164,7 +160,8 @@ class VideoReel:
 
     def end(self) -> None:
         count = self._video.get(self._cv2.CAP_PROP_FRAME_COUNT)  # an estimate in some formats
-        if count > 0 and count - self._passed > 1 + count // 100:
+        if count > 0 and count - self._passed > 1 + count // 100 and not self._warned:
+            self._warned = True
             _log.warning(
                 "%s: stopped after %d of %d frames: the file is damaged or cut short",
                 self._path,
@@ -184,6 +181,7 @@ class PictureReel:
         self.fps = fps
         self.corrupt = 0
         self._next = 0
+        self._warned: set[Path] = set()
 
     def read(self) -> Image | None:
         while self._next < len(self._paths):
@@ -193,7 +191,9 @@ class PictureReel:
             if image is not None:
                 return image
             self.corrupt += 1
-            _log.warning("%s: %s; it is left out", path, why)
+            if path not in self._warned:
+                self._warned.add(path)
+                _log.warning("%s: %s; it is left out", path, why)
         return None
 
     def skip(self) -> bool:

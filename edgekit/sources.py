@@ -100,7 +100,7 @@ def open_source(
         return LiveSource(device or text, camera=camera, fps=fps, timeout_s=timeout_s)
     if scheme in ("file", "dir") and rest:
         path = rest.removeprefix("//")
-        if scheme == "dir" and not Path(path).is_dir():
+        if scheme == "dir" and not _is(Path.is_dir, path):
             raise SourceError(f"{text}: there is no folder {path}{_near(Path(path))}")
     else:
         path = text
@@ -117,7 +117,7 @@ def _device(text: str) -> str | None:
     path = f"/dev/video{text}" if re.fullmatch(r"\d{1,3}", text) else text
     if not path.startswith("/dev/"):
         return None
-    if not Path(path).exists():
+    if not _is(Path.exists, path):
         here = " ".join(map(str, sorted(Path("/dev").glob("video*"), key=_natural))) or "none"
         raise UnavailableError(
             f"camera {text}: there is no {path}; cameras here: {here} (see ls /dev/video*)"
@@ -133,13 +133,21 @@ def _device(text: str) -> str | None:
 def _check_scheme(text: str, scheme: str) -> None:
     if not text.strip():
         raise UsageError("source: is empty; name a camera, a stream, a file, a folder or demo:")
-    if text == "demo" and not Path(text).exists():
+    if text == "demo" and not _is(Path.exists, text):
         raise UsageError("source demo: did you mean demo: (with the colon)?")
     known = [f"{name}://" for name in STREAMS] + [f"{name}:" for name in PREFIXES]
-    if "://" in text and not Path(text).exists():
+    if "://" in text and not _is(Path.exists, text):
         near = difflib.get_close_matches(f"{scheme}://", known, 1, 0.6)
         hint = f"did you mean {near[0]}" if near else f"expected a path or one of {' '.join(known)}"
         raise UsageError(f"source {shown(text)}: unknown kind {scheme}://; {hint}")
+
+
+def _is(question: Callable[[Path], bool], path: str | Path) -> bool:
+    """Path.exists or Path.is_dir, with no for what the system will not even look at."""
+    try:
+        return question(Path(path))
+    except (OSError, ValueError):
+        return False
 
 
 def _natural(path: str | Path) -> list[tuple[int, int, str]]:
@@ -151,7 +159,7 @@ def _natural(path: str | Path) -> list[tuple[int, int, str]]:
 def _near(path: Path) -> str:
     """`; did you mean …` with the name nearest to `path` in its folder, or where the way to it breaks off."""
     folder = path.parent
-    if not folder.is_dir():
+    if not _is(Path.is_dir, folder):
         return f": there is no folder {folder}"
     try:
         names = [entry.name for entry in folder.iterdir()]
@@ -165,11 +173,11 @@ def _near(path: Path) -> str:
 
 def _open_reel(path: str, fps: float | None) -> Reel:
     """The reel of a video, a picture, a folder or a glob, after one picture of it was decoded."""
-    place = Path(path).expanduser()
-    if glob.has_magic(path) and not place.exists():
+    place = Path(os.path.expanduser(path))  # noqa: PTH111  (Path's raises for a user that is not there)
+    if glob.has_magic(path) and not _is(Path.exists, place):
         found = [Path(name) for name in glob.glob(str(place), recursive=True)]  # noqa: PTH207  (Path.glob needs a base)
         return _open_pictures(_pictures(found), f"{path} matches no pictures", fps)
-    if place.is_dir():
+    if _is(Path.is_dir, place):
         return _open_pictures(_pictures(_list_folder(place)), f"no pictures in {place}", fps)
     _check_file(place)
     if place.suffix.lower() in PICTURES:
@@ -189,7 +197,7 @@ def _list_folder(folder: Path) -> list[Path]:
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:
-    files = (path for path in paths if path.suffix.lower() in PICTURES and not path.is_dir())
+    files = (path for path in paths if path.suffix.lower() in PICTURES and not _is(Path.is_dir, path))
     return sorted((path for path in files if not path.name.startswith(".")), key=_natural)
 
 
@@ -214,6 +222,8 @@ def _check_file(path: Path) -> None:
         raise SourceError(f"there is no {path}{_near(path)}") from None
     except OSError as error:
         raise SourceError(f"{path}: {words_of(error)}") from None
+    except ValueError:
+        raise SourceError(f"{str(path)!r} cannot be the name of a file; name a video or a folder") from None
     if not stat.S_ISREG(mode):
         raise SourceError(f"{path}: is neither a file nor a folder; name a video, a picture or a folder")
     head = _read_head(path)
