@@ -25,6 +25,7 @@ from edgekit.complaint import check
 from edgekit.document import Document, parse_document, read_document
 from edgekit.errors import UsageError
 from edgekit.machine import UNKNOWN, CoreGroup
+from edgekit.settings import Id
 
 __all__ = ["CoreGroup", "Device", "list_devices", "load_device", "match", "probe"]
 
@@ -137,7 +138,7 @@ def _likeness(device: Device, here: Device) -> tuple[float, ...]:
     mine, its = _rank(here.isa), _rank(device.isa)
     same_core = bool({group.core for group in device.cores} & {group.core for group in here.cores})
     ram = abs(math.log2((here.ram_mb or 1) / _nearest_ram(device, here))) if here.ram_mb else 0
-    return (device.arch == here.arch, its <= mine, its, same_core, -ram)
+    return (device.arch == here.arch, its <= mine, its if its <= mine else -its, same_core, -ram)
 
 
 def _rank(isa: str) -> int:
@@ -230,7 +231,7 @@ class _Speeds(_Strict):
 
 
 class _Profile(_Strict):
-    name: str = Field(pattern=r"^[a-z0-9_-]{1,64}$")
+    name: Id
     title: str = Field(min_length=1, max_length=100)
     boards: list[str] = Field(default_factory=list, max_length=32)
     declared: _Declared
