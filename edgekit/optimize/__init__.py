@@ -1,1 +1,35 @@
-"""Training, pruning and quantisation: needs the extra `edgekit[train]`."""
+"""Training, pruning and quantisation: needs the extra `edgekit[train]`. `optimize` is the door."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekit.errors import MissingExtraError
+
+_log = logging.getLogger("edgekit.optimize")
+
+
+def optimize(
+    recipe_path: Path,
+    data_dir: Path,
+    teacher_path: Path,
+    out_dir: Path,
+    resume: bool = True,
+    progress: Callable[[str], None] = _log.info,
+) -> Path:
+    """Train by a recipe and write `out_dir/model.tflite`; returns its path.
+
+    `data_dir` holds annotations_train.json, annotations_val.json and images/; `teacher_path` is YOLOX-Nano's
+    ONNX file. `out_dir` gets checkpoint.pt after every epoch; with `resume` a run goes on from it. `progress`
+    hears a line now and then. Raises ConfigError for the recipe, SourceError for the data, ModelError for the
+    teacher, MissingExtraError without torch.
+    """
+    try:
+        import torch  # noqa: F401  (to name the extra before anything is read)
+    except ImportError:
+        raise MissingExtraError("torch", "train") from None
+    from edgekit.optimize.train import train
+
+    return train(recipe_path, data_dir, teacher_path, out_dir, resume=resume, progress=progress)

@@ -7,13 +7,15 @@ sums, concatenations, pools and resizes need no requantisation, and there are no
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgekit.optimize.nets import Blend, Detector, StudentLevel, Unit
+from edgekit.optimize.nets import Blend, StudentLevel, Unit
 
+Network = TypeVar("Network", bound=nn.Module)
 ACTIVATION_SCALE = 6.0 / 255.0
 OUTPUT_SCALE = 1.0 / 16.0  # outputs lie in -8..7.94, zero point 0
 
@@ -61,7 +63,7 @@ def fake(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> FakeConv:
     return made
 
 
-def quantized(student: Detector) -> Detector:
+def quantized(student: Network) -> Network:
     """A copy of a student with folded norms and fake quantisation, ready for training or export."""
     network = copy.deepcopy(student)
     for module in list(network.modules()):

@@ -1,9 +1,8 @@
-"""`optimize`: a recipe, photographs and a teacher in; an int8 `.tflite` out. Can be stopped and resumed."""
+"""A recipe, photographs and a teacher in; an int8 `.tflite` out. Can be stopped and resumed."""
 
 from __future__ import annotations
 
 import copy
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor
 from edgekit.errors import SourceError
 from edgekit.optimize.augment import Strength
 from edgekit.optimize.batches import Batch, ahead, as_tensor, epoch_batches
+from edgekit.optimize.card import write_card
 from edgekit.optimize.equalise import activation_peaks, equalise
 from edgekit.optimize.nets import Detector
 from edgekit.optimize.photos import Photo, letterbox, load_photos
@@ -25,8 +25,6 @@ from edgekit.optimize.score import average_precision
 from edgekit.optimize.teacher import load_teacher
 from edgekit.optimize.trainer import Trainer, batches_needed, calm, opinion
 from edgekit.optimize.transplant import make_student
-
-log = logging.getLogger("edgekit.optimize")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,20 +39,16 @@ class Job:
     progress: Callable[[str], None]
 
 
-def optimize(
+def train(
     recipe_path: Path,
     data_dir: Path,
     teacher_path: Path,
     out_dir: Path,
-    resume: bool = True,
-    progress: Callable[[str], None] = log.info,
+    *,
+    resume: bool,
+    progress: Callable[[str], None],
 ) -> Path:
-    """Train by a recipe and write `OUT/model.tflite`; returns its path.
-
-    `data_dir` holds annotations_train.json, annotations_val.json and images/. `out_dir` gets checkpoint.pt
-    after every epoch; with `resume` a run goes on from it. ConfigError for the recipe, SourceError for the
-    data, ModelError for the teacher.
-    """
+    """What `edgekit.optimize.optimize` promises."""
     recipe = load_recipe(recipe_path)
     teacher = load_teacher(teacher_path).to(memory_format=torch.channels_last)
     train = load_photos(data_dir / "annotations_train.json", data_dir / "images", recipe.category_ids)
@@ -71,7 +65,9 @@ def optimize(
         network = _run(job, _saved(out_dir) if resume else None)
     finally:
         torch.set_num_threads(before)
-    return _export(network, out_dir, recipe)
+    path = _export(network, out_dir, recipe)
+    write_card(recipe_path, recipe, data_dir, teacher_path, path)
+    return path
 
 
 def _saved(out_dir: Path) -> dict[str, Any] | None:
