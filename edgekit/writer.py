@@ -31,6 +31,7 @@ _SCALARS = {
     "int": flatbuffers.Builder.PrependInt32Slot,
     "uint": flatbuffers.Builder.PrependUint32Slot,
     "long": flatbuffers.Builder.PrependInt64Slot,
+    "ulong": flatbuffers.Builder.PrependUint64Slot,
     "float": flatbuffers.Builder.PrependFloat32Slot,
     "offset": flatbuffers.Builder.PrependUOffsetTRelativeSlot,
 }

@@ -1,0 +1,262 @@
+"""The reader trusts nothing, the writer is its inverse, and LiteRT agrees with both."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from strategies import convolution, graphs, layer, network
+
+from edgekit import model, writer
+from edgekit.errors import ModelError
+from edgekit.graph import Graph, Op, Tensor
+from edgekit.schema import OPERATORS, OPTIONS_OF
+
+GOLDEN = Path(__file__).parent / "golden"
+SMALL = (b"", b"\0", b"TFL3", bytes(8), b"\0\0\0\0TFL3", b"\x08\0\0\0TFL3", b"\x18\0\0\0TFL3", b"\xff" * 64)
+
+
+def read_or_refuse(data: bytes) -> Graph | None:
+    """The graph, or None when the reader refuses the bytes as it should."""
+    try:
+        return model.read_bytes(data, "fuzzed")
+    except ModelError as error:
+        message = str(error)
+    assert message.startswith("fuzzed: ")
+    assert "\n" not in message
+    return None
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs())
+def test_what_was_written_is_read(graph: Graph) -> None:
+    data = model.write(graph)
+    again = model.read_bytes(data)
+    assert again == graph
+    assert model.write(again) == data
+
+
+def test_constants_are_views_into_the_file_and_aligned_to_16_bytes() -> None:
+    data = model.write(network())
+    graph = model.read_bytes(data)
+    constants = [tensor.data for tensor in graph.tensors if tensor.data is not None]
+    places = [data.find(constant.tobytes()) % 16 for constant in constants]
+    assert places == [0] * len(constants)
+    assert all(not constant.flags.owndata and not constant.flags.writeable for constant in constants)
+
+
+def test_golden_file_reads_as_ever() -> None:
+    assert model.read(GOLDEN / "network.tflite") == network()
+
+
+def test_every_operator_has_a_line_in_the_options_table() -> None:
+    without = {op for op in OPERATORS if op not in OPTIONS_OF}
+    assert not {op for op in without if not op.startswith("STABLEHLO_")} - {
+        "CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES", "DILATE", "REDUCE_WINDOW",
+    }  # fmt: skip
+    numbers = [options.number for options in OPTIONS_OF.values()]
+    assert set(numbers) == set(range(127))
+
+
+@pytest.mark.parametrize("data", SMALL)
+def test_tiny_files_are_refused(data: bytes) -> None:
+    with pytest.raises(ModelError, match="tiny"):
+        model.read_bytes(data, "tiny")
+
+
+def test_truncated_files_are_refused() -> None:
+    data = model.write(network())
+    for size in range(0, len(data), 16):
+        assert read_or_refuse(data[:size]) is None
+
+
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """A few bytes or words changed, most often to values that offsets and lengths stumble over."""
+    out = bytearray(data)
+    for _ in range(int(rng.integers(1, 5))):
+        place = int(rng.integers(0, len(out) - 8))
+        word = int(rng.choice([0, 1, 4, 0x7F, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, len(data), place]))
+        match int(rng.integers(0, 4)):
+            case 0:
+                out[place] = int(rng.integers(0, 256))
+            case 1:
+                out[place] ^= 1 << int(rng.integers(0, 8))
+            case 2:
+                struct.pack_into("<I", out, place & ~3, word)
+            case _:
+                start = int(rng.integers(0, len(out) - 8))
+                out[place : place + 8] = out[start : start + 8]
+    return bytes(out)
+
+
+@pytest.mark.parametrize("graph", [layer(1, 5, 3), network(), convolution()])
+def test_fuzzed_files_end_as_a_graph_or_an_error(graph: Graph) -> None:
+    data, rng = model.write(graph), np.random.default_rng(len(graph.ops))
+    survivors = [found for _ in range(800) if (found := read_or_refuse(mutate(data, rng)))]
+    assert 0 < len(survivors) < 800
+    for survivor in survivors[::20]:
+        if all(op.is_known for op in survivor.ops):
+            assert model.read_bytes(model.write(survivor)) == survivor
+
+
+def craft(
+    *,
+    tensor: Sequence[Any] = (),
+    operator: Sequence[Any] = (),
+    operators: int = 1,
+    buffer: Sequence[Any] = ((0, "u1", [1, 2, 3, 4], 0),),
+    code: int = 0,
+    subgraphs: int = 1,
+    version: int = 3,
+    tail: bytes = b"",
+) -> bytes:
+    """A file of one tensor (4,) uint8 and operators that read it, with further fields put in its tables.
+
+    A field is (slot, type, value, 0); a value that is a list of numbers becomes a vector.
+    """
+    builder = flatbuffers.Builder(0)
+
+    def table(*slots: Any) -> int:
+        return writer._table(builder, [field(*slot) for slot in slots])
+
+    def field(slot: int, kind: str, value: Any, default: Any) -> tuple[int, str, Any, Any]:
+        if isinstance(value, list):
+            return slot, "offset", writer._numbers(builder, value, kind), 0
+        return slot, kind, value, default
+
+    buffers = writer._tables(builder, [table(), table(*buffer)])
+    tensors = writer._tables(
+        builder, [table((0, "<i4", [4], 0), (1, "byte", 3, 0), (2, "uint", 1, 0), *tensor)]
+    )
+    used = writer._tables(builder, [table((1, "<i4", [0], 0), *operator)] * operators)
+    graph = table((0, "offset", tensors, 0), (3, "offset", used, 0))
+    graphs = writer._tables(builder, [graph] * subgraphs)
+    codes = writer._tables(builder, [table((3, "int", code, 0))])
+    root = table(
+        (0, "uint", version, 0), (1, "offset", codes, 0), (2, "offset", graphs, 0), (4, "offset", buffers, 0)
+    )
+    builder.Finish(root, b"TFL3")
+    return bytes(builder.Output()) + tail
+
+
+def test_data_may_stand_behind_the_flatbuffer() -> None:
+    size = len(craft(buffer=[(1, "ulong", 2, 0), (2, "ulong", 4, 0)]))
+    graph = model.read_bytes(craft(buffer=[(1, "ulong", size, 0), (2, "ulong", 4, 0)], tail=b"abcd"))
+    assert graph.tensors[0].data is not None
+    assert graph.tensors[0].data.tobytes() == b"abcd"
+
+
+MISTAKES: dict[str, dict[str, Any]] = {
+    "version 4": {"version": 4},
+    "2 subgraphs": {"subgraphs": 2},
+    "no builtin operator 999": {"code": 999},
+    "no operator code 3": {"operator": [(0, "uint", 3, 0)]},
+    "no tensor 9": {"operator": [(2, "<i4", [9], 0)]},
+    "no tensor -1": {"operator": [(2, "<i4", [-1], 0)]},
+    "already there": {"operator": [(2, "<i4", [0], 0)]},
+    "no buffer 7": {"tensor": [(2, "uint", 7, 0)]},
+    "type STRING": {"tensor": [(1, "byte", 5, 0)]},
+    "type 77": {"tensor": [(1, "byte", 77, 0)]},
+    "4 bytes for shape [5]": {"tensor": [(0, "<i4", [5], 0)]},
+    "4 bytes for shape [-4]": {"tensor": [(0, "<i4", [-4], 0)]},
+    "4 bytes for shape [1, 1": {"tensor": [(0, "<i4", [1] * 9, 0)]},
+    "sparse or external": {"tensor": [(10, "uint", 1, 0)]},
+    "options are of type 9": {"operator": [(3, "ubyte", 9, 0)]},
+    "bytes 1000000000000 to": {"buffer": [(1, "ulong", 10**12, 0), (2, "ulong", 4, 0)]},
+    "again and again": {"operators": 3000, "operator": [(1, "<i4", [0] * 20000, 0)]},
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_mistakes_in_a_file_are_named(message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        model.read_bytes(craft(**MISTAKES[message]), "crafted")
+    assert str(caught.value).startswith("crafted: ")
+    assert message in str(caught.value)
+
+
+BYTE = np.dtype(np.int8)
+
+
+def test_a_cycle_is_refused() -> None:
+    tensors = [Tensor(name, (1,), BYTE) for name in "abc"]
+    with pytest.raises(ModelError, match=r"operator 0 ADD: nothing computes its input, tensor 2"):
+        Graph(tuple(tensors), (Op("ADD", (0, 2), (1,)), Op("ADD", (1, 1), (2,))), (0,), (2,))
+
+
+def test_an_output_that_nothing_computes_is_refused() -> None:
+    with pytest.raises(ModelError, match="nothing computes tensor 0"):
+        Graph((Tensor("a", (1,), BYTE),), (), (), (0,))
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"shape": (-1,)}, "impossible shape"),
+        ({"shape": (2**20, 2**20)}, "impossible shape"),
+        ({"shape": (1,) * 9}, "9 dimensions"),
+        ({"dtype": "complex64"}, "no type complex64"),
+        ({"scale": [float("nan")]}, "not a number"),
+        ({"scale": [-1.0]}, "negative"),
+        ({"scale": [1.0], "zero_point": [200]}, "zero point does not fit"),
+        ({"scale": [1.0, 1.0]}, "2 scales on axis 0"),
+        ({"scale": [1.0], "zero_point": [1, 2]}, "1 scales and 2 zero points"),
+        ({"data": np.zeros(4, np.int8)}, "data"),
+    ],
+)
+def test_a_wrong_tensor_cannot_be_made(facts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Tensor(**{"name": "t", "shape": (3,), "dtype": "int8", **facts})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("CONV_3", {}, "no operator is called CONV_3"),
+        ("CONV_2D", {"padding": "SAME", "stride_w": 0, "stride_h": 1}, "stride_w must be at least 1"),
+        ("CONV_2D", {"padding": "UPSIDE"}, "padding cannot be 'UPSIDE'"),
+        ("SOFTMAX", {"gamma": 1.0}, "SOFTMAX has no option 'gamma'"),
+        ("SOFTMAX", {"beta": float("nan")}, "beta cannot be nan"),
+        ("RESHAPE", {"new_shape": [2**40]}, "new_shape cannot be"),
+    ],
+)
+def test_a_wrong_operator_cannot_be_made(kind: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Op(kind, (0,), (1,), options)
+
+
+def test_an_operator_of_which_nothing_is_known_is_read_but_not_written() -> None:
+    graph = model.read_bytes(craft(code=OPERATORS.index("STABLEHLO_ADD")))
+    assert graph.ops[0].kind == "STABLEHLO_ADD"
+    with pytest.raises(ModelError, match="operator 0 STABLEHLO_ADD: its options are unknown"):
+        model.write(graph)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.tflite", Path("/dev/zero")):
+        with pytest.raises(ModelError, match=str(path)):
+            model.read(path)
+
+
+def test_every_real_model_is_read_and_written(shared: Path) -> None:
+    paths = sorted((shared / "data/models").glob("*.tflite"))
+    assert paths
+    for path in paths:
+        graph = model.read(path)
+        assert model.read_bytes(model.write(graph)) == graph
+
+
+def test_real_models_truncated_or_fuzzed_are_refused_or_read(shared: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("coral_invalid_model_invoking_error", "openmv_fomo_face_detection"):
+        data = (shared / f"data/models/{name}.tflite").read_bytes()
+        for size in range(0, len(data), max(64, len(data) // 4096 * 64)):
+            assert read_or_refuse(data[:size]) is None
+        for _ in range(50):
+            read_or_refuse(mutate(data, rng))
