@@ -206,9 +206,21 @@ def test_training_is_the_same_for_the_same_seed_also_when_interrupted(tmp_path: 
     card = yaml.safe_load(parts.with_name("card.yaml").read_text())
     assert card["labels"] == ["person"]
     assert card["macs"] > 1e6
+    assert card["agreement_with_training"]["within_4"] > 0.9
     assert [model.read(whole).tensors[i].shape for i in model.read(whole).outputs] == [
         (1, 8, 8, 16), (1, 4, 4, 16), (1, 2, 2, 16),
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("random_teacher")
+def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    data, out = write_data(tmp_path / "data"), tmp_path / "out"
+    (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")
+    stages = [{"kind": "int8", "epochs": 1, "learning_rate": 0.0001}]
+    optimize(write_recipe(tmp_path / "recipe.yaml", stages=stages), data, tmp_path / "teacher.onnx", out)
+    other = write_recipe(tmp_path / "recipe.yaml", stages=stages, seed=4)
+    with pytest.raises(ConfigError, match="another recipe"):
+        optimize(other, data, tmp_path / "teacher.onnx", out)
 
 
 def test_student_with_the_teachers_activation_starts_near_the_teacher() -> None:

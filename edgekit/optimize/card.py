@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,23 @@ from edgekit.optimize.recipe import Recipe
 SOFTWARE = ("torch", "numpy", "opencv-python-headless", "onnx")
 
 
-def write_card(
-    recipe_path: Path, recipe: Recipe, data_dir: Path, teacher_path: Path, model_path: Path
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The files that a model was made from."""
+
+    recipe_path: Path
+    data_dir: Path
+    teacher_path: Path
+
+    @property
+    def command(self) -> str:
+        sources = f"--data {self.data_dir.name} --teacher {self.teacher_path.name}"
+        return f"edgekit optimize {self.recipe_path.name} {sources} --out OUT"
+
+
+def write_card(origin: Origin, recipe: Recipe, model_path: Path, agreement: dict[str, Any]) -> Path:
     """Write `card.yaml` beside the model, without the accuracy, which `edgekit evaluate` measures."""
-    sources = f"--data {data_dir.name} --teacher {teacher_path.name}"
-    annotations = data_dir / "annotations_train.json"
+    annotations = origin.data_dir / "annotations_train.json"
     card: dict[str, Any] = {
         "name": recipe.name,
         "task": "detect",
@@ -35,15 +47,16 @@ def write_card(
         "macs": count_macs(model.read(model_path)),
         "input": {"size": [recipe.size_px] * 2, "color": "bgr", "resize": "letterbox_topleft", "pad": PAD},
         "output": {"decoder": "anchor_free", "strides": list(STRIDES), "box_divisor": int(BOX_DIVISOR)},
-        "recipe": {"file": recipe_path.name, "sha256": _digest(recipe_path)},
+        "recipe": {"file": origin.recipe_path.name, "sha256": _digest(origin.recipe_path)},
         "seed": recipe.seed,
-        "teacher": {"file": teacher_path.name, "sha256": _digest(teacher_path)},
+        "teacher": {"file": origin.teacher_path.name, "sha256": _digest(origin.teacher_path)},
         "training_data": {
-            "name": data_dir.name,
+            "name": origin.data_dir.name,
             "annotations_sha256": _digest(annotations),
             "images": len(json.loads(annotations.read_text())["images"]),
         },
-        "produced_by": f"edgekit optimize {recipe_path.name} {sources} --out OUT",
+        "agreement_with_training": agreement,
+        "produced_by": origin.command,
         "software": {name: version for name in SOFTWARE if (version := _version(name))},
     }
     path = model_path.with_name("card.yaml")

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgekit.errors import SourceError
+from edgekit.errors import ConfigError, SourceError
 from edgekit.optimize.augment import Strength
 from edgekit.optimize.batches import Batch, ahead, as_tensor, epoch_batches
-from edgekit.optimize.card import write_card
+from edgekit.optimize.card import Origin, write_card
 from edgekit.optimize.equalise import activation_peaks, equalise
+from edgekit.optimize.export import export
+from edgekit.optimize.fidelity import measure
 from edgekit.optimize.nets import Detector
 from edgekit.optimize.photos import Photo, letterbox, load_photos
 from edgekit.optimize.quantize import is_quantized, quantized
@@ -25,6 +27,8 @@ from edgekit.optimize.score import average_precision
 from edgekit.optimize.teacher import load_teacher
 from edgekit.optimize.trainer import Trainer, batches_needed, calm, opinion
 from edgekit.optimize.transplant import make_student
+
+FIDELITY_PHOTOS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,28 +55,40 @@ def train(
     """What `edgekit.optimize.optimize` promises."""
     recipe = load_recipe(recipe_path)
     teacher = load_teacher(teacher_path).to(memory_format=torch.channels_last)
-    train = load_photos(data_dir / "annotations_train.json", data_dir / "images", recipe.category_ids)
-    val = load_photos(
-        data_dir / "annotations_val.json", data_dir / "images", recipe.category_ids, recipe.watched_photos
-    )
-    if len(train) < recipe.batch:
-        raise SourceError(f"{data_dir}: {len(train)} photographs, fewer than one batch of {recipe.batch}")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    job = Job(recipe, train, val, teacher, out_dir, progress)
+    job = Job(recipe, *_photos(data_dir, recipe), teacher, out_dir, progress)
+    saved = _saved(job) if resume else None
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        network = _run(job, _saved(out_dir) if resume else None)
+        network = _run(job, saved)
+        path = _export(job, network)
+        agreement = measure(network, path, job.val[:FIDELITY_PHOTOS], recipe.size_px)
     finally:
         torch.set_num_threads(before)
-    path = _export(network, out_dir, recipe)
-    write_card(recipe_path, recipe, data_dir, teacher_path, path)
+    progress(f"outputs of {path} beside those of torch: {agreement}")
+    write_card(Origin(recipe_path, data_dir, teacher_path), recipe, path, agreement)
     return path
 
 
-def _saved(out_dir: Path) -> dict[str, Any] | None:
-    path = out_dir / "checkpoint.pt"
-    return torch.load(path, weights_only=True) if path.exists() else None
+def _photos(data_dir: Path, recipe: Recipe) -> tuple[list[Photo], list[Photo]]:
+    """The photographs to train on and those to watch."""
+    images, ids = data_dir / "images", recipe.category_ids
+    train = load_photos(data_dir / "annotations_train.json", images, ids)
+    val = load_photos(data_dir / "annotations_val.json", images, ids, recipe.watched_photos)
+    if len(train) < recipe.batch:
+        raise SourceError(f"{data_dir}: {len(train)} photographs, fewer than one batch of {recipe.batch}")
+    return train, val
+
+
+def _saved(job: Job) -> dict[str, Any] | None:
+    """The checkpoint to go on from; ConfigError if another recipe made it."""
+    path = job.out_dir / "checkpoint.pt"
+    if not path.exists():
+        return None
+    saved: dict[str, Any] = torch.load(path, weights_only=True)
+    if saved["recipe"] != job.recipe.model_dump_json():
+        raise ConfigError(f"{path}: made by another recipe: give another --out, or delete the file")
+    return saved
 
 
 def _run(job: Job, saved: dict[str, Any] | None) -> Detector:
@@ -144,14 +160,14 @@ def _score(job: Job, network: Detector) -> str:
 
 def _save(job: Job, state: dict[str, Any]) -> None:
     """Write the checkpoint so that an interruption leaves the old one or the new one."""
+    job.out_dir.mkdir(parents=True, exist_ok=True)
     new = job.out_dir / "checkpoint.new"
-    torch.save(state, new)
+    torch.save({**state, "recipe": job.recipe.model_dump_json()}, new)
     new.replace(job.out_dir / "checkpoint.pt")
 
 
-def _export(network: Detector, out_dir: Path, recipe: Recipe) -> Path:
-    from edgekit.optimize.export import export
-
-    path = out_dir / "model.tflite"
-    path.write_bytes(export(network, recipe.size_px, recipe.name))
+def _export(job: Job, network: Detector) -> Path:
+    job.out_dir.mkdir(parents=True, exist_ok=True)
+    path = job.out_dir / "model.tflite"
+    path.write_bytes(export(network, job.recipe.size_px, job.recipe.name))
     return path
