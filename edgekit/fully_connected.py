@@ -146,7 +146,7 @@ def _scales(source: Tensor, weights: Tensor, result: Tensor) -> NDArray[np.float
     return np.broadcast_to(scale_of(source) * scales / scale_of(result), weights.shape[:1])
 
 
-def _clamp(activation: str, tensor: Tensor) -> tuple[int, int]:
+def clamp(activation: str, tensor: Tensor) -> tuple[int, int]:
     """The stored values between which the activation keeps its output."""
     scale, zero_point = np.float32(scale_of(tensor)), zero_point_of(tensor)
     low, high = -128, 127
@@ -170,7 +170,7 @@ def pack(graph: Graph, op: Op, input_offset: int, output_offset: int) -> FullyCo
     matrix = np.asarray(weights.data)
     start = np.zeros(cols, np.int64) if bias is None else np.asarray(bias.data, np.int64).reshape(cols)
     sums = matrix.sum(axis=1, dtype=np.int64)
-    low, high = _clamp(str(op.options["fused_activation_function"]), result)
+    low, high = clamp(str(op.options["fused_activation_function"]), result)
     return FullyConnected(
         input_offset, output_offset, math.prod(source.shape) // depth, depth, cols,
         pack_weights(matrix), _pad(start - zero_point_of(source) * sums),
