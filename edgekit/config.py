@@ -44,6 +44,7 @@ __all__ = [
     "config_schema",
     "load_config",
     "mask_url",
+    "override_config",
     "parse_config",
     "quick_config",
     "resolved_yaml",
@@ -67,66 +68,94 @@ def _check(document: Document) -> Config:
 
 
 def quick_config(
-    source: str, model: str, mqtt: str | None = None, *, camera: str = "camera", **options: Any
+    source: str, model: str, mqtt: str | None = None, *, camera: str = "camera", **flags: Any
 ) -> Config:
     """The Config that a command line without a YAML file asks for.
 
-    `mqtt` is HOST, HOST:PORT, [::1]:PORT, mqtt://HOST or mqtts://HOST. `options`: device, profile, engine,
-    threads, memory_mb, base, fps, min_score, labels, loop, realtime; None stands for the default. Raises
-    UsageError naming the flag.
+    `flags` are the keys of FLAGS, None stands for the default; `mqtt` is HOST, HOST:PORT, [::1]:PORT,
+    mqtt://HOST or mqtts://HOST. Relative paths start at the working directory. Raises UsageError naming
+    the flag.
     """
-    data: dict[str, Any] = {"version": 1, "model": {"name": model}, "cameras": {camera: {"source": source}}}
-    data["mqtt"] = {} if mqtt is None else _broker(mqtt)
-    for name, value in options.items():
-        _put(data, [camera if key == "{camera}" else key for key in _OPTIONS[name].split(".")], value)
+    return _flagged(
+        {"version": 1, "cameras": {camera: {"source": source}}}, {"model": model, "mqtt": mqtt, **flags}
+    )
+
+
+def override_config(config: Config, **flags: Any) -> Config:
+    """`config` with the flags of a command line on top: as for `quick_config`, for every camera.
+
+    `mqtt` keeps login and certificates, and without a scheme also whether TLS is used. Raises UsageError
+    naming the flag.
+    """
+    overridden = _flagged(config.model_dump(), flags)
+    overridden._secret = config._secret  # noqa: SLF001  (its own)
+    return overridden
+
+
+FLAGS = {
+    "model": ["model.name"],
+    "engine": ["model.engine"],
+    "threads": ["model.threads"],
+    "memory_mb": ["model.budget.memory_mb"],
+    "device": ["device.profile"],
+    "device_id": ["device.id"],
+    "base": ["mqtt.base"],
+    "fps": ["detect.fps", "cameras.*.detect.fps"],
+    "min_score": ["detect.min_score", "cameras.*.detect.min_score"],
+    "labels": ["detect.labels", "cameras.*.detect.labels"],
+    "loop": ["cameras.*.loop"],
+    "realtime": ["cameras.*.realtime"],
+}
+_FLAG_OF = {"name": "model", "profile": "device", "id": "device_id", "[key]": "camera"}
+
+
+def _flagged(data: dict[str, Any], flags: dict[str, Any]) -> Config:
+    for name, value in flags.items():
+        if value is not None and name == "mqtt":
+            data["mqtt"] = _with_broker(data.get("mqtt") or {}, value)
+        elif value is not None:
+            for path in FLAGS[name]:
+                _put(data, path.split("."), value)
     try:
         return Config.model_validate(data, context={"base_dir": Path.cwd()})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        flag = str(first["loc"][-1] if first["loc"][-1] != "[key]" else "camera")
-        shown = {"name": "--model", "source": "source", "id": "--device-id"}.get(
-            flag, "--" + flag.replace("_", "-")
-        )
-        raise UsageError(f"{shown}: {complain(Config.model_json_schema(), dict(first))}") from None
-
-
-_OPTIONS = {
-    "device": "device.id",
-    "profile": "device.profile",
-    "engine": "model.engine",
-    "threads": "model.threads",
-    "memory_mb": "model.budget.memory_mb",
-    "base": "mqtt.base",
-    "fps": "detect.fps",
-    "min_score": "detect.min_score",
-    "labels": "detect.labels",
-    "loop": "cameras.{camera}.loop",
-    "realtime": "cameras.{camera}.realtime",
-}
+        key = str(first["loc"][-1])
+        flag = "source" if key == "source" else "--" + _FLAG_OF.get(key, key).replace("_", "-")
+        raise UsageError(f"{flag}: {complain(Config.model_json_schema(), dict(first))}") from None
 
 
 def _put(data: dict[str, Any], path: list[str], value: object) -> None:
-    if value is None:
-        return
-    for key in path[:-1]:
-        data = data.setdefault(key, {})
-    data[path[-1]] = value
+    """Set the value at a path of keys; `*` stands for every key that is there."""
+    first, rest = path[0], path[1:]
+    if first == "*":
+        for inner in data.values():
+            _put(inner, rest, value)
+    elif not rest:
+        data[first] = value
+    else:
+        data[first] = data.get(first) or {}
+        _put(data[first], rest, value)
 
 
-def _broker(text: str) -> dict[str, Any]:
-    """HOST, HOST:PORT, [ADDRESS]:PORT, with mqtt:// or mqtts:// before it. Raises UsageError."""
+def _with_broker(mqtt: dict[str, Any], text: str) -> dict[str, Any]:
+    """`mqtt` with the broker that `text` names, mqtt:// or mqtts:// before it or not. Raises UsageError."""
     if "@" in text:
         raise UsageError(
             "--mqtt: no login on the command line, write user and password: ${NAME} into a YAML file"
         )
-    found = re.fullmatch(
-        r"(?:(?P<scheme>mqtts?)://)?(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:/\[\]\s]+))(?::(?P<port>[0-9]{1,5}))?/?",
-        text,
-    )
+    found = _BROKER.fullmatch(text)
     if not found or not 0 < int(found["port"] or 1) < 65536:
         raise UsageError(f"--mqtt: expected HOST, HOST:PORT, [::1]:PORT or mqtts://HOST, not {text[:80]!r}")
-    broker: dict[str, Any] = {"host": found["six"] or found["host"], "tls": found["scheme"] == "mqtts"}
-    return {**broker, "port": int(found["port"])} if found["port"] else broker
+    tls = {"mqtt": None, "mqtts": mqtt.get("tls") or {}, None: mqtt.get("tls")}[found["scheme"]]
+    port = int(found["port"]) if found["port"] else None
+    return {**mqtt, "host": found["six"] or found["host"], "port": port, "tls": tls}
+
+
+_BROKER = re.compile(
+    r"(?:(?P<scheme>mqtts?)://)?(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:/\[\]\s]+))"
+    r"(?::(?P<port>[0-9]{1,5}))?/?"
+)
 
 
 def config_schema() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from edgekit.config import (
     config_schema,
     load_config,
     mask_url,
+    override_config,
     parse_config,
     quick_config,
     resolved_yaml,
@@ -430,9 +431,19 @@ def test_quick_config_understands_a_broker(text: str, host: str, port: int, tls:
 
 
 def test_quick_config_is_the_config_of_the_same_yaml() -> None:
-    quick = quick_config("0", "m", camera="front", device="pi", fps=5.0, labels=["cat"], loop=True, threads=2)
+    quick = quick_config(
+        "0",
+        "m",
+        camera="front",
+        device_id="pi",
+        device="x86-64-avx2",
+        fps=5.0,
+        labels=["cat"],
+        loop=True,
+        threads=2,
+    )
     text = (
-        "version: 1\ndevice: {id: pi}\nmodel: {name: m, threads: 2}\n"
+        "version: 1\ndevice: {id: pi, profile: x86-64-avx2}\nmodel: {name: m, threads: 2}\n"
         "detect: {fps: 5, labels: [cat]}\ncameras: {front: {source: 0, loop: on}}\n"
     )
     assert quick == parse(text)
@@ -452,7 +463,7 @@ FLAGS: list[tuple[dict[str, Any], str]] = [
     ({"fps": 500.0}, "--fps: expected a number above 0 and at most 120, not 500.0"),
     ({"min_score": float("nan")}, "--min-score: expected a number from 0 to 1, not nan"),
     ({"engine": "nativ"}, f"--engine: {ENGINES}, not 'nativ', did you mean 'native'?"),
-    ({"device": "Pi 4"}, f"--device-id: {NAMES}, not 'Pi 4'"),
+    ({"device_id": "Pi 4"}, f"--device-id: {NAMES}, not 'Pi 4'"),
     ({"source": "-"}, "source: expected a camera, stream, file or folder (frames do not come from a pipe)"),
     ({"source": ""}, "source: expected a text of 1 to 4096 characters"),
     ({"model": ""}, "--model: expected a text of 1 to 4096 characters"),
@@ -465,6 +476,55 @@ def test_quick_config_names_the_flag(flags: dict[str, Any], line: str) -> None:
     with pytest.raises(UsageError) as caught:
         quick_config(**{"source": "demo:", "model": "m", **flags})
     assert str(caught.value) == line
+
+
+def test_flags_go_over_a_file_for_every_camera() -> None:
+    flags = {
+        "fps": 2.0,
+        "labels": ["dog"],
+        "loop": True,
+        "device": "raspberry-pi-5",
+        "memory_mb": 9,
+        "engine": None,
+    }
+    config = override_config(parse(WHOLE), min_score=0.9, model="other", **flags)
+    assert {camera.detect.fps for camera in config.cameras.values()} == {2.0}
+    assert {camera.detect.min_score for camera in config.cameras.values()} == {0.9}
+    assert [camera.detect.labels for camera in config.cameras.values()] == [["dog"]] * 3
+    assert {camera.loop for camera in config.cameras.values()} == {True}
+    assert config.cameras["front"].detect.confirm.of == 8
+    assert (config.model.name, config.model.engine, config.device.profile) == (
+        "other",
+        "native",
+        "raspberry-pi-5",
+    )
+    assert config.model.budget is not None
+    assert config.model.budget.memory_mb == 9
+
+
+def test_no_flags_leave_a_config_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("hush")
+    text = with_camera("{source: x}") + "mqtt: {host: b, user: !file pw, password: !file pw}\n"
+    config = parse(text, tmp_path)
+    assert override_config(config, fps=None) == config
+    assert override_config(config).mqtt.password == config.mqtt.password
+    assert "hush" not in resolved_yaml(override_config(config))
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "tls"),
+    [("c", 8883, True), ("c:1", 1, True), ("mqtt://c", 1883, False), ("mqtts://c", 8883, True)],
+)
+def test_another_broker_keeps_login_and_encryption(text: str, port: int, tls: bool) -> None:
+    mqtt = override_config(parse(WHOLE), mqtt=text).mqtt
+    assert (mqtt.host, mqtt.port, mqtt.user) == ("c", port, parse(WHOLE).mqtt.user)
+    assert mqtt.tls == (parse(WHOLE).mqtt.tls if tls else None)
+
+
+def test_a_wrong_flag_over_a_file_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        override_config(parse(WHOLE), fps=0.0)
+    assert str(caught.value) == "--fps: expected a number above 0 and at most 120, not 0.0"
 
 
 # -- showing it ------------------------------------------------------------------------------------
