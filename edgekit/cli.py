@@ -76,6 +76,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--engine", choices=("auto", "native", "tflite"))
     parser.add_argument("--threads", type=_at_least_one)
     parser.add_argument("--device", help="device profile whose memory budget holds (default: this machine)")
+    parser.add_argument("--device-id", help="name of this device in MQTT topics (default: the host name)")
     parser.add_argument("--labels", help="comma-separated classes to watch (default: all of the model)")
     parser.add_argument("--min-score", type=float, help="least score that starts a track, 0 to 1")
     parser.add_argument("--fps", type=float, help="look at most at so many frames a second")
@@ -122,6 +123,7 @@ def _run_config(arguments: argparse.Namespace) -> Any:
         "engine": arguments.engine,
         "threads": arguments.threads,
         "device": arguments.device,
+        "device_id": arguments.device_id,
         "labels": arguments.labels.split(",") if arguments.labels else None,
         "min_score": arguments.min_score,
         "fps": arguments.fps,

@@ -48,9 +48,9 @@ def _runtime() -> Check:
 
 
 def _native() -> Check:
-    from edgekit.engine import native_isa
+    from edgekit.engine import native_level
 
-    return _tell("native engine", lambda: f"kernels for {native_isa()}")
+    return _tell("native engine", lambda: f"kernels for {native_level()}")
 
 
 def _profile() -> Check:

@@ -13,7 +13,7 @@ from types import FrameType
 
 from edgekit.broker import EmbeddedBroker
 from edgekit.config import CameraConfig, Config, MqttConfig, config_hash
-from edgekit.device import Device, load_device, match, probe
+from edgekit.device import Device, load_device
 from edgekit.engine import estimate_memory
 from edgekit.errors import BudgetError, UnavailableError, UsageError
 from edgekit.inference import Model, find_file
@@ -21,7 +21,7 @@ from edgekit.inference import open as open_model
 from edgekit.model import read
 from edgekit.mqtt import Publisher
 from edgekit.pipeline import Camera, CameraState, Observer, Pipeline
-from edgekit.sources import open_source
+from edgekit.sources import Source, open_source
 from edgekit.zoo import list_models
 
 log = logging.getLogger("edgekit.runtime")
@@ -68,7 +68,7 @@ def run(
     Raises BudgetError when the model does not fit the device, UnavailableError when a camera is not there
     or (with `require` at the start, without it at the end) messages could not be delivered.
     """
-    device = find_device(config.device.profile)
+    device = load_device(config.device.profile)
     check_memory(config, device)
     model = open_model(config.model.name, config.model.engine, config.model.threads)
     check_labels(config, model)
@@ -86,13 +86,6 @@ def run(
             if not caught:
                 pipeline.run(frames=limits.frames, duration_s=limits.duration_s, require=require)
     return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
-
-
-def find_device(name: str) -> Device:
-    """The profile called `name`; "auto" is this machine as probed, with the memory ceiling of its profile."""
-    if name != "auto":
-        return load_device(name)
-    return load_device(match(probe()))
 
 
 def check_memory(config: Config, device: Device) -> None:
@@ -126,7 +119,7 @@ def check_labels(config: Config, model: Model) -> None:
                 raise UsageError(f"camera {name}: model {model.name} knows no {label!r}: {hint}")
 
 
-def _open(name: str, camera: CameraConfig) -> object:
+def _open(name: str, camera: CameraConfig) -> Source:
     return open_source(
         camera.source, camera=name, fps=camera.detect.fps, loop=camera.loop, realtime=camera.realtime
     )

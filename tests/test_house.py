@@ -18,13 +18,14 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model
-tensors plan
-device
+tensors plan fully_connected
+machine device
 preprocess decode
 track
 rules
 engine interpreter zoo
-reel capture demo sources
+reel capture
+demo sources
 messages outbox courier link mqtt
 hub broker
 inference

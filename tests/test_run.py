@@ -55,7 +55,7 @@ class Listener:
         ready.get(timeout=WAIT_S)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self._queue.put((message.topic, message.payload, message.retain))
+        self._queue.put((message.topic, bytes(message.payload), message.retain))
 
     def wait_for(self, wanted: Callable[[str, bytes], bool]) -> None:
         """Listen until a message is as `wanted`."""
