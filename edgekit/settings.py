@@ -69,6 +69,7 @@ Float: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False), Bef
 Fps: TypeAlias = Annotated[
     float, Field(strict=True, allow_inf_nan=False, gt=0, le=120), BeforeValidator(_to_number)
 ]
+Port: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=65535), BeforeValidator(_to_number)]
 Bool: TypeAlias = Annotated[bool, Field(strict=True), BeforeValidator(_to_bool)]
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -176,8 +177,9 @@ class MqttConfig(_Part):
     host: Text | None = Field(
         default=None, description="Name or address of the broker; unset: the embedded broker."
     )
-    port: Int = Field(
-        default=1883, ge=1, le=65535, description="Port of the broker; unset: 1883, with TLS 8883."
+    port: Port | None = Field(
+        default=None,
+        description="Port of the broker; unset: 1883, with TLS 8883, and for the embedded one the next free.",
     )
     base: Annotated[str, Field(max_length=200)] = Field(
         default="edgekit",
@@ -203,7 +205,9 @@ class MqttConfig(_Part):
         tls = _to_bool(data.get("tls"))
         tls = None if tls is False else tls
         port = data.get("port")
-        return {**data, "tls": tls, "port": (1883 if tls is None else 8883) if port is None else port}
+        if port is None and data.get("host") is not None:
+            port = 1883 if tls is None else 8883
+        return {**data, "tls": tls, "port": port}
 
     @field_validator("host")
     @classmethod

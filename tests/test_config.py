@@ -82,7 +82,7 @@ def test_the_smallest_file_gets_every_default() -> None:
     )
     assert (config.mqtt.host, config.mqtt.port, config.mqtt.base, config.mqtt.tls) == (
         None,
-        1883,
+        None,
         "edgekit",
         None,
     )
@@ -141,7 +141,7 @@ def test_every_way_to_say_yes_or_no_is_understood(word: str, value: bool) -> Non
 
 def test_a_key_with_nothing_behind_it_means_the_default() -> None:
     config = parse("device:\nmqtt:\ndetect: {confirm: }\n" + SMALLEST)
-    assert config.mqtt.port == 1883
+    assert config.mqtt.port is None
     assert config.detect == config.cameras["front"].detect
 
 
