@@ -164,13 +164,16 @@ def complain(schema: Schema, error: Mapping[str, Any], *, hidden: bool = False) 
 
 
 def _not(schema: Schema, part: Schema, value: object, *, hidden: bool) -> str:
+    """`, not 'nativ', did you mean 'native'?`: the value, unless it is secret, and what would mend it."""
     part = resolve(schema, part)
-    secret = part.get("writeOnly") or any(resolve(schema, p).get("writeOnly") for p in part.get("anyOf", []))
-    if secret or hidden:
-        return ", not what was filled in" if hidden else ""
-    quotes = isinstance(value, bool | int | float) and _is_text(schema, part)
+    bare = isinstance(value, bool | int | float) and _is_text(schema, part)
+    mend = " (put it into quotes)" if bare else ""
+    if hidden:
+        return ", not what was filled in"
+    if any(resolve(schema, choice).get("writeOnly") for choice in part.get("anyOf", [part])):
+        return mend
     close = similar(value, choices(schema, part)) if isinstance(value, str) else ""
-    return f", not {show(value)}{' (put it into quotes)' if quotes else ''}{close}"
+    return f", not {show(value)}{mend}{close}"
 
 
 def _keys(schema: Schema, part: Schema) -> list[str]:

@@ -319,9 +319,10 @@ def test_what_the_environment_holds_is_never_echoed(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_literal_password_is_never_echoed() -> None:
-    for value in ["[hush]", "12345678", "{hush: hush}"]:
+    told = {"[hush]": "a text", "{hush: hush}": "a text", "12345678": "a text (put it into quotes)"}
+    for value, expected in told.items():
         lines = mistakes(with_mqtt(f"{{host: b, user: u, password: {value}}}"))
-        assert lines == ["demo.yaml:4:36: mqtt.password: expected a text"]
+        assert lines == [f"demo.yaml:4:36: mqtt.password: expected {expected}"]
 
 
 def test_secrets_come_from_files_and_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
