@@ -72,8 +72,8 @@ def suppress(found: Candidates, iou: float = 0.6) -> Candidates:
         return found
     order = np.argsort(-found.scores, kind="stable")[:MAX_CANDIDATES]
     boxes, scores, classes = found.boxes[order], found.scores[order], found.classes[order]
-    corner_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
-    kept = cv2.dnn.NMSBoxesBatched(corner_size, scores, classes.astype(np.int32), 0.0, iou)
+    corner_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxesBatched(corner_size.tolist(), scores.tolist(), classes.tolist(), 0.0, iou)
     keep = np.sort(np.asarray(kept, np.intp).reshape(-1))
     return Candidates(boxes[keep], scores[keep], classes[keep])
 

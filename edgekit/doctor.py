@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
@@ -39,12 +39,9 @@ def _python() -> Check:
 
 
 def _runtime() -> Check:
-    for package in ("ai-edge-litert", "tflite-runtime"):
-        try:
-            return Check("tflite engine", "ok", f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return Check("tflite engine", "broken", "no TFLite runtime: pip install ai-edge-litert")
+    from edgekit.interpreter import find_runtime
+
+    return _tell("tflite engine", lambda: find_runtime()[0])
 
 
 def _native() -> Check:
@@ -63,10 +60,10 @@ def _zoo() -> list[Check]:
     from edgekit.inference import open as open_model
     from edgekit.zoo import list_models
 
-    return [
-        _tell(f"model {m.name}", lambda m=m: f"runs on {open_model(m.name).engine.name}")
-        for m in list_models()
-    ]
+    def engine(name: str) -> str:
+        return f"runs on {open_model(name).engine.name}"
+
+    return [_tell(f"model {m.name}", partial(engine, m.name)) for m in list_models()]
 
 
 def _extra(module: str) -> Check:
@@ -79,9 +76,8 @@ def _cameras() -> Check:
     from pathlib import Path
 
     found = sorted(p.name for p in Path("/dev").glob("video*"))
-    return Check(
-        "cameras", "ok" if found else "missing", ", ".join(found) or "no /dev/video*: streams and files work"
-    )
+    text = ", ".join(found) or "no /dev/video*: streams and files work"
+    return Check("cameras", "ok" if found else "missing", text)
 
 
 def _tell(name: str, look: Callable[[], str]) -> Check:

@@ -111,6 +111,13 @@ def highest_level(native: Any) -> str:
     return level
 
 
+def native_level() -> str:
+    """The ISA level that the native engine uses here. UsageError for a bad $EDGEKIT_ISA."""
+    import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
+
+    return str(_native.best_level(highest_level(_native)))
+
+
 class NativeEngine:
     """Runs a graph by edgekit's own kernels, bit-identical with TFLite's reference kernels."""
 

@@ -146,7 +146,7 @@ def input_spec(inputs: Sequence[TensorInfo], facts: dict[str, Any]) -> preproces
 def output_spec(outputs: Sequence[TensorInfo], facts: dict[str, Any], model: Model) -> decode.OutputSpec:
     """The card's words about the outputs on top of what the tensors themselves say."""
     shapes = [info.shape for info in outputs]
-    decoder = "scores" if model.task == "classify" else facts.get("decoder")
+    decoder = "scores" if model.task == "classify" else str(facts.get("decoder", ""))
     if model.task == "detect":
         decoder = decoder or decode.guess_decoder(shapes, len(model.labels))
         if decoder not in decode.DECODERS:
@@ -159,7 +159,7 @@ def output_spec(outputs: Sequence[TensorInfo], facts: dict[str, Any], model: Mod
     quants = tuple(decode.Quant(info.scale, info.zero_point) for info in outputs)
     spread = 255 * quants[0].scale
     return decode.OutputSpec(
-        decoder=str(decoder),
+        decoder=decoder,
         labels=model.labels,
         width=model.input.width,
         height=model.input.height,

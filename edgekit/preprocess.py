@@ -91,7 +91,7 @@ def boxes_to_frame(boxes: NDArray[np.float32], placement: Placement) -> NDArray[
     shift = np.array([placement.shift_x, placement.shift_y] * 2, np.float32)
     scale = np.array([placement.scale_x, placement.scale_y] * 2, np.float32)
     limit = np.array([placement.frame_width, placement.frame_height] * 2, np.float32)
-    return np.clip((boxes - shift) / scale, np.float32(0), limit)
+    return np.asarray(np.clip((boxes - shift) / scale, np.float32(0), limit), np.float32)
 
 
 @lru_cache(maxsize=16)
@@ -99,9 +99,10 @@ def pixel_table(spec: InputSpec) -> NDArray[Any]:
     """(256,) of the tensor's dtype: what each pixel value becomes in the tensor."""
     real = np.arange(256) * spec.gain + spec.offset
     if not np.issubdtype(spec.dtype, np.integer):
-        return real.astype(spec.dtype)
+        return np.asarray(real, spec.dtype)
     info = np.iinfo(spec.dtype)
-    return np.clip(np.rint(real / spec.scale) + spec.zero_point, info.min, info.max).astype(spec.dtype)
+    stored = np.rint(real / spec.scale) + spec.zero_point
+    return np.asarray(np.clip(stored, info.min, info.max), spec.dtype)
 
 
 def _shrink(image: Image, width: int, height: int) -> Image:
@@ -118,8 +119,9 @@ def _shrink(image: Image, width: int, height: int) -> Image:
 def _convert_color(image: Image, color: Color) -> Image:
     import cv2
 
+    converted: Image = image
     if color == "rgb":
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        converted = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     if color == "grey":
-        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., np.newaxis]
-    return image
+        converted = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., np.newaxis]
+    return converted

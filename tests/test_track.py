@@ -88,8 +88,8 @@ def test_standing_still_for_a_while_is_stationary_until_it_moves() -> None:
 def test_scores_and_times_are_remembered() -> None:
     frames = [detections((10, 50, "person", s)) for s in (0.6, 0.9, 0.7)]
     track = follow(Tracker(0.5, 2.0), frames)[-1][0]
-    assert (track.score, track.top_score) == (pytest.approx(0.7), pytest.approx(0.9))
-    assert (track.start_s, track.seen_s) == (1000.0, pytest.approx(1000.2))
+    assert [track.score, track.top_score] == pytest.approx([0.7, 0.9])
+    assert [track.start_s, track.seen_s] == pytest.approx([1000.0, 1000.2])
     assert track.hits == (True, True, True)
 
 
