@@ -225,16 +225,17 @@ class Courier:
     def _mind_doubles(self, ending: Ending, *, steady: bool) -> None:
         """Two clients of one id would throw each other out for ever: go on under another id.
 
-        A broker of MQTT 5 says so; with 3.1.1 it is a guess after three short connections in a row.
+        A broker of MQTT 5 may say so (mosquitto 2.0.11 does not); else three short connections hint at it.
         """
         self._short_lives = self._short_lives + 1 if ending.kind == "lost" and not steady else 0
-        if ending.kind == "taken over" or (self._version == "3.1.1" and self._short_lives == 3):
-            old, self.client_id = self.client_id, f"{self._first_id}-{secrets.token_hex(2)}"
-            _log.warning(
-                "another MQTT client uses the id %s: going on as %s; give each edgekit its own device.id",
-                old,
-                self.client_id,
-            )
+        if ending.kind == "taken over":
+            hint = ending.reason
+        elif self._short_lives == 3:
+            hint = f"{ending.reason}, three times at once: another client with the same client id?"
+        else:
+            return
+        self.client_id = f"{self._first_id}-{secrets.token_hex(2)}"
+        _log.warning("%s; going on as %s: give each edgekit a device.id of its own", hint, self.client_id)
 
     def _stand(self, state: State, reason: str) -> None:
         if self._standing in ((state, reason), ("stopped", "stopped")):

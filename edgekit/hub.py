@@ -1,12 +1,13 @@
 """The process of the embedded broker: amqtt, on a socket that `edgekit.broker` has bound, until that lets go.
 
-amqtt (0.12 read and measured) differs from what edgekit promises in three places, mended here:
+amqtt (0.12 read and measured) differs from what edgekit promises in four places, mended here:
+- a CONNECT of MQTT 5 that carries a will is misread, and never answered; nor is what is no MQTT at all;
 - whoever connects is sent the retained messages of everybody's subscriptions, also of none of its own;
 - keep-alive is never enforced: a client that hangs keeps its session, and its will is never said;
 - a subscriber that stops reading makes the broker's memory grow without end.
 
-It speaks MQTT 3.1.1 only; a client of MQTT 5 is told so in its CONNACK. Retained messages live in memory and
-end with it; a session ends when its client disconnects.
+It speaks MQTT 3.1.1 only, and says so to a client of MQTT 5 in its CONNACK. Retained messages live in memory
+and end with it; a session ends when its client disconnects.
 """
 
 from __future__ import annotations
@@ -27,10 +28,26 @@ from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 
 _BACKLOG_BYTES = 4 * 2**20  # that much may wait for one subscriber before it is cut off
 _LAST_WORDS_S = 0.5  # for what was published right before the end
+_PROTOCOL_NAME, _PROTOCOL_LEVEL = b"\0\4MQTT", 4
+_UNACCEPTABLE_PROTOCOL = b"\x20\2\0\1"  # a CONNACK
 _ANONYMOUS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 
 
-class Writer(StreamWriterAdapter):  # type: ignore[misc]  # amqtt is not typed
+class Reader(StreamReaderAdapter):  # type: ignore[misc]  # amqtt is not typed
+    """Reads what was looked at already, then the rest."""
+
+    def __init__(self, head: bytes, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader)
+        self._head = head
+
+    async def read(self, n: int = -1) -> bytes:
+        if not self._head:
+            return bytes(await super().read(n))
+        data, self._head = self._head[:n], self._head[n:]
+        return data if len(data) == n else data + await self.read(n - len(data))
+
+
+class Writer(StreamWriterAdapter):  # type: ignore[misc]
     """Never makes the broker wait for one client; cuts off the one that does not read."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -79,9 +96,16 @@ class Hub(amqtt.broker.Broker):  # type: ignore[misc]
         adapter = Writer(writer)
         self._writers.add(adapter)
         try:
-            await self._client_connected(listener_name, StreamReaderAdapter(reader), adapter)
+            head = await _read_head(reader)
+            if head[-7:-1] == _PROTOCOL_NAME and head[-1] > _PROTOCOL_LEVEL:
+                writer.write(_UNACCEPTABLE_PROTOCOL)
+            else:
+                await self._client_connected(listener_name, Reader(head, reader), adapter)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # gone before it said anything
         finally:
             self._writers.discard(adapter)
+            writer.close()
 
     async def _create_server_instance(self, listener_name: str, *_: Any) -> asyncio.Server:
         connected = partial(self.stream_connected, listener_name=listener_name)
@@ -98,6 +122,14 @@ class Hub(amqtt.broker.Broker):  # type: ignore[misc]
         subscribers = self.subscriptions.get(subscription[0], [])
         if any(subscriber.client_id == session.client_id for subscriber, _ in subscribers):
             await super()._publish_retained_messages_for_subscription(subscription, session)
+
+
+async def _read_head(reader: asyncio.StreamReader) -> bytes:
+    """A CONNECT up to its protocol level: type, length in 1 to 4 bytes, `0 4 M Q T T`, level."""
+    head = await reader.readexactly(2)
+    while head[-1] & 0x80 and len(head) < 5:
+        head += await reader.readexactly(1)
+    return head + await reader.readexactly(7)
 
 
 async def serve(listener: socket.socket) -> None:

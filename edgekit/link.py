@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MqttVersion = Literal["5", "3.1.1"]
 
-_OWN_HOST = "127.0.0.1"
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 10.0
 _WINDOW = 20  # messages on the way at once
@@ -62,11 +61,13 @@ class Link:
         self.max_packet_bytes: int | None = None
         self.window = _WINDOW
         self.version = version
-        self.place = f"{settings.host or _OWN_HOST}:{settings.port}"
-        self._settings = settings
+        self._host = settings.host or "127.0.0.1"
+        self._port = settings.port or (8883 if tls else 1883)
+        self.place = f"{self._host}:{self._port}"
+        self._settings, self._client_id = settings, client_id
         self._acks: list[tuple[int, str]] = []
         self._answer_by_s = time.monotonic() + _CONNECT_TIMEOUT_S + _ANSWER_TIMEOUT_S
-        self._client = self._new_client(client_id)
+        self._client = self._new_client()
         self._client.will_set(will.topic, will.payload, will.qos, will.retain)
         if tls is not None:
             self._client.tls_set_context(tls)
@@ -76,8 +77,8 @@ class Link:
         """Connect and ask for admission; blocks for a few seconds at most."""
         try:
             self._client.connect(
-                self._settings.host or _OWN_HOST,
-                self._settings.port,
+                self._host,
+                self._port,
                 keepalive=self._settings.keepalive_s,
                 clean_start=True if self.version == "5" else 3,
             )
@@ -134,12 +135,14 @@ class Link:
         if self.ending is None:
             self.ending = Ending(kind, reason)
 
-    def _new_client(self, client_id: str) -> Client:
+    def _new_client(self) -> Client:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
         protocol = MQTTProtocolVersion.MQTTv5 if self.version == "5" else MQTTProtocolVersion.MQTTv311
-        client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=protocol, reconnect_on_failure=False)
+        client = Client(
+            CallbackAPIVersion.VERSION2, self._client_id, protocol=protocol, reconnect_on_failure=False
+        )
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(0)  # `window` is kept by the publisher
         if self._settings.user is not None:
@@ -174,7 +177,7 @@ class Link:
         _properties: Properties | None,
     ) -> None:
         if flags.is_disconnect_packet_from_server and code.value == _TAKEN_OVER:
-            self._end("taken over", f"{self.place}: another client took the same client id")
+            self._end("taken over", f"{self.place}: another client has taken the client id {self._client_id}")
         elif self.accepted:
             self._end("lost", f"lost the connection to {self.place}: {code.getName().lower()}")
         else:

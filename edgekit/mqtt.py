@@ -171,6 +171,11 @@ class Publisher:
         return self._courier.reason
 
     @property
+    def client_id(self) -> str:
+        """`edgekit-<device>-<hash of the machine>`, and more when another client had taken that."""
+        return self._courier.client_id
+
+    @property
     def sent(self) -> int:
         """Messages of any kind that the broker has acknowledged (QoS 0: that were written)."""
         return self._courier.sent

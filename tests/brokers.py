@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edgekit.types import Event, Track
 
-PATIENCE_S = 60.0  # a deadline, not a wait: an emulated machine is slow
+PATIENCE_S = 30.0  # a deadline, not a wait: an emulated machine is slow
 MODEL = {"id": "detect/tiny/dense_int8", "sha256": "5" * 64, "engine": "native", "isa": "avx2"}
 
 
@@ -95,6 +96,58 @@ def _drain(stream: IO[str], running: threading.Event) -> None:
         for line in stream:
             if line.rstrip().endswith("running"):
                 running.set()
+
+
+class Relay:
+    """A way to a broker that the test opens and cuts; one connection at a time."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self._target = target
+        self._ends: tuple[socket.socket, ...] = ()
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        server = socket.create_server(("127.0.0.1", self.port))
+        self._ends = (server,)
+        self._thread = threading.Thread(target=self._serve, args=(server,))
+        self._thread.start()
+
+    def cut(self) -> None:
+        if self._thread is None:
+            return
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._thread = None
+
+    def _serve(self, server: socket.socket) -> None:
+        with server, contextlib.suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                with client, socket.create_connection(("127.0.0.1", self._target)) as upstream:
+                    self._ends = (server, client, upstream)
+                    _pump(client, upstream)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cut()
+
+
+def _pump(client: socket.socket, upstream: socket.socket) -> None:
+    """Carry bytes both ways until one side ends."""
+    other = {client: upstream, upstream: client}
+    while True:
+        for end in select.select([client, upstream], [], [])[0]:
+            data = end.recv(65536)
+            if not data:
+                return
+            other[end].sendall(data)
 
 
 class Heard(NamedTuple):

@@ -176,7 +176,8 @@ def test_boxes_are_whole_pixels_inside_the_frame(
 
 
 def test_numbers_of_numpy_are_plain_numbers() -> None:
-    seen = track(score=np.float32(0.5), box=tuple(np.array([1, 2, 3, 4], np.float32)), stationary=np.bool_(True))
+    box = tuple(np.array([1, 2, 3, 4], np.float32))
+    seen = track(score=np.float32(0.5), box=box, stationary=np.bool_(True))
     payload = messages.event_payload(
         event(after=seen, latency_ms={"infer": np.float32(1.5)}),
         STAMP,

@@ -1,0 +1,606 @@
+"""The publisher on real brokers: mosquitto, and the embedded one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from brokers import MODEL, PATIENCE_S, Heard, Mosquitto, Relay, Subscriber, embedded, event, free_port, until
+
+from edgekit import messages
+from edgekit.errors import ConfigError
+from edgekit.mqtt import Clock, Limits, ListSink, Publisher, Sink, clock_synced, machine_hash
+
+jsonschema = pytest.importorskip("jsonschema")
+settings = pytest.importorskip("edgekit.settings", reason="pydantic is not installed")
+
+INFO = {"config_hash": "c0ffee", "profile": "raspberry-pi-4", "models": [{"id": "m", "sha256": "0" * 64}]}
+HEALTH = {"state": "ok", "uptime_s": 1.0, "infer_ms": {"p50": 1.0, "p95": 2.0}, "mem_mb": 80.0}
+SOON = Limits(retry_s=(0.02, 0.1))
+STATUS, EVENTS = "edgekit/pi4/status", "edgekit/pi4/front/events"
+
+
+@pytest.fixture(params=["mosquitto", "embedded"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A running broker: `.port`, `.protocol`, `.stop()`."""
+    if request.param == "embedded":
+        with embedded() as started:
+            yield started
+        return
+    mosquitto = Mosquitto(tmp_path)
+    yield mosquitto.start()
+    mosquitto.kill()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Makes mosquittos with more configuration; stops them in the end."""
+    made: list[Mosquitto] = []
+
+    def make(*lines: str, **options: Any) -> Mosquitto:
+        made.append(Mosquitto(tmp_path, *lines, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill()
+
+
+def mqtt(port: int, **values: Any) -> Any:
+    return settings.MqttConfig(host="127.0.0.1", port=port, **values)
+
+
+def publisher(
+    port: int, *, device: str = "pi4", limits: Limits = SOON, protocol: Any = "auto", **values: Any
+) -> Publisher:
+    return Publisher(mqtt(port, **values), device, INFO, boot_id="b7e1c0de", limits=limits, protocol=protocol)
+
+
+@contextlib.contextmanager
+def connected(port: int, **options: Any) -> Iterator[Publisher]:
+    with publisher(port, **options) as started:
+        assert started.wait_connected(PATIENCE_S), started.reason
+        yield started
+
+
+def seqs(heard: list[Heard]) -> list[int]:
+    return [h.json["seq"] for h in heard if h.topic == EVENTS]
+
+
+def count_of(topic: str, number: int) -> Callable[[list[Heard]], bool]:
+    return lambda heard: sum(h.topic == topic for h in heard) >= number
+
+
+def test_both_sinks_are_sinks() -> None:
+    sinks: list[Sink] = [ListSink(), publisher(free_port())]
+    for sink in sinks:
+        sink.publish_event(event(), MODEL)
+        sink.set_camera_status("front", "online")
+        sink.set_count("front", "person", 1)
+        sink.publish_health(HEALTH)
+    remembers = sinks[0]
+    assert isinstance(remembers, ListSink)
+    assert [e.number for e in remembers.events] == [1]
+    assert remembers.statuses == [("front", "online")]
+    assert remembers.counts == [("front", "person", 1)]
+
+
+def test_state_comes_before_online_and_online_before_events(broker: Any) -> None:
+    with Subscriber(broker.port) as subscriber:
+        early = publisher(broker.port, protocol=broker.protocol)
+        early.publish_event(event(), MODEL)
+        early.set_camera_status("front", "online")
+        early.set_count("front", "person", 0)
+        early.publish_health(HEALTH)
+        with early:
+            topics = [h.topic for h in subscriber.wait_for(EVENTS)]
+    prefix = "edgekit/pi4/"
+    birth = [t.removeprefix(prefix) for t in topics[: topics.index(STATUS)]]
+    assert birth[0] == "info"
+    assert set(birth) == {
+        *("info", "schema/event", "schema/info", "schema/health"),
+        *("front/status", "front/count/person", "health"),
+    }
+    assert topics[len(birth) :] == [STATUS, EVENTS]
+
+
+def test_a_late_subscriber_gets_every_state_once_and_no_event(broker: Any) -> None:
+    with connected(broker.port, protocol=broker.protocol) as pub, Subscriber(broker.port) as early:
+        pub.set_camera_status("front", "degraded")
+        pub.set_count("front", "person", 1)
+        pub.set_count("front", "person", 2)
+        pub.publish_event(event(), MODEL)
+        early.wait_for(EVENTS)
+        with Subscriber(broker.port, "edgekit/#") as late:
+            heard = late.settle()
+        values = {h.topic: h.payload for h in heard}
+        assert len(heard) == len(values) == 7
+        assert all(h.retained for h in heard)
+        assert values["edgekit/pi4/front/status"] == "degraded"
+        assert values["edgekit/pi4/front/count/person"] == "2"
+        assert values[STATUS] == "online"
+        assert EVENTS not in values
+
+
+def test_every_message_matches_its_schema_as_published(broker: Any) -> None:
+    with Subscriber(broker.port) as subscriber, connected(broker.port, protocol=broker.protocol) as pub:
+        pub.publish_event(event(), MODEL)
+        pub.publish_event(event(type="end", before=event().after, end_s=1795341799.0), MODEL)
+        pub.publish_health(HEALTH)
+        subscriber.wait_for("edgekit/pi4/health")
+        heard = subscriber.wait(count_of(EVENTS, 2))
+    schemas = {h.topic.split("/")[-1]: h.json for h in heard if "/schema/" in h.topic}
+    assert schemas.keys() == messages.SCHEMAS.keys()
+    for topic, name in ((EVENTS, "event"), ("edgekit/pi4/info", "info"), ("edgekit/pi4/health", "health")):
+        published = [h.json for h in heard if h.topic == topic]
+        assert published
+        for payload in published:
+            jsonschema.Draft202012Validator(schemas[name]).validate(payload)
+
+
+def test_events_are_gapless_and_in_order_from_many_threads(broker: Any) -> None:
+    def publish(pub: Publisher) -> None:
+        for number in range(25):
+            pub.publish_event(event(number), MODEL)
+
+    with Subscriber(broker.port) as subscriber, connected(broker.port, protocol=broker.protocol) as pub:
+        threads = [threading.Thread(target=publish, args=(pub,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        heard = subscriber.wait(count_of(EVENTS, 100))
+        assert seqs(heard) == list(range(1, 101))
+        assert all(h.qos == 1 and not h.retained for h in heard if h.topic == EVENTS)
+        until(lambda: pub.undelivered == 0, "the last acknowledgement")
+
+
+def test_states_are_published_on_change_only(broker: Any) -> None:
+    with connected(broker.port, protocol=broker.protocol) as pub, Subscriber(broker.port) as subscriber:
+        topic = "edgekit/pi4/front/count/all"
+        for number in (3, 3, 3, 4):
+            pub.set_count("front", "all", number)
+            pub.set_camera_status("front", "online")
+            subscriber.wait(lambda heard, number=number: Heard(topic, str(number), False, 1) in heard)  # type: ignore[misc]
+        subscriber.settle()
+        assert subscriber.on(topic) == ["3", "4"]
+        assert subscriber.on("edgekit/pi4/front/status") == ["online"]
+
+
+def test_a_clean_stop_delivers_what_waits_says_stopped_and_leaves_no_will(broker: Any) -> None:
+    with Subscriber(broker.port) as subscriber:
+        pub = publisher(broker.port, protocol=broker.protocol)
+        for number in range(200):
+            pub.publish_event(event(number), MODEL)
+        pub.start()
+        assert pub.stop(PATIENCE_S) == 0
+        assert (pub.state, pub.undelivered) == ("stopped", 0)
+        heard = subscriber.settle()
+        assert len(seqs(heard)) == 200
+        assert heard[-1].payload == "stopped"
+        assert subscriber.on(STATUS) == ["online", "stopped"]
+    with Subscriber(broker.port, STATUS) as late:
+        assert late.wait_for(STATUS)[0] == Heard(STATUS, "stopped", True, 1)
+    assert pub.stop() == 0
+
+
+CHILD = """
+import sys
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+from edgekit.mqtt import Publisher
+settings = SimpleNamespace(host="127.0.0.1", port=int(sys.argv[2]), base="edgekit", keepalive_s=30)
+settings.user = settings.password = settings.tls = None
+with Publisher(settings, "pi4", {}, protocol=sys.argv[3]) as publisher:
+    print(publisher.wait_connected(60), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_kill_9_makes_the_broker_say_offline(broker: Any) -> None:
+    python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
+    root = str(Path(messages.__file__).parents[1])
+    with Subscriber(broker.port) as subscriber:
+        command = [python, "-c", CHILD, root, str(broker.port), broker.protocol]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"True\n"
+            child.send_signal(signal.SIGKILL)
+        heard = subscriber.wait_for(STATUS, "offline")
+        assert [h.payload for h in heard if h.topic == STATUS] == ["online", "offline"]
+    with Subscriber(broker.port, STATUS) as late:
+        assert late.wait_for(STATUS)[0] == Heard(STATUS, "offline", True, 1)
+
+
+def test_a_broker_that_comes_later_gets_everything_in_order(
+    tmp_path: Path, broker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = broker.port
+    broker.stop()
+    with publisher(port, protocol=broker.protocol) as pub:
+        until(lambda: pub.state == "unreachable", "unreachable")
+        assert pub.reason == f"no MQTT broker at 127.0.0.1:{port}: Connection refused"
+        pub.set_count("front", "person", 1)
+        for number in range(30):
+            pub.publish_event(event(number), MODEL)
+        assert pub.undelivered == 30
+        assert not pub.wait_connected(0)
+        broker.start(*([port] if broker.protocol == "3.1.1" else []))
+        assert pub.wait_connected(PATIENCE_S)
+        assert pub.stop(PATIENCE_S) == 0
+        assert pub.sent >= 30
+    assert sum("no MQTT broker" in line for line in caplog.messages) == 1
+
+
+def test_a_broker_that_lost_everything_is_told_everything_again(mosquitto: Callable[..., Mosquitto]) -> None:
+    broker = mosquitto().start()
+    with connected(broker.port) as pub:
+        pub.set_count("front", "person", 1)
+        pub.set_camera_status("front", "online")
+        pub.publish_health(HEALTH)
+        pub.publish_event(event(1), MODEL)
+        until(lambda: pub.undelivered == 0, "the first event")
+        broker.kill()
+        until(lambda: pub.state == "unreachable", "the loss")
+        pub.set_count("front", "person", 2)
+        for number in range(2, 12):
+            pub.publish_event(event(number), MODEL)
+        broker.start()
+        with Subscriber(broker.port) as subscriber:
+            assert pub.wait_connected(PATIENCE_S)
+            until(lambda: pub.undelivered == 0, "the events of the outage")
+            heard = subscriber.settle()
+        values = {h.topic.removeprefix("edgekit/pi4/"): h.payload for h in heard}
+        assert values["front/count/person"] == "2"
+        assert values["front/status"] == "online"
+        assert values["status"] == "online"
+        assert {"info", "schema/event", "schema/info", "schema/health"} <= values.keys()
+        connection = next(h.json["mqtt"] for h in heard if h.topic == "edgekit/pi4/health")
+        assert connection["connected"]
+        assert connection["undelivered"] == 10
+        pub.publish_health(HEALTH | {"uptime_s": 2.0})
+        with Subscriber(broker.port, "edgekit/pi4/health") as late:
+            late.wait(lambda all_: any(h.json["mqtt"]["reconnects"] == 1 for h in all_))
+
+
+def test_events_of_an_outage_follow_online_in_order(broker: Any) -> None:
+    with Relay(broker.port) as relay, Subscriber(broker.port) as subscriber:
+        with publisher(relay.port, protocol=broker.protocol) as pub:
+            until(lambda: pub.state == "unreachable", "unreachable")
+            for number in range(100):
+                pub.publish_event(event(number), MODEL)
+            relay.open()
+            heard = subscriber.wait(count_of(EVENTS, 100))
+        assert seqs(heard) == list(range(1, 101))
+        assert [h.topic for h in heard].index(STATUS) < [h.topic for h in heard].index(EVENTS)
+
+
+def test_events_cross_many_cuts_in_order(broker: Any) -> None:
+    with Relay(broker.port) as relay, Subscriber(broker.port) as subscriber:
+        with publisher(relay.port, protocol=broker.protocol) as pub:
+            for part in range(5):
+                for number in range(60):
+                    pub.publish_event(event(number), MODEL)
+                relay.open()
+                subscriber.wait(count_of(EVENTS, part * 60 + 10))  # somewhere in the middle of it
+                relay.cut()
+            relay.open()
+            until(lambda: pub.undelivered == 0, "all to be acknowledged")
+        heard = seqs(subscriber.settle())
+    assert sorted(set(heard)) == list(range(1, 301))
+    firsts = [seq for at, seq in enumerate(heard) if seq not in heard[:at]]
+    assert firsts == sorted(firsts)  # what is sent twice (QoS 1) does not overtake
+
+
+def test_the_oldest_events_give_way_and_are_counted(broker: Any, caplog: pytest.LogCaptureFixture) -> None:
+    limits = Limits(events=5, retry_s=(0.02, 0.1))
+    with (
+        Relay(broker.port) as relay,
+        Subscriber(broker.port) as subscriber,
+        publisher(relay.port, limits=limits, protocol=broker.protocol) as pub,
+    ):
+        until(lambda: pub.state == "unreachable", "unreachable")
+        for number in range(8):
+            pub.publish_event(event(number), MODEL)
+        assert pub.undelivered == 8
+        assert [line for line in caplog.messages if "dropped" in line] == [
+            f"1 events dropped, oldest first: 5 wait for the broker; {pub.reason}"
+        ]
+        relay.open()
+        assert seqs(subscriber.wait(count_of(EVENTS, 5))) == [4, 5, 6, 7, 8]
+        until(lambda: pub.undelivered == 3, "only the dropped ones")
+
+
+def test_an_event_that_is_no_json_takes_no_number(broker: Any) -> None:
+    with Subscriber(broker.port) as subscriber, connected(broker.port, protocol=broker.protocol) as pub:
+        with pytest.raises(ValueError, match="finite"):
+            pub.publish_event(event(time_s=float("nan")), MODEL)
+        with pytest.raises(ValueError, match="camera"):
+            pub.publish_event(event(camera="a/b"), MODEL)
+        with pytest.raises(ValueError, match="camera status"):
+            pub.set_camera_status("front", "asleep")
+        pub.publish_event(event(), MODEL)
+        assert seqs(subscriber.wait_for(EVENTS)) == [1]
+
+
+def passwords(folder: Path) -> str:
+    """A password file of mosquitto that lets in `cam` with `s3cret`."""
+    program = shutil.which("mosquitto_passwd")
+    if program is None:
+        pytest.skip("mosquitto_passwd is not installed: apt-get install mosquitto")
+    path = folder / "passwords"
+    subprocess.run([program, "-b", "-c", str(path), "cam", "s3cret"], check=True, capture_output=True)
+    return f"password_file {path}"
+
+
+def test_a_refused_login_is_said_and_is_no_connection(
+    tmp_path: Path, mosquitto: Callable[..., Mosquitto], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = mosquitto(passwords(tmp_path), anonymous=False).start()
+    wrong: dict[str, Any] = {"user": "cam", "password": "wrong"}
+    for login, who in (({}, "a client without mqtt.user"), (wrong, "user cam")):
+        with publisher(broker.port, **login) as pub:
+            pub.publish_event(event(), MODEL)
+            until(lambda pub=pub: pub.state == "refused", "refused")  # type: ignore[misc]
+            assert pub.reason.startswith(f"127.0.0.1:{broker.port} refused the login of {who}: ")
+            assert not pub.wait_connected(0)
+            assert pub.stop() == 1
+    assert "wrong" not in caplog.text
+    with connected(broker.port, user="cam", password="s3cret") as pub:
+        assert pub.state == "connected"
+
+
+def test_a_topic_that_is_not_allowed_is_said(
+    tmp_path: Path, mosquitto: Callable[..., Mosquitto], caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic write edgekit/pi4/info\ntopic read #\n")
+    broker = mosquitto(f"acl_file {rules}").start()
+    with publisher(broker.port) as pub:
+        pub.publish_event(event(1), MODEL)
+        pub.publish_event(event(2), MODEL)
+        until(lambda: pub.state == "refused" and pub.undelivered == 2, "the refusal")
+        assert "does not let a client without mqtt.user publish to edgekit/pi4/status" in pub.reason
+        assert not pub.wait_connected(0)
+        assert pub.stop() == 2
+    assert sum(EVENTS in line for line in caplog.messages) == 1
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed: apt-get install openssl")
+    subprocess.run([program, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two authorities, ca and other; by the first: server for 127.0.0.1 and elsewhere for example.org."""
+    folder = tmp_path_factory.mktemp("certificates")
+    ec = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    for name in ("ca", "other"):
+        openssl(
+            folder,
+            "req",
+            "-x509",
+            *ec,
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.pem",
+            "-subj",
+            f"/CN={name}",
+        )
+    for name, host in (("server", "IP:127.0.0.1"), ("elsewhere", "DNS:example.org")):
+        openssl(folder, "req", *ec, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        (folder / "san").write_text(f"subjectAltName={host}")
+        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "san")
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+    return folder
+
+
+def tls_lines(folder: Path, name: str = "server") -> list[str]:
+    return [f"certfile {folder}/{name}.pem", f"keyfile {folder}/{name}.key"]
+
+
+def test_tls_trusts_the_given_authority(certificates: Path, mosquitto: Callable[..., Mosquitto]) -> None:
+    broker = mosquitto(*tls_lines(certificates)).start()
+    with connected(broker.port, tls={"ca": certificates / "ca.pem"}) as pub:
+        for number in range(50):
+            pub.publish_event(event(number), MODEL)
+        until(lambda: pub.undelivered == 0, "50 events over TLS")
+        assert pub.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("server", "authority", "why"),
+    [("server", "other.pem", "unable to get local issuer"), ("elsewhere", "ca.pem", "IP address mismatch")],
+)
+def test_tls_trusts_nobody_else(
+    server: str, authority: str, why: str, certificates: Path, mosquitto: Callable[..., Mosquitto]
+) -> None:
+    broker = mosquitto(*tls_lines(certificates, server)).start()
+    with publisher(broker.port, tls={"ca": certificates / authority}) as pub:
+        until(lambda: pub.state == "refused", "refused")
+        assert "no trusted TLS connection" in pub.reason
+        assert why in pub.reason
+
+
+def test_tls_insecure_connects_and_warns(
+    certificates: Path, mosquitto: Callable[..., Mosquitto], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = mosquitto(*tls_lines(certificates, "elsewhere")).start()
+    with connected(broker.port, tls={"insecure": True}):
+        assert "mqtt.tls.insecure: the certificate of the broker is not checked" in caplog.messages
+
+
+def test_tls_and_plain_do_not_meet(certificates: Path, mosquitto: Callable[..., Mosquitto]) -> None:
+    secure, plain = mosquitto(*tls_lines(certificates)).start(), mosquitto().start()
+    with publisher(secure.port) as pub:
+        until(lambda: pub.state == "unreachable", "unreachable")
+        assert "is it a TLS port?" in pub.reason
+    with publisher(plain.port, tls={"ca": certificates / "ca.pem"}) as pub:
+        until(lambda: pub.state != "connecting", "an outcome")
+        assert pub.state in ("refused", "unreachable")
+
+
+def test_a_certificate_that_does_not_load_is_a_mistake_in_the_config(
+    tmp_path: Path, certificates: Path
+) -> None:
+    (tmp_path / "text.pem").write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"mqtt\.tls\.ca: .*text\.pem"):
+        publisher(1, tls={"ca": tmp_path / "text.pem"})
+    with pytest.raises(ConfigError, match=r"mqtt\.tls\.cert: .*server\.pem"):
+        publisher(1, tls={"cert": certificates / "server.pem", "key": certificates / "ca.key"})
+
+
+def test_mqtt_5_is_tried_first_and_3_1_1_taken(broker: Any) -> None:
+    version = "3.1.1" if broker.protocol == "3.1.1" else "5"
+    with connected(broker.port) as pub:
+        assert pub.reason == f"connected to 127.0.0.1:{broker.port} (MQTT {version})"
+        assert pub.state == "connected"
+
+
+def test_a_broker_that_lacks_the_protocol_asked_for_refuses() -> None:
+    with embedded() as broker, publisher(broker.port, protocol="5") as pub:
+        until(lambda: pub.state == "refused", "refused")
+        assert pub.reason == f"127.0.0.1:{broker.port} does not speak MQTT 5"
+
+
+def test_two_of_one_name_do_not_fight_for_ever(mosquitto: Callable[..., Mosquitto]) -> None:
+    broker = mosquitto().start()
+    with connected(broker.port) as first, connected(broker.port) as second:
+        until(lambda: first.client_id != second.client_id, "one to take another name")
+        for pub in (first, second):
+            pub.publish_event(event(), MODEL)
+            until(lambda pub=pub: pub.undelivered == 0, "both to be heard")  # type: ignore[misc]
+
+
+class Scripted:
+    """A broker of MQTT 5 that accepts each client and answers with `then`; remembers their CONNECTs."""
+
+    def __init__(self, then: bytes) -> None:
+        self.connects: list[bytes] = []
+        self._then = then
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                with client:
+                    self.connects.append(client.recv(4096))
+                    client.sendall(b"\x20\x03\0\0\0" + self._then)
+                    while client.recv(4096):
+                        pass
+
+    def stop(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join()
+
+
+def test_a_session_taken_over_is_said_and_not_fought_for(caplog: pytest.LogCaptureFixture) -> None:
+    broker = Scripted(b"\xe0\x01\x8e")
+    pub = publisher(broker.port, limits=Limits(retry_s=(0.01, 60.0)))
+    first = pub.client_id
+    with pub:
+        until(lambda: len(broker.connects) == 2, "the second attempt")
+        broker.stop()
+    assert first.encode() in broker.connects[0]
+    assert pub.client_id.startswith(f"{first}-")
+    said = [
+        line for line in caplog.messages if "has taken the client id" in line and "give each edgekit" in line
+    ]
+    assert said[0].startswith(
+        f"127.0.0.1:{broker.port}: another client has taken the client id {first}; going on as "
+    )
+
+
+def test_a_message_larger_than_the_broker_takes_is_not_sent(
+    mosquitto: Callable[..., Mosquitto], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = mosquitto("max_packet_size 8000").start()
+    huge = {f"stage{number}": 1.0 for number in range(1000)}
+    with Subscriber(broker.port) as subscriber, connected(broker.port) as pub:
+        for latency_ms in ({}, huge, huge, {}):
+            pub.publish_event(event(latency_ms=latency_ms), MODEL)
+        assert seqs(subscriber.wait(count_of(EVENTS, 2))) == [1, 4]
+        until(lambda: pub.undelivered == 2, "the two that do not fit")
+        assert [h.payload for h in subscriber.settle() if h.topic == STATUS] == ["online"]
+    refused = [line for line in caplog.messages if line.startswith(f"not published to {EVENTS}: ")]
+    assert len(refused) == 1
+    assert f"bytes are more than 127.0.0.1:{broker.port} takes" in refused[0]
+
+
+def test_a_stop_without_a_broker_tells_what_was_not_delivered() -> None:
+    idle = publisher(free_port())
+    idle.publish_event(event(), MODEL)
+    assert idle.stop() == 1  # never started
+    with publisher(free_port()) as pub:
+        pub.publish_event(event(), MODEL)
+        assert pub.stop() == 1
+        assert (pub.state, pub.stop()) == ("stopped", 1)
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        pub = publisher(mute.getsockname()[1])
+        pub.publish_event(event(), MODEL)
+        pub.start()
+        accepted, _ = mute.accept()
+        with accepted:
+            assert accepted.recv(1) == b"\x10"  # CONNECT
+            assert pub.stop(0.05) == 1
+            assert pub.state == "stopped"
+
+
+def test_a_second_start_is_a_mistake(broker: Any) -> None:
+    with (
+        connected(broker.port, protocol=broker.protocol) as pub,
+        pytest.raises(RuntimeError, match="started once"),
+    ):
+        pub.start()
+
+
+def test_the_clock_of_the_event_is_the_one_given(broker: Any) -> None:
+    clock = Clock(wall_s=lambda: 1795341791.655, mono_s=lambda: 90311.655, synced=lambda: False)
+    pub = Publisher(mqtt(broker.port), "pi4", INFO, protocol=broker.protocol, clock=clock)
+    with Subscriber(broker.port) as subscriber, pub:
+        pub.publish_event(event(), MODEL)
+        heard = subscriber.wait_for(EVENTS)[-1].json
+    assert heard["time"]["published"] == "2026-11-22T10:03:11.655Z"
+    assert heard["time"]["clock_synced"] is False
+    assert heard["latency_ms"]["total"] == 173.0
+    assert heard["boot_id"] == pub.boot_id
+    assert len(pub.boot_id) == 8
+
+
+def test_each_run_has_a_boot_id_of_its_own() -> None:
+    ids = {Publisher(mqtt(1), "pi4", INFO).boot_id for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_the_machine_is_the_same_at_each_start_and_says_whether_its_clock_is_set() -> None:
+    assert machine_hash() == machine_hash()
+    assert int(machine_hash(), 16) >= 0
+    assert clock_synced() in (True, False)
+
+
+@pytest.fixture(autouse=True)
+def _all_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "edgekit.mqtt")
