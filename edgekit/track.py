@@ -103,11 +103,11 @@ class _Followed:
     missed: int = 0
     stationary: bool = False
 
-    def see(self, box: Floats, score: float, time_s: float, mono_s: float) -> None:
+    def see(self, box: Floats, score: float, time_s: float, mono_s: float, *, sure: bool) -> None:
         self.motion.correct(box)
         self.score, self.top_score = score, max(score, self.top_score)
         self.seen_s, self.seen_mono_s, self.missed = time_s, mono_s, 0
-        self.hits.append(True)
+        self.hits.append(sure)
         if overlap(self.motion.box[None], self.home[None])[0, 0] < STILL_IOU:
             self.home, self.home_mono_s = self.motion.box, mono_s
         self.stationary = mono_s - self.home_mono_s >= STILL_S
@@ -178,7 +178,8 @@ class Tracker:
         same = labels[:, None] == detections.labels[chosen][None, :]
         pairs = match(np.where(same, overlap(predicted, boxes), -1.0), least)
         for row, column in pairs:
-            waiting[row].see(boxes[column], float(detections.scores[chosen[column]]), *when)
+            score = float(detections.scores[chosen[column]])
+            waiting[row].see(boxes[column], score, *when, sure=score >= self.min_score)
         for row in sorted((row for row, _ in pairs), reverse=True):
             del waiting[row]
         taken = {column for _, column in pairs}

@@ -67,8 +67,8 @@ class Detections:
 class Track:
     """One thing followed over frames, as it stands now.
 
-    `box` is x1, y1, x2, y2 in pixels. `hits` holds, for the last frames of its life, whether a detection
-    was matched (newest last). `missed` counts the frames since the last match. `stationary` is true
+    `box` is x1, y1, x2, y2 in pixels. `hits` holds, for the last frames of its life, whether it was
+    surely seen (newest last). `missed` counts the frames since the last match. `stationary` is true
     when the box has not moved for a while. Times: `start_s` and `seen_s` are seconds since the epoch.
     """
 

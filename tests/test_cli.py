@@ -196,9 +196,8 @@ def test_a_model_too_large_for_the_budget_is_refused_and_says_what_fits(
     config = tmp_path / "a.yaml"
     main(["zoo", "list", "--json"])
     name = json.loads(capsys.readouterr().out)[0]["name"]
-    config.write_text(
-        f"version: 1\nmodel: {{name: {name}, budget: {{memory_mb: 1}}}}\ncameras: {{a: {{source: 'demo:'}}}}\n"
-    )
+    model = f"model: {{name: {name}, budget: {{memory_mb: 1}}}}\n"
+    config.write_text("version: 1\n" + model + "cameras: {a: {source: 'demo:'}}\n")
     code, err = fails(capsys, "run", str(config))
     assert code == 3
     assert "model.budget.memory_mb allows 1 MB" in err

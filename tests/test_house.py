@@ -33,6 +33,7 @@ bench evaluate optimize pipeline
 runtime doctor
 console view
 cli
+__main__
 """
 FLOOR = {name: level for level, line in enumerate(FLOORS.split("\n")) for name in line.split()}
 
@@ -43,7 +44,7 @@ ROOMS = {
     "tflite_runtime": {"interpreter"},
     "paho": {"courier", "link", "mqtt"},
     "amqtt": {"hub"},
-    "pycocotools": {"evaluate"},
+    "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
@@ -60,7 +61,7 @@ def modules() -> dict[str, Path]:
 
 
 def room(name: str) -> str:
-    return name.split("/")[0]
+    return name.split("/", maxsplit=1)[0]
 
 
 def imported(path: Path) -> set[str]:

@@ -73,6 +73,11 @@ def test_a_doubtful_detection_keeps_a_track_but_starts_none() -> None:
     assert [t.id for t in follow(Tracker(0.5, 0.35), frames)[-1]] == [1]
 
 
+def test_doubtful_detections_are_no_hits() -> None:
+    frames = [detections((10, 50, "person", s)) for s in (0.8, 0.3, 0.9)]
+    assert follow(Tracker(0.5, 2.0), frames)[-1][0].hits == (True, False, True)
+
+
 def test_a_dog_in_the_place_of_a_person_is_somebody_else() -> None:
     frames = [detections((10, 50, "person", 0.8))] * 3 + [detections((10, 50, "dog", 0.8))] * 3
     assert {(t.id, t.label) for t in follow(Tracker(0.5, 2.0), frames)[-1]} == {(1, "person"), (2, "dog")}
