@@ -11,17 +11,20 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from edgekit.document import Document, Loc, Problem
+from edgekit.document import Document, Loc
 from edgekit.errors import ConfigError
+from edgekit.node import Position
 
 MAX_LINES = 20
 MAX_SHOWN = 60
 
 Schema: TypeAlias = dict[str, Any]
+Error: TypeAlias = Mapping[str, Any]  # one of pydantic's ErrorDetails
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>[^\s'\"<>]*)")
@@ -86,35 +89,41 @@ def check(document: Document, model: type[ModelT], context: dict[str, Any] | Non
     try:
         checked = model.model_validate(document.data, context=context)
     except ValidationError as error:
-        mistakes = _problems(document, model, error)
+        errors = _in_place(document, error)
     else:
-        mistakes = []
-    mistakes += document.problems
-    if mistakes:
-        raise ConfigError("\n".join(_lines(document.name, mistakes)))
+        errors = []
+    if errors or document.problems:
+        raise ConfigError("\n".join(_lines(document, model.model_json_schema(), errors)))
     return checked
 
 
-def _lines(name: str, mistakes: list[Problem]) -> list[str]:
-    ordered = sorted(mistakes, key=lambda mistake: mistake.position)
-    lines = [
-        f"{name}:{at.position.line}:{at.position.column}: {f'{dotted(at.loc)}: ' if at.loc else ''}{at.text}"
-        for at in ordered[:MAX_LINES]
-    ]
-    if len(ordered) > MAX_LINES:
-        lines.append(f"{name}: and {len(ordered) - MAX_LINES} more mistakes")
+def _in_place(document: Document, error: ValidationError) -> list[Error]:
+    """The errors to tell: not of values that could not be filled in, not twice of what was merged in."""
+    broken = {problem.loc for problem in document.problems}
+    every: list[Error] = [dict(each) for each in error.errors(include_url=False)]
+    errors = [each for each in every if not _below(_loc(each["loc"]), broken)]
+    in_place = [each for each in errors if not _is_merged_in(document, each)]
+    return in_place if in_place or broken else errors
+
+
+def _lines(document: Document, schema: Schema, errors: list[Error]) -> list[str]:
+    """A line for each mistake in the order of the file; past the first 20 only their number."""
+    places: list[tuple[Position, Loc, str | Error]] = [(*_place(document, error), error) for error in errors]
+    places += [(problem.position, problem.loc, problem.text) for problem in document.problems]
+    places.sort(key=lambda place: place[0])
+    lines = []
+    for position, loc, what in places[:MAX_LINES]:
+        hidden = _below(loc, document.hidden)
+        text = what if isinstance(what, str) else complain(schema, what, hidden=hidden)
+        key = f"{dotted(loc)}: " if loc else ""
+        lines.append(f"{document.name}:{position.line}:{position.column}: {key}{text}")
+    if len(places) > MAX_LINES:
+        lines.append(f"{document.name}: and {len(places) - MAX_LINES} more mistakes")
     return lines
 
 
-def _problems(document: Document, model: type[BaseModel], error: ValidationError) -> list[Problem]:
-    schema = model.model_json_schema()
-    broken = {problem.loc for problem in document.problems}
-    errors = [each for each in error.errors(include_url=False) if not _below(_loc(each["loc"]), broken)]
-    in_place = [each for each in errors if not _is_merged_in(document, dict(each))]
-    return [_problem(document, schema, dict(each)) for each in (in_place if in_place or broken else errors)]
-
-
-def _problem(document: Document, schema: Schema, error: Mapping[str, Any]) -> Problem:
+def _place(document: Document, error: Error) -> tuple[Position, Loc]:
+    """Where an error stands in the file, and under which key."""
     loc = _loc(error["loc"])
     while loc[:-1] and document.find(loc[:-1]) is None:
         loc = loc[:-1]
@@ -122,11 +131,10 @@ def _problem(document: Document, schema: Schema, error: Mapping[str, Any]) -> Pr
     if parent is not None and parent.text is not None:  # the short form of a mapping: its text is at fault
         loc = loc[:-1]
     of_key = error["loc"][-1:] == ("[key]",) or error["type"] == "extra_forbidden"
-    position = document.position(loc[:-1] if error["type"] == "missing" else loc, of_key=of_key)
-    return Problem(position, loc, complain(schema, error, hidden=_below(loc, document.hidden)))
+    return document.position(loc[:-1] if error["type"] == "missing" else loc, of_key=of_key), loc
 
 
-def _is_merged_in(document: Document, error: Mapping[str, Any]) -> bool:
+def _is_merged_in(document: Document, error: Error) -> bool:
     """Whether the value at fault stands under a mapping of the file that does not have its key."""
     loc = _loc(error["loc"])
     loc = loc[:-1] if error["type"] == "missing" else loc
@@ -138,11 +146,11 @@ def _is_merged_in(document: Document, error: Mapping[str, Any]) -> bool:
     return False
 
 
-def _below(loc: Loc, above: Iterable[Loc]) -> bool:
-    return any(loc[: len(path)] == path for path in above)
+def _below(loc: Loc, above: AbstractSet[Loc]) -> bool:
+    return any(loc[:depth] in above for depth in range(len(loc) + 1))
 
 
-def complain(schema: Schema, error: Mapping[str, Any], *, hidden: bool = False) -> str:
+def complain(schema: Schema, error: Error, *, hidden: bool = False) -> str:
     """One pydantic error in plain words. `schema` is the JSON schema of the whole model; the value stays
     unsaid when `hidden` or when the schema says that it is a password.
     """

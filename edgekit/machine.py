@@ -79,8 +79,9 @@ def cpuinfo(root: Path) -> dict[int, dict[str, str]]:
     for block in _read(root / "proc/cpuinfo").split("\n\n"):
         pairs = [line.partition(":") for line in block.splitlines()]
         lines = {key.strip(): value.strip() for key, _, value in pairs}
-        if lines.get("processor", "").isdigit():
-            cpus[int(lines["processor"])] = lines
+        number = _number(lines.get("processor", ""))
+        if number is not None:
+            cpus[number] = lines
     return cpus
 
 
@@ -119,11 +120,12 @@ def cpu_quota(root: Path) -> float | None:
     """CPUs that the control group grants (1.5 is one and a half); None without a limit."""
     quotas = []
     for folder in _groups(root, "cpu"):
-        quota, _, period = _read(folder / "cpu.max").partition(" ")
-        if not quota:
-            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-        if quota.isdigit() and period.isdigit() and int(period) > 0:
-            quotas.append(int(quota) / int(period))
+        first, _, second = _read(folder / "cpu.max").partition(" ")
+        if not first:
+            first, second = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        quota, period = _number(first), _number(second)
+        if quota and period:
+            quotas.append(quota / period)
     return min(quotas, default=None)
 
 
@@ -131,9 +133,9 @@ def memory_limit_mb(root: Path) -> int | None:
     """Megabytes that the control group grants; None without a limit."""
     limits = []
     for folder in _groups(root, "memory"):
-        limit = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
-        if limit.isdigit() and int(limit) < 1 << 60:  # version 1 says 2**63 - 4096 for none
-            limits.append(int(limit) >> 20)
+        limit = _number(_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes"))
+        if limit and limit < 1 << 60:  # version 1 says 2**63 - 4096 for none
+            limits.append(limit >> 20)
     return min(limits, default=None)
 
 
@@ -166,6 +168,10 @@ def _read(path: Path) -> str:
         return ""
 
 
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
+
+
 def _arch() -> str:
     machine = platform.machine().lower()
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
@@ -192,8 +198,8 @@ def _core_name(lines: dict[str, str]) -> str:
 
 
 def _max_mhz(root: Path, cpu: int) -> int | None:
-    khz = _read(root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
-    return int(khz) // 1000 if khz.isdigit() else None
+    khz = _number(_read(root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"))
+    return khz // 1000 if khz else None
 
 
 def _threads_per_core(root: Path) -> int | None:
@@ -233,7 +239,7 @@ def _caches(root: Path) -> dict[str, Any]:
 
 
 def _memory_mb(root: Path) -> tuple[int | None, int | None]:
-    lines = dict(re.findall(r"^(\w+):\s+(\d+) kB$", _read(root / "proc/meminfo"), re.MULTILINE))
+    lines = dict(re.findall(r"^(\w+):\s+(\d{1,15}) kB$", _read(root / "proc/meminfo"), re.MULTILINE))
     total, available = lines.get("MemTotal"), lines.get("MemAvailable")
     return (int(total) >> 10 if total else None), (int(available) >> 10 if available else None)
 
