@@ -22,6 +22,7 @@ State = Literal["connecting", "connected", "refused", "unreachable", "stopped"]
 
 _log = logging.getLogger("edgekit.mqtt")
 _FAREWELL_S = 0.5  # of a stop's time belong to the farewell, whatever else still waits
+_GRACE_S = 0.1  # beyond a stop's time, for the thread to end
 _STEADY_S = 10.0  # a connection that lived this long was a good one
 _JITTER = SystemRandom()
 _TICK_S = 1.0  # how often keep-alives are looked after
@@ -99,19 +100,20 @@ class Courier:
         self._stopping.set()
         self.wake()
         if self._thread is not None:
-            self._thread.join(timeout_s + _FAREWELL_S)
+            self._thread.join(timeout_s + _GRACE_S)
         self._stand("stopped", "stopped")
 
     def _run(self) -> None:
         try:
-            while not self._stopping.is_set():
-                self._stopping.wait(self._attempt())
+            wait_s: float | None = 0.0
+            while wait_s == 0.0 or (wait_s is not None and not self._stopping.wait(wait_s)):
+                wait_s = self._attempt()
         finally:
             for end in self._bell or ():
                 end.close()
 
-    def _attempt(self) -> float:
-        """One connection from its start to its end; returns the seconds to wait before the next."""
+    def _attempt(self) -> float | None:
+        """One connection from start to end; returns the seconds to wait for the next, None for never."""
         link = Link(
             self._settings, client_id=self.client_id, version=self._version, will=self._will, tls=self._tls
         )
@@ -119,16 +121,15 @@ class Courier:
         try:
             link.open()
             self._serve(link)
-        except Exception:
+        except Exception as error:
             _log.exception("the MQTT connection failed in a way that edgekit does not know")
-            link.leave(politely=False)
+            link.end("lost", f"lost the connection to {link.place}: {error!r}")
+        link.close()
         self.connected.clear()
         self._mailbox.end()
         self._flying.clear()
         steady = time.monotonic() - started_s > _STEADY_S
-        return self._after(
-            link.ending or Ending("lost", f"lost the connection to {link.place}"), steady=steady
-        )
+        return self._after(link.ending, steady=steady) if link.ending else None
 
     def _serve(self, link: Link) -> None:
         """Carry the mailbox while the connection lives."""
@@ -204,10 +205,10 @@ class Courier:
         mark_s = self._stop_by_s - (0 if self._hurried() else _FAREWELL_S)
         return max(0.0, min(_TICK_S, mark_s - time.monotonic()))
 
-    def _after(self, ending: Ending, *, steady: bool) -> float:
+    def _after(self, ending: Ending, *, steady: bool) -> float | None:
         """What follows from the end of a connection: the state, and the seconds until the next attempt."""
         if ending.kind == "left":
-            return 0.0
+            return None
         if self._auto and self._version == "5" and ending.kind in ("old protocol", "silent"):
             self._version = "3.1.1"
             return 0.0

@@ -25,18 +25,20 @@ if TYPE_CHECKING:
     from edgekit.settings import MqttConfig, TlsConfig
 
 MqttVersion = Literal["5", "3.1.1"]
+EndingKind = Literal["unreachable", "silent", "old protocol", "refused", "taken over", "lost", "left"]
 
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 10.0
 _WINDOW = 20  # messages on the way at once
 _UNSUPPORTED_PROTOCOL, _BAD_LOGIN, _NOT_AUTHORISED, _TAKEN_OVER = 0x84, 0x86, 0x87, 0x8E
+_BUSY = (0x88, 0x89, 0x9F)  # unavailable, busy, too many connections: it may pass
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
     """Why a connection is over, or was never made; `reason` is one line for people."""
 
-    kind: Literal["unreachable", "silent", "old protocol", "refused", "taken over", "lost", "left"]
+    kind: EndingKind
     reason: str
 
 
@@ -83,16 +85,16 @@ class Link:
                 clean_start=True if self.version == "5" else 3,
             )
         except ssl.SSLError as error:
-            self._end("refused", f"{self.place}: no trusted TLS connection: {_tls_reason(error)}")
+            self.end("refused", f"{self.place}: no trusted TLS connection: {_tls_reason(error)}")
         except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
             text = getattr(error, "strerror", None) or str(error)
-            self._end("unreachable", f"no MQTT broker at {self.place}: {text}")
+            self.end("unreachable", f"no MQTT broker at {self.place}: {text}")
 
     def poll(self, wake: int, timeout_s: float) -> None:
         """Read and write what can be, or wait `timeout_s`; the file descriptor `wake` ends the wait."""
         sock = self._client.socket()
         if sock is None:
-            self._end("lost", f"lost the connection to {self.place}")
+            self.end("lost", f"lost the connection to {self.place}")
         if sock is None or self.ending is not None:
             return
         buffered = getattr(sock, "pending", int)() > 0  # decrypted bytes that no poll tells of
@@ -106,7 +108,7 @@ class Link:
             self._client.loop_write()
         self._client.loop_misc()
         if not self.accepted and time.monotonic() > self._answer_by_s:
-            self._end("silent", f"{self.place} does not answer as an MQTT broker")
+            self.end("silent", f"{self.place} does not answer as an MQTT broker")
 
     def publish(self, message: Message) -> int:
         """Send; the number returned comes back from `acks` when the broker has it (never for QoS 0)."""
@@ -125,15 +127,20 @@ class Link:
 
     def leave(self, *, politely: bool) -> None:
         """End it. Politely: the broker forgets the will. Otherwise it will say it."""
-        self._end("left", "")
+        self.end("left", "")
         if politely:
             self._client.disconnect()
-        elif (sock := self._client.socket()) is not None:
-            sock.close()
+        self.close()
 
-    def _end(self, kind: Any, reason: str) -> None:
+    def end(self, kind: EndingKind, reason: str) -> None:
+        """It is over; only the first reason counts."""
         if self.ending is None:
             self.ending = Ending(kind, reason)
+
+    def close(self) -> None:
+        """Leave no socket behind."""
+        if (sock := self._client.socket()) is not None:
+            sock.close()
 
     def _new_client(self) -> Client:
         from paho.mqtt.client import Client
@@ -161,12 +168,13 @@ class Link:
             self.max_packet_bytes = getattr(granted, "MaximumPacketSize", None)
             self.window = min(_WINDOW, getattr(granted, "ReceiveMaximum", _WINDOW))
         elif code.value == _UNSUPPORTED_PROTOCOL:
-            self._end("old protocol", f"{self.place} does not speak MQTT {self.version}")
+            self.end("old protocol", f"{self.place} does not speak MQTT {self.version}")
         elif code.value in (_BAD_LOGIN, _NOT_AUTHORISED):
             who = f"user {self._settings.user}" if self._settings.user else "a client without mqtt.user"
-            self._end("refused", f"{self.place} refused the login of {who}: {code.getName().lower()}")
+            self.end("refused", f"{self.place} refused the login of {who}: {code.getName().lower()}")
         else:
-            self._end("refused", f"{self.place} refused the connection: {code.getName().lower()}")
+            kind: EndingKind = "unreachable" if code.value in _BUSY else "refused"
+            self.end(kind, f"{self.place} refused the connection: {code.getName().lower()}")
 
     def _on_disconnect(
         self,
@@ -177,11 +185,12 @@ class Link:
         _properties: Properties | None,
     ) -> None:
         if flags.is_disconnect_packet_from_server and code.value == _TAKEN_OVER:
-            self._end("taken over", f"{self.place}: another client has taken the client id {self._client_id}")
+            self.end("taken over", f"{self.place}: another client has taken the client id {self._client_id}")
         elif self.accepted:
-            self._end("lost", f"lost the connection to {self.place}: {code.getName().lower()}")
+            self.end("lost", f"lost the connection to {self.place}: {code.getName().lower()}")
         else:
-            self._end("silent", f"{self.place} closed the connection without an answer: is it a TLS port?")
+            hint = "does it want mqtt.tls.cert?" if self._settings.tls else "is it a TLS port?"
+            self.end("silent", f"{self.place} closed the connection without an answer: {hint}")
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, code: ReasonCode, _properties: Properties | None

@@ -437,6 +437,19 @@ def test_tls_trusts_nobody_else(
         assert why in pub.reason
 
 
+def test_tls_shows_a_certificate_to_a_broker_that_wants_one(
+    certificates: Path, mosquitto: Callable[..., Mosquitto]
+) -> None:
+    wants = ["require_certificate true", f"cafile {certificates}/ca.pem"]
+    broker = mosquitto(*tls_lines(certificates), *wants).start()
+    ours = {"cert": certificates / "elsewhere.pem", "key": certificates / "elsewhere.key"}
+    with connected(broker.port, tls={"ca": certificates / "ca.pem", **ours}) as pub:
+        assert pub.state == "connected"
+    with publisher(broker.port, tls={"ca": certificates / "ca.pem"}) as pub:
+        until(lambda: pub.state == "unreachable", "unreachable")
+        assert pub.reason.endswith("does it want mqtt.tls.cert?")
+
+
 def test_tls_insecure_connects_and_warns(
     certificates: Path, mosquitto: Callable[..., Mosquitto], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -488,11 +501,11 @@ def test_two_of_one_name_do_not_fight_for_ever(mosquitto: Callable[..., Mosquitt
 
 
 class Scripted:
-    """A broker of MQTT 5 that accepts each client and answers with `then`; remembers their CONNECTs."""
+    """A broker that gives each CONNECT the same `answer`, and remembers the CONNECTs."""
 
-    def __init__(self, then: bytes) -> None:
+    def __init__(self, answer: bytes) -> None:
         self.connects: list[bytes] = []
-        self._then = then
+        self._answer = answer
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._thread = threading.Thread(target=self._serve)
@@ -504,7 +517,7 @@ class Scripted:
                 client, _ = self._server.accept()
                 with client:
                     self.connects.append(client.recv(4096))
-                    client.sendall(b"\x20\x03\0\0\0" + self._then)
+                    client.sendall(self._answer)
                     while client.recv(4096):
                         pass
 
@@ -515,7 +528,7 @@ class Scripted:
 
 
 def test_a_session_taken_over_is_said_and_not_fought_for(caplog: pytest.LogCaptureFixture) -> None:
-    broker = Scripted(b"\xe0\x01\x8e")
+    broker = Scripted(b"\x20\3\0\0\0" + b"\xe0\1\x8e")  # CONNACK, DISCONNECT
     pub = publisher(broker.port, limits=Limits(retry_s=(0.01, 60.0)))
     first = pub.client_id
     with pub:
@@ -567,6 +580,25 @@ def test_a_stop_does_not_wait_for_a_broker_that_never_answers() -> None:
             assert accepted.recv(1) == b"\x10"  # CONNECT
             assert pub.stop(0.05) == 1
             assert pub.state == "stopped"
+
+
+def test_a_run_shorter_than_the_first_connection_delivers_all_the_same(broker: Any) -> None:
+    with Subscriber(broker.port) as subscriber:
+        pub = publisher(broker.port)  # the embedded broker makes it try twice
+        pub.publish_event(event(), MODEL)
+        pub.start()
+        assert pub.stop(PATIENCE_S) == 0
+        assert [h.topic for h in subscriber.settle()][-3:] == [STATUS, EVENTS, STATUS]
+
+
+@pytest.mark.parametrize(("code", "state"), [(0x88, "unreachable"), (0x8A, "refused")])
+def test_a_busy_broker_is_not_taken_for_one_that_says_no(code: int, state: str) -> None:
+    broker = Scripted(answer=b"\x20\x03\0" + bytes([code]) + b"\0")
+    with publisher(broker.port) as pub:
+        until(lambda: pub.state == state, state)
+        assert f"127.0.0.1:{broker.port} refused the connection: " in pub.reason
+        assert not pub.wait_connected(0)
+        broker.stop()
 
 
 def test_a_second_start_is_a_mistake(broker: Any) -> None:
