@@ -26,22 +26,39 @@ class ClassRow(_Strict):
 
 
 class Stage(_Strict):
-    """One run through the training loop, with its own learning rate schedule."""
+    """One run through the training loop, with its own schedules.
+
+    `schedule_epochs`, if more than `epochs`, is what learning rate, blend and feature weight are stretched over:
+    the stage then ends before them and leaves the rest to the next one. `calm_epochs` at the end have no mosaic.
+    The cosine of the rate ends at the share `last_rate`. `average` is the decay of the averaged weights.
+    `feature_weight`, of the likeness to the teacher's features, falls to 0. In the first share `blend` of the
+    steps the activation goes from SiLU to ReLU6.
+    """
 
     kind: Literal["float", "int8"]
     epochs: int = Field(ge=1)
-    calm_epochs: int = Field(default=0, ge=0)  # at the end: no mosaic
+    schedule_epochs: int = Field(default=0, ge=0)
+    calm_epochs: int = Field(default=0, ge=0)
     learning_rate: float = Field(gt=0)
-    last_rate: Unit = 0.02  # share of the learning rate that the cosine ends at
+    last_rate: Unit = 0.02
     warmup_steps: int = Field(default=100, ge=0)
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
-    feature_weight: float = Field(
-        default=0.5, ge=0
-    )  # of the likeness to the teacher's features, falling to 0
-    blend: Unit = 0.0  # share of the steps in which the activation goes from SiLU to ReLU6
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    feature_weight: float = Field(default=0.5, ge=0)
+    blend: Unit = 0.0
     mosaic: Unit = 0.5
     scale: tuple[float, float] = (0.5, 1.5)
     bfloat16: bool = False
+
+    @model_validator(mode="after")
+    def _reaches_relu6(self) -> Stage:
+        if self.blend * self.horizon > self.epochs:
+            raise ValueError("blend: the stage ends before the activation is ReLU6")
+        return self
+
+    @property
+    def horizon(self) -> int:
+        """Epochs that the schedules are stretched over."""
+        return max(self.epochs, self.schedule_epochs)
 
 
 class Recipe(_Strict):

@@ -25,7 +25,7 @@ from edgekit.optimize.quantize import is_quantized, quantized
 from edgekit.optimize.recipe import Recipe, Stage, load_recipe
 from edgekit.optimize.score import average_precision
 from edgekit.optimize.teacher import load_teacher
-from edgekit.optimize.trainer import Trainer, batches_needed, calm, opinion
+from edgekit.optimize.trainer import Trainer, calm, opinion, schedule_steps
 from edgekit.optimize.transplant import make_student
 
 FIDELITY_PHOTOS = 20
@@ -100,7 +100,7 @@ def _run(job: Job, saved: dict[str, Any] | None) -> Detector:
     for number, stage in enumerate(job.recipe.stages):
         network = _prepared(job, network, stage)
         trainer = Trainer(
-            network, job.teacher, job.recipe, stage, batches_needed(job.train, job.recipe, stage)
+            network, job.teacher, job.recipe, stage, schedule_steps(job.train, job.recipe, stage)
         )
         if number < state["stage"]:
             trainer.restore(state["finished"][number])

@@ -190,6 +190,6 @@ def calm(stage: Stage, epoch: int) -> bool:
     return epoch >= stage.epochs - stage.calm_epochs
 
 
-def batches_needed(photos: Sequence[object], recipe: Recipe, stage: Stage) -> int:
-    """Steps of a whole stage."""
-    return (len(photos) // recipe.batch) * stage.epochs
+def schedule_steps(photos: Sequence[object], recipe: Recipe, stage: Stage) -> int:
+    """Steps over which the schedules of a stage are stretched."""
+    return (len(photos) // recipe.batch) * stage.horizon
