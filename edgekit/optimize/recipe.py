@@ -28,11 +28,11 @@ class ClassRow(_Strict):
 class Stage(_Strict):
     """One run through the training loop, with its own schedules.
 
-    `schedule_epochs`, if more than `epochs`, is what learning rate, blend and feature weight are stretched over:
-    the stage then ends before them and leaves the rest to the next one. `calm_epochs` at the end have no mosaic.
-    The cosine of the rate ends at the share `last_rate`. `average` is the decay of the averaged weights.
-    `feature_weight`, of the likeness to the teacher's features, falls to 0. In the first share `blend` of the
-    steps the activation goes from SiLU to ReLU6.
+    `schedule_epochs`, if more than `epochs`, is what learning rate, blend and feature weight are stretched
+    over: the stage then ends before them and leaves the rest to the next one. `calm_epochs` at the end have no
+    mosaic. The cosine of the rate ends at the share `last_rate`. `average` is the decay of the averaged
+    weights. `feature_weight`, of the likeness to the teacher's features, falls to 0. In the first share `blend`
+    of the steps the activation goes from SiLU to ReLU6.
     """
 
     kind: Literal["float", "int8"]
