@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from edgekit.errors import ConfigError, ModelError, SourceError
+from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edgekit[train]'")
 
@@ -36,13 +36,14 @@ from edgekit.optimize.nets import (  # noqa: E402
 )
 from edgekit.optimize.photos import Photo, load_photos  # noqa: E402
 from edgekit.optimize.quantize import OUTPUT_SCALE, quantized  # noqa: E402
-from edgekit.optimize.recipe import load_recipe  # noqa: E402
+from edgekit.optimize.recipe import find_recipe, load_recipe  # noqa: E402
 from edgekit.optimize.score import average_precision, suppress  # noqa: E402
 from edgekit.optimize.targets import DOUBT, FLOOR, make_grid, make_target  # noqa: E402
 from edgekit.optimize.teacher import load_teacher  # noqa: E402
 from edgekit.optimize.tracing import Maps  # noqa: E402
 from edgekit.optimize.transplant import make_student  # noqa: E402
 
+FLOAT = {"kind": "float", "epochs": 1, "learning_rate": 1}
 RECIPES = sorted((Path(train.__file__).parent / "recipes").glob("*.yaml"))
 
 
@@ -269,15 +270,24 @@ def test_recipes_that_ship_are_valid_and_named_as_their_files(path: Path) -> Non
             {"stages": [{"kind": "int8", "epochs": 1, "learning_rate": 1, "epoch": 2}]},
             "stages.0.epoch: unknown",
         ),
-        ({"stages": [{"kind": "float", "epochs": 1, "learning_rate": 1}]}, "last stage must be of kind int8"),
+        ({"stages": [FLOAT]}, "last stage must be of kind int8"),
         ({"batch": 5}, "batch must be a multiple of threads"),
         ({"size_px": 100}, "size_px"),
+        ({"stages": [FLOAT | {"blend": 0.5, "schedule_epochs": 9}]}, "before the activation is ReLU6"),
     ],
 )
 def test_recipe_mistakes_name_the_key(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load_recipe(write_recipe(tmp_path / "recipe.yaml", **changes))
     assert "recipe.yaml" in str(caught.value)
+
+
+def test_recipe_by_name_and_what_is_missing(tmp_path: Path) -> None:
+    assert find_recipe(RECIPES[0].stem) == RECIPES[0]
+    with pytest.raises(UsageError, match=RECIPES[0].stem):
+        find_recipe("no-such-recipe")
+    with pytest.raises(UsageError, match="--teacher"):
+        optimize(RECIPES[0].stem, tmp_path, None, tmp_path)
 
 
 def test_recipe_that_is_not_yaml_names_the_line(tmp_path: Path) -> None:

@@ -6,30 +6,35 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from edgekit.errors import MissingExtraError
+from edgekit.errors import MissingExtraError, UsageError
 
 _log = logging.getLogger("edgekit.optimize")
 
 
 def optimize(
-    recipe_path: Path,
+    recipe: str | Path,
     data_dir: Path,
-    teacher_path: Path,
+    teacher_path: Path | None,
     out_dir: Path,
     resume: bool = True,
     progress: Callable[[str], None] = _log.info,
 ) -> Path:
     """Train by a recipe and write `out_dir/model.tflite`; returns its path.
 
-    `data_dir` holds annotations_train.json, annotations_val.json and images/; `teacher_path` is YOLOX-Nano's
-    ONNX file. `out_dir` gets checkpoint.pt after every epoch; with `resume` a run goes on from it. `progress`
-    hears a line now and then. Raises ConfigError for the recipe, SourceError for the data, ModelError for the
-    teacher, MissingExtraError without torch.
+    `recipe` is a YAML file or the name of one that ships. `data_dir` holds annotations_train.json,
+    annotations_val.json and images/; `teacher_path` is YOLOX-Nano's ONNX file. `out_dir` gets checkpoint.pt
+    after every epoch; with `resume` a run goes on from it. `progress` hears a line now and then. Raises
+    UsageError for an unknown name or a missing teacher, ConfigError for the recipe, SourceError for the data,
+    ModelError for the teacher, MissingExtraError without torch.
     """
     try:
         import torch  # noqa: F401  (to name the extra before anything is read)
     except ImportError:
         raise MissingExtraError("torch", "train") from None
+    from edgekit.optimize.recipe import find_recipe
     from edgekit.optimize.train import train
 
-    return train(recipe_path, data_dir, teacher_path, out_dir, resume=resume, progress=progress)
+    path = find_recipe(recipe)
+    if teacher_path is None:
+        raise UsageError(f"{path.name} distils from a teacher: give --teacher yolox_nano_416.onnx")
+    return train(path, data_dir, teacher_path, out_dir, resume=resume, progress=progress)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, UsageError
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -29,10 +29,10 @@ class Stage(_Strict):
     """One run through the training loop, with its own schedules.
 
     `schedule_epochs`, if more than `epochs`, is what learning rate, blend and feature weight are stretched
-    over: the stage then ends before them and leaves the rest to the next one. `calm_epochs` at the end have no
-    mosaic. The cosine of the rate ends at the share `last_rate`. `average` is the decay of the averaged
-    weights. `feature_weight`, of the likeness to the teacher's features, falls to 0. In the first share `blend`
-    of the steps the activation goes from SiLU to ReLU6.
+    over: the stage then ends before them and leaves the rest to the next one. `calm_epochs` at the end have
+    no mosaic. The cosine of the rate ends at the share `last_rate`. `average` is the decay of the averaged
+    weights. `feature_weight`, of the likeness to the teacher's features, falls to 0. In the first share
+    `blend` of the steps the activation goes from SiLU to ReLU6.
     """
 
     kind: Literal["float", "int8"]
@@ -98,6 +98,17 @@ class Recipe(_Strict):
     @property
     def columns(self) -> tuple[int, ...]:
         return tuple(row.teacher_column for row in self.classes)
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file that `name` means: a path, or the name of a recipe that ships; UsageError if there is none."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    shipped = {one.stem: one for one in Path(__file__).with_name("recipes").glob("*.yaml")}
+    if str(name) not in shipped:
+        raise UsageError(f"no recipe {str(name)!r}: give a .yaml file or one of {', '.join(sorted(shipped))}")
+    return shipped[str(name)]
 
 
 def load_recipe(path: Path) -> Recipe:
