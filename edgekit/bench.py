@@ -177,6 +177,5 @@ def _result(candidate: _Candidate, candidates: Sequence[_Candidate]) -> Result:
 
 def _rss_mb() -> float:
     """Memory of this process that is in use now."""
-    with Path("/proc/self/statm").open(encoding="ascii") as file:
-        pages = int(file.read().split()[1])
+    pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     return pages * resource.getpagesize() / 2**20
