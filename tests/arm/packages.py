@@ -1,4 +1,4 @@
-"""Print the packages that the tests need beside edgekit, out of pyproject.toml: no linters, no build tools."""
+"""Print the packages that the tests need beside edgekit, out of pyproject.toml: no linters or build tools."""
 
 from __future__ import annotations
 
