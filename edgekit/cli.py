@@ -174,11 +174,13 @@ def _add_validate(commands: Any) -> None:
 def _validate(arguments: argparse.Namespace) -> int:
     from edgekit.config import load_config
     from edgekit.errors import ConfigError
+    from edgekit.runtime import check_names
 
     complaints: list[str] = []
     for path in arguments.configs:
         try:
             config = load_config(path)
+            check_names(config, path)
         except ConfigError as error:
             complaints.append(str(error))
         else:

@@ -15,7 +15,7 @@ from edgekit.broker import EmbeddedBroker
 from edgekit.config import CameraConfig, Config, MqttConfig, config_hash
 from edgekit.device import Device, load_device
 from edgekit.engine import estimate_memory
-from edgekit.errors import BudgetError, UnavailableError, UsageError
+from edgekit.errors import BudgetError, ConfigError, ModelError, UnavailableError, UsageError
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
 from edgekit.model import read
@@ -103,6 +103,18 @@ def check_memory(config: Config, device: Device) -> None:
     raise BudgetError(
         f"model {config.model.name} needs {needs_mb:.1f} MB, {reason} allows {limit_mb:g} MB: {hint}"
     )
+
+
+def check_names(config: Config, path: str) -> None:
+    """Refuse a model or a device that is not there; ConfigError names the file `path` and the key."""
+    for key, find, name in (
+        ("device.profile", load_device, config.device.profile),
+        ("model.name", find_file, config.model.name),
+    ):
+        try:
+            find(name)
+        except (UsageError, ModelError) as error:
+            raise ConfigError(f"{path}: {key}: {error}") from None
 
 
 def check_labels(config: Config, model: Model) -> None:

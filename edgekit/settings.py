@@ -283,6 +283,15 @@ class CameraConfig(_Part):
             raise ValueError("expected a camera, stream, file or folder (frames do not come from a pipe)")
         return source
 
+    @field_validator("source")
+    @classmethod
+    def _find_file(cls, source: str, info: ValidationInfo) -> str:
+        """A relative path starts at the folder of the YAML file; cameras, streams and `word:...` are none."""
+        folder = Path((info.context or {}).get("base_dir", Path()))
+        if re.match(r"[a-z]+:|\d+$|/|~", source) or folder == Path.cwd():
+            return source
+        return str(folder / source)
+
 
 class Config(_Part):
     """A pipeline: cameras, the model that looks at them, the broker that hears of it."""

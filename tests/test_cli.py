@@ -43,6 +43,7 @@ def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_validate_says_ok_per_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
+    (tmp_path / "x.tflite").touch()
     assert main(["validate", str(tmp_path / "a.yaml")]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'a.yaml'}: ok, 1 camera(s)")
 
@@ -63,6 +64,23 @@ def test_validate_as_json_lists_the_errors(tmp_path: Path, capsys: pytest.Captur
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert answer["errors"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("device: {profile: pi4}\n", "device.profile: unknown device 'pi4': did you mean raspberry-pi-4?"),
+        ("", "model.name: {folder}/x.tflite: no such file"),
+    ],
+)
+def test_validate_looks_for_model_and_device(
+    line: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text(GOOD + line)
+    code, err = fails(capsys, "validate", str(config))
+    assert code == 78
+    assert err.startswith(f"edgekit: {config}: {words.format(folder=tmp_path)}")
 
 
 def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +171,7 @@ def truncated_model(folder: Path) -> str:
         (lambda d: [empty_folder(d)], 1, "empty"),
         (lambda d: [text_as_picture(d)], 1, "note.jpg"),
         (lambda d: ["97"], 69, "/dev/video97"),
-        (lambda d: ["-"], 2, "-"),
+        (lambda d: ["-"], 2, "do not come from a pipe"),
         (lambda d: ["rtps://x/y"], 2, "rtsp"),
         (lambda d: [str(d / "none.yaml")], 78, "none.yaml"),
         (lambda d: [picture(d), "--frames", "-1"], 2, "1 or more"),

@@ -176,14 +176,12 @@ def test_a_config_cannot_be_changed() -> None:
 
 
 def test_aliases_and_merge_keys_work() -> None:
-    text = (
-        "version: 1\nmodel: m\ncameras:\n  a: &a {source: x, loop: true}\n  b: {<<: *a, source: y}\n  c: *a\n"
-    )
+    text = "version: 1\nmodel: m\ncameras:\n  a: &a {source: /x, loop: true}\n  b: {<<: *a, source: /y}\n  c: *a\n"
     cameras = parse(text).cameras
     assert [(camera.source, camera.loop) for camera in cameras.values()] == [
-        ("x", True),
-        ("y", True),
-        ("x", True),
+        ("/x", True),
+        ("/y", True),
+        ("/x", True),
     ]
 
 
@@ -265,12 +263,13 @@ def test_long_and_many_line_values_stay_one_short_line() -> None:
 
 
 def test_variables_are_filled_in_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEKIT_TEST", "7, loop: true}")
+    monkeypatch.setenv("EDGEKIT_TEST", "/7, loop: true}")
     monkeypatch.delenv("EDGEKIT_TEST_UNSET", raising=False)
-    assert parse(with_camera("{source: '${EDGEKIT_TEST}'}")).cameras["front"].source == "7, loop: true}"
-    assert parse(with_camera("{source: 'a${EDGEKIT_TEST_UNSET:-b}c'}")).cameras["front"].source == "abc"
+    assert parse(with_camera("{source: '${EDGEKIT_TEST}'}")).cameras["front"].source == "/7, loop: true}"
+    assert parse(with_camera("{source: '/a${EDGEKIT_TEST_UNSET:-b}c'}")).cameras["front"].source == "/abc"
     assert (
-        parse(with_camera("{source: '$${EDGEKIT_TEST} $x'}")).cameras["front"].source == "${EDGEKIT_TEST} $x"
+        parse(with_camera("{source: '/$${EDGEKIT_TEST} $x'}")).cameras["front"].source
+        == "/${EDGEKIT_TEST} $x"
     )
 
 
@@ -749,3 +748,36 @@ def test_an_alias_bomb_stays_small(width: int, depth: int, merge: bool) -> None:
         above = ", ".join([f"*a{level - 1}"] * width)
         lines.append(f"a{level}: &a{level} " + (f"{{<<: [{above}]}}" if merge else f"[{above}]"))
     assert mistakes("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("clips/a.mp4", "/etc/edgekit/clips/a.mp4"),
+        ("pictures/*.jpg", "/etc/edgekit/pictures/*.jpg"),
+        ("/srv/a.mp4", "/srv/a.mp4"),
+        ("demo:", "demo:"),
+        ("rtsp://cam/1", "rtsp://cam/1"),
+        ("0", "0"),
+        ("/dev/video0", "/dev/video0"),
+    ],
+)
+def test_a_relative_source_starts_at_the_folder_of_the_file(source: str, found: str) -> None:
+    config = parse_config(with_camera(f"{{source: {json.dumps(source)}}}"), "a.yaml", Path("/etc/edgekit"))
+    assert config.cameras["front"].source == found
+
+
+def test_the_schema_for_editors_is_that_of_the_program() -> None:
+    """Its text may differ between versions of pydantic; the keys of every part may not."""
+    shipped = json.loads(
+        resources.files("edgekit.pipelines").joinpath("edgekit.schema.json").read_text("utf-8")
+    )
+    assert keys_of_parts(shipped) == keys_of_parts(config_schema())
+
+
+def keys_of_parts(schema: dict[str, Any]) -> dict[str, set[str]]:
+    parts = {"": schema, **schema["$defs"]}
+    return {
+        name: {key for choice in part.get("anyOf", [part]) for key in choice.get("properties", {})}
+        for name, part in parts.items()
+    }

@@ -176,15 +176,14 @@ def test_a_signal_ends_a_run_in_order(
     assert err == ""
 
 
-def test_without_a_host_the_embedded_broker_serves(tmp_path: Path) -> None:
-    process = start("demo:", "--duration", "100s")
-    assert process.stderr
-    lines = [line for line in iter(process.stderr.readline, "") if line.startswith("listen")]
-    port = int(lines[0].split(" -p ")[1].split()[0])
-    listener = Listener(port)
-    listener.wait_for(lambda topic, payload: topic.endswith("/events"))
-    process.send_signal(signal.SIGINT)
-    listener.wait_for(status_is(b"stopped"))
-    listener.close()
-    process.communicate(timeout=WAIT_S)
+def test_without_a_host_the_embedded_broker_serves() -> None:
+    with start("demo:") as process:
+        assert process.stderr
+        line = next(line for line in iter(process.stderr.readline, "") if line.startswith("listen"))
+        listener = Listener(int(line.split(" -p ")[1].split()[0]))
+        listener.wait_for(lambda topic, _: topic.endswith("/events"))
+        process.send_signal(signal.SIGINT)
+        listener.wait_for(status_is(b"stopped"))
+        listener.close()
+        process.communicate(timeout=WAIT_S)
     assert process.returncode == 130
