@@ -16,11 +16,12 @@ from edgekit.config import CameraConfig, Config, MqttConfig, config_hash
 from edgekit.device import Device, load_device
 from edgekit.engine import estimate_memory
 from edgekit.errors import BudgetError, ConfigError, ModelError, UnavailableError, UsageError
+from edgekit.inbox import Camera
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
 from edgekit.model import read
 from edgekit.mqtt import Publisher
-from edgekit.pipeline import Camera, CameraState, Observer, Pipeline
+from edgekit.pipeline import CameraState, Observer, Pipeline
 from edgekit.sources import Source, open_source
 from edgekit.zoo import list_models
 

@@ -29,7 +29,8 @@ demo sources
 messages outbox courier link mqtt
 hub broker
 inference
-bench evaluate optimize pipeline
+bench evaluate optimize inbox
+pipeline
 runtime doctor
 console view
 cli

@@ -9,8 +9,9 @@ import pytest
 from scripted import Seen, blank_frames, scripted_model
 
 from edgekit.errors import SourceError, UnavailableError
+from edgekit.inbox import Camera, Inbox
 from edgekit.mqtt import ListSink
-from edgekit.pipeline import Camera, CameraState, Inbox, Pipeline
+from edgekit.pipeline import CameraState, Pipeline
 from edgekit.settings import ConfirmConfig, DetectConfig
 from edgekit.sources import ListSource, Source
 from edgekit.types import Event, Frame

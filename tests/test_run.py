@@ -21,8 +21,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgekit import inference, messages, zoo
 from edgekit.broker import EmbeddedBroker
 from edgekit.demo import DemoScene
+from edgekit.inbox import Camera
 from edgekit.mqtt import ListSink
-from edgekit.pipeline import Camera, Pipeline
+from edgekit.pipeline import Pipeline
 from edgekit.settings import DetectConfig
 from edgekit.sources import Source, open_source
 from edgekit.types import Frame
