@@ -1,8 +1,8 @@
 """From the cameras' own threads to the one loop: who waits, who overwrites, whose turn it is.
 
-Each camera has a thread that only waits for its source and hands over frames. A live camera overwrites its frame
-that nobody has taken yet (the newest wins, nothing queues); a file waits until its frame is taken (nothing is
-lost).
+Each camera has a thread that only waits for its source and hands over frames. A live camera overwrites its
+frame that nobody has taken yet (the newest wins, nothing queues); a file waits until its frame is taken
+(nothing is lost).
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -25,8 +25,7 @@ from edgekit.pipeline import CameraState, Observer, Pipeline
 from edgekit.sources import Source, open_source
 from edgekit.zoo import list_models
 
-log = logging.getLogger("edgekit.runtime")
-CONNECT_S = 3.0  # how long a start waits for the broker before it goes on without
+CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def run(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
         pipeline = Pipeline(cameras, model, publisher, observer)
-        with _signals(pipeline.stop) as caught, _publishing(publisher, require=require):
+        with _signals(pipeline.stop) as caught, _publishing(publisher, caught, require=require):
             if on_ready:
                 on_ready(Ready(model, device, settings, embedded), publisher)
             if not caught:
@@ -158,12 +157,11 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
 
 
 @contextlib.contextmanager
-def _publishing(publisher: Publisher, *, require: bool) -> Iterator[None]:
-    """Connected if the broker is there; at the end, nothing undelivered is passed over in silence."""
+def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bool) -> Iterator[None]:
+    """Connected if it is required; at the end, nothing undelivered is passed over in silence."""
     publisher.start()
     try:
-        connected = publisher.wait_connected(CONNECT_S)
-        if require and not connected:
+        if require and not _connected(publisher, interrupted):
             raise UnavailableError(f"{publisher.reason}: start the broker, or correct mqtt.host")
         yield
     finally:
@@ -171,6 +169,17 @@ def _publishing(publisher: Publisher, *, require: bool) -> Iterator[None]:
         lost = publisher.stop()
     if lost:
         raise UnavailableError(f"{reason}: {lost} events were not delivered")
+
+
+def _connected(publisher: Publisher, interrupted: Sequence[int]) -> bool:
+    """Wait for the broker's answer, in steps short enough for a signal to end them; False without one."""
+    until_s = time.monotonic() + CONNECT_S
+    while not publisher.wait_connected(0.1):
+        if time.monotonic() > until_s or publisher.state in ("refused", "unreachable"):
+            return False
+        if interrupted:
+            break
+    return True
 
 
 @contextlib.contextmanager
