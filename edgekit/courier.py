@@ -147,8 +147,8 @@ class Courier:
                 self._settle(link, self._flying.pop(number, None), refusal)
 
     def _send(self, link: Link) -> None:
-        """Fill the window."""
-        while link.ending is None and len(self._flying) < link.window:
+        """Fill the window; in a hurry, there is always room for the farewell."""
+        while link.ending is None and len(self._flying) < link.window + self._hurried():
             message = self._mailbox.next(hurry=self._hurried())
             if message is None:
                 return

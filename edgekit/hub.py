@@ -88,7 +88,11 @@ class Hub(amqtt.broker.Broker):  # type: ignore[misc]
     @property
     def busy(self) -> bool:
         """Whether something published is still on its way to a subscriber."""
-        return not self._broadcast_queue.empty() or any(writer.backlog_bytes for writer in self._writers)
+        return (
+            not self._broadcast_queue.empty()
+            or any(session.delivered_message_queue.qsize() for session, _ in self.sessions.values())
+            or any(writer.backlog_bytes for writer in self._writers)
+        )
 
     async def stream_connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
@@ -149,7 +153,7 @@ async def serve(listener: socket.socket) -> None:
 async def _finish(hub: Hub) -> None:
     loop = asyncio.get_running_loop()
     until_s = loop.time() + _LAST_WORDS_S
-    await asyncio.sleep(0.02)  # what was acknowledged a moment ago enters the queue
+    await asyncio.sleep(0.02)  # whatever is between two queues gets into one
     while hub.busy and loop.time() < until_s:  # noqa: ASYNC110  (amqtt has no event for it)
         await asyncio.sleep(0.01)
 

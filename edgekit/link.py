@@ -166,7 +166,9 @@ class Link:
         if code.value == 0:
             self.accepted = True
             self.max_packet_bytes = getattr(granted, "MaximumPacketSize", None)
-            self.window = min(_WINDOW, getattr(granted, "ReceiveMaximum", _WINDOW))
+            self.window = max(
+                1, min(_WINDOW, getattr(granted, "ReceiveMaximum", _WINDOW) - 1)
+            )  # one to spare
         elif code.value == _UNSUPPORTED_PROTOCOL:
             self.end("old protocol", f"{self.place} does not speak MQTT {self.version}")
         elif code.value in (_BAD_LOGIN, _NOT_AUTHORISED):

@@ -176,12 +176,14 @@ def listens(port: int) -> bool:
 def test_what_was_acknowledged_before_the_stop_is_delivered(broker: EmbeddedBroker) -> None:
     with Subscriber(broker.port, "t") as subscriber, Raw(broker.port, connect_packet(b"raw")) as raw:
         assert raw.receive(4) == ACCEPTED
-        for number in range(1, 101):
-            raw.socket.sendall(packet(0x32, text(b"t") + struct.pack("!H", number) + b"%d" % number))
-        assert len(raw.receive(400)) == 400  # a hundred PUBACKs
+        publish = [
+            packet(0x32, text(b"t") + struct.pack("!H", number) + b"%d" % number) for number in range(1, 501)
+        ]
+        raw.socket.sendall(b"".join(publish))
+        assert len(raw.receive(2000)) == 2000  # all PUBACKs
         broker.stop()
-        heard = subscriber.wait(lambda all_: len(all_) == 100)
-    assert [h.payload for h in heard] == [str(number) for number in range(1, 101)]
+        heard = subscriber.wait(lambda all_: len(all_) == 500)
+    assert [h.payload for h in heard] == [str(number) for number in range(1, 501)]
 
 
 def test_mqtt_5_is_answered_with_no_also_when_there_is_a_will(broker: EmbeddedBroker) -> None:

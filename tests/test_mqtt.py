@@ -491,6 +491,15 @@ def test_a_broker_that_lacks_the_protocol_asked_for_refuses() -> None:
         assert pub.reason == f"127.0.0.1:{broker.port} does not speak MQTT 5"
 
 
+def test_both_protocols_are_tried_on_a_broker_that_says_nothing() -> None:
+    broker = Scripted(b"")
+    with publisher(broker.port) as pub:
+        until(lambda: len(broker.connects) >= 4, "four attempts")
+        broker.stop()
+        assert pub.state == "unreachable"
+    assert [connect[connect.index(b"MQTT") + 4] for connect in broker.connects[:4]] == [5, 4, 5, 4]
+
+
 def test_two_of_one_name_do_not_fight_for_ever(mosquitto: Callable[..., Mosquitto]) -> None:
     broker = mosquitto().start()
     with connected(broker.port) as first, connected(broker.port) as second:
@@ -501,10 +510,11 @@ def test_two_of_one_name_do_not_fight_for_ever(mosquitto: Callable[..., Mosquitt
 
 
 class Scripted:
-    """A broker that gives each CONNECT the same `answer`, and remembers the CONNECTs."""
+    """A broker that gives each CONNECT the same `answer` (none: hangs up), and remembers what it heard."""
 
     def __init__(self, answer: bytes) -> None:
         self.connects: list[bytes] = []
+        self.heard = b""
         self._answer = answer
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
@@ -518,8 +528,8 @@ class Scripted:
                 with client:
                     self.connects.append(client.recv(4096))
                     client.sendall(self._answer)
-                    while client.recv(4096):
-                        pass
+                    while self._answer and (data := client.recv(4096)):
+                        self.heard += data
 
     def stop(self) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
@@ -580,6 +590,21 @@ def test_a_stop_does_not_wait_for_a_broker_that_never_answers() -> None:
             assert accepted.recv(1) == b"\x10"  # CONNECT
             assert pub.stop(0.05) == 1
             assert pub.state == "stopped"
+            accepted.settimeout(PATIENCE_S)
+            assert accepted.recv(4096)[-7:] == b"offline"  # the rest of it, with the will
+            assert accepted.recv(4096) == b""  # hung up
+
+
+def test_a_hurried_stop_still_says_stopped_and_leaves_the_will_to_a_deaf_broker() -> None:
+    broker = Scripted(b"\x20\3\0\0\0")  # accepts, and acknowledges nothing
+    pub = publisher(broker.port)
+    for number in range(100):
+        pub.publish_event(event(number), MODEL)
+    pub.start()
+    until(lambda: broker.heard.count(b"edgekit.info/1") > 0, "the first message")
+    assert pub.stop(0.6) == 100
+    broker.stop()
+    assert broker.heard.endswith(b"stopped")  # no DISCONNECT after it
 
 
 def test_a_run_shorter_than_the_first_connection_delivers_all_the_same(broker: Any) -> None:
