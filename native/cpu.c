@@ -18,7 +18,7 @@ static uint32_t saved_state(void) {
     return low;
 }
 
-uint32_t ek_cpu_levels(void) {
+static uint32_t detect(void) {
     uint32_t a, b, c, d, levels = BIT(EK_SCALAR);
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE)) return levels;
     uint32_t state = saved_state();
@@ -45,7 +45,7 @@ const ek_kernel ek_kernel_list[] = {
 
 static const unsigned long ASIMDDP = 1ul << 20; /* SDOT and UDOT */
 
-uint32_t ek_cpu_levels(void) {
+static uint32_t detect(void) {
     uint32_t levels = BIT(EK_SCALAR) | BIT(EK_NEON);
     return getauxval(AT_HWCAP) & ASIMDDP ? levels | BIT(EK_NEONDOT) : levels;
 }
@@ -58,7 +58,7 @@ const ek_kernel ek_kernel_list[] = {
 
 #else
 
-uint32_t ek_cpu_levels(void) {
+static uint32_t detect(void) {
     return BIT(EK_SCALAR);
 }
 
@@ -67,6 +67,17 @@ const ek_kernel ek_kernel_list[] = {{"fc_s8", EK_SCALAR, ek_fc_s8__scalar}};
 #endif
 
 const int ek_kernel_count = sizeof ek_kernel_list / sizeof ek_kernel_list[0];
+
+/* Asked once: under a hypervisor each CPUID instruction costs microseconds. */
+uint32_t ek_cpu_levels(void) {
+    static uint32_t known;
+    uint32_t levels = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!levels) {
+        levels = detect();
+        __atomic_store_n(&known, levels, __ATOMIC_RELAXED);
+    }
+    return levels;
+}
 
 const char *ek_level_name(ek_level level) {
     static const char *const names[EK_LEVELS] = {"scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neondot"};

@@ -9,11 +9,12 @@
      tile_dot(t, w, q, safe)  t plus 64 packed weights times the quad; `safe` if a weight may be -128
      tile_store(fc, c, t, out)  requantise and write 16 bytes
 
-   Loops over ROWS and TILES have constant bounds once inlined, so the sums stay in registers. */
+   Loops over ROWS and TILES have constant bounds once inlined and are unrolled, so the sums stay in registers. */
 
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
+#define EACH(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
 
 INLINE void store(const ek_fc_s8 *fc, int64_t col, tile sums, int8_t *out) {
     int8_t spare[EK_TILE];
@@ -25,6 +26,12 @@ INLINE void store(const ek_fc_s8 *fc, int64_t col, tile sums, int8_t *out) {
     memcpy(out + col, spare, (size_t)(fc->cols - col));
 }
 
+/* The last 1 to 3 inputs of a row, filled up with zeros */
+INLINE quad rest_load(const int8_t *in, int64_t rest) {
+    int8_t last[EK_QUAD] = {in[0], rest > 1 ? in[1] : 0, rest > 2 ? in[2] : 0, 0};
+    return quad_load(last);
+}
+
 /* `rows` rows by `tiles` tiles from column `col` on */
 INLINE void block(const ek_fc_s8 *fc, int64_t col, const int rows, const int tiles, const int safe,
                   const int8_t *in, int8_t *out) {
@@ -32,22 +39,18 @@ INLINE void block(const ek_fc_s8 *fc, int64_t col, const int rows, const int til
     const int64_t stride = (whole + (rest != 0)) * EK_TILE * EK_QUAD;
     const int8_t *w = fc->weights + col / EK_TILE * stride;
     tile sums[ROWS][TILES];
-    for (int r = 0; r < rows; r++)
-        for (int t = 0; t < tiles; t++) sums[r][t] = tile_start(fc, col + t * EK_TILE);
+    EACH(r, rows) EACH(t, tiles) sums[r][t] = tile_start(fc, col + t * EK_TILE);
     for (int64_t q = 0; q < whole; q++, w += EK_TILE * EK_QUAD)
-        for (int r = 0; r < rows; r++) {
+        EACH(r, rows) {
             quad x = quad_load(in + r * fc->depth + q * EK_QUAD);
-            for (int t = 0; t < tiles; t++) sums[r][t] = tile_dot(sums[r][t], w + t * stride, x, safe);
+            EACH(t, tiles) sums[r][t] = tile_dot(sums[r][t], w + t * stride, x, safe);
         }
     if (rest)
-        for (int r = 0; r < rows; r++) {
-            int8_t last[EK_QUAD] = {0};
-            memcpy(last, in + r * fc->depth + whole * EK_QUAD, (size_t)rest);
-            quad x = quad_load(last);
-            for (int t = 0; t < tiles; t++) sums[r][t] = tile_dot(sums[r][t], w + t * stride, x, safe);
+        EACH(r, rows) {
+            quad x = rest_load(in + r * fc->depth + whole * EK_QUAD, rest);
+            EACH(t, tiles) sums[r][t] = tile_dot(sums[r][t], w + t * stride, x, safe);
         }
-    for (int r = 0; r < rows; r++)
-        for (int t = 0; t < tiles; t++) store(fc, col + t * EK_TILE, sums[r][t], out + r * fc->cols);
+    EACH(r, rows) EACH(t, tiles) store(fc, col + t * EK_TILE, sums[r][t], out + r * fc->cols);
 }
 
 INLINE void columns(const ek_fc_s8 *fc, const int rows, const int safe, const int8_t *in, int8_t *out) {
