@@ -1,13 +1,14 @@
-"""A model that sees what a test tells it to see: a real Model around a list-backed engine."""
+"""Stand-ins for tests of the pipeline: a model that sees what it is told to see, a source that takes notes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from edgekit.engine import ListEngine, TensorInfo
 from edgekit.inference import Model
+from edgekit.sources import Source
 from edgekit.types import Frame
 from edgekit.zoo import Card
 
@@ -46,3 +47,21 @@ def blank_frames(count: int, camera: str = "front", fps: float = 10.0) -> list[F
     """Grey 64 x 64 frames of a camera that starts at second 1000 of the epoch."""
     image = np.full((SIZE, SIZE, 3), 114, np.uint8)
     return [Frame(image, camera, i, 1000 + i / fps, i / fps) for i in range(count)]
+
+
+class Noting:
+    """A source that remembers when its first frame was."""
+
+    live, fps, skipped, corrupt = False, 10.0, 0, 0
+
+    def __init__(self, inner: Source) -> None:
+        self._inner = inner
+        self.first_s = 0.0
+
+    def frames(self) -> Iterator[Frame]:
+        for frame in self._inner.frames():
+            self.first_s = self.first_s or frame.time_s
+            yield frame
+
+    def close(self) -> None:
+        self._inner.close()

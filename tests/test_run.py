@@ -17,6 +17,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
+from scripted import Noting
 
 from edgekit import inference, messages, zoo
 from edgekit.broker import EmbeddedBroker
@@ -25,8 +26,7 @@ from edgekit.inbox import Camera
 from edgekit.mqtt import ListSink
 from edgekit.pipeline import Pipeline
 from edgekit.settings import DetectConfig
-from edgekit.sources import Source, open_source
-from edgekit.types import Frame
+from edgekit.sources import open_source
 
 PYTHON = os.environ.get("EDGEKIT_PYTHON", sys.executable)
 WAIT_S = 120.0  # an emulated ARM is slow; a run that works never waits so long
@@ -89,24 +89,6 @@ def start(*argv: str) -> subprocess.Popen[str]:
 
 def status_is(text: bytes) -> Callable[[str, bytes], bool]:
     return lambda topic, payload: topic.endswith("/status") and topic.count("/") == 2 and payload == text
-
-
-class Noting:
-    """A source that remembers when its first frame was."""
-
-    live, fps, skipped, corrupt = False, 10.0, 0, 0
-
-    def __init__(self, inner: Source) -> None:
-        self._inner = inner
-        self.first_s = 0.0
-
-    def frames(self) -> Iterator[Frame]:
-        for frame in self._inner.frames():
-            self.first_s = self.first_s or frame.time_s
-            yield frame
-
-    def close(self) -> None:
-        self._inner.close()
 
 
 def test_the_demo_is_reported_as_its_card_says() -> None:
