@@ -1,4 +1,4 @@
-"""Stand-ins for tests of the pipeline: a model that sees what it is told to see, a source that takes notes."""
+"""Stand-ins for tests of the pipeline: a model that sees what it is told to, a source that takes notes."""
 
 from __future__ import annotations
 
