@@ -45,7 +45,8 @@ class Result:
     Times are of one inference, in milliseconds: the median over the rounds, and what a tenth of the rounds
     stays below and above. `speed_up` is the median, round by round, of the time of the first candidate for
     the same model by the time of this one. `first_ms` is the first inference, `load_ms` the load before it.
-    `memory_mb` is by how much the process grew with both, `peak_rss_mb` how large it ever was.
+    `memory_mb` is by how much the process grew with both, `estimated_mb` by how much it was expected to,
+    `peak_rss_mb` how large it ever was.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Result:
     first_ms: float
     load_ms: float
     memory_mb: float
+    estimated_mb: float
     peak_rss_mb: float
     runs: int
 
@@ -170,7 +172,7 @@ def _result(candidate: _Candidate, candidates: Sequence[_Candidate]) -> Result:
     return Result(
         candidate.model, candidate.engine.name, getattr(candidate.engine, "runtime", ""), candidate.threads,
         median, low, high, float(np.median(np.array(first.rounds_ms) / rounds)), candidate.first_ms,
-        candidate.load_ms, candidate.memory_mb, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        candidate.load_ms, candidate.memory_mb, candidate.engine.peak_memory_bytes / 2**20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         candidate.runs,
     )  # fmt: skip
 

@@ -183,8 +183,10 @@ def pack_weights(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
     """(cols, depth) to (tiles, quads, 16, 4), aligned, with zeros where there was nothing."""
     cols, depth = matrix.shape
     packed = _aligned((-(-cols // TILE), -(-depth // QUAD), TILE, QUAD), np.int8)
-    padded = np.zeros((packed.shape[0] * TILE, packed.shape[1] * QUAD), np.int8)
-    padded[:cols, :depth] = matrix
+    padded = matrix
+    if cols % TILE or depth % QUAD:
+        padded = np.zeros((packed.shape[0] * TILE, packed.shape[1] * QUAD), np.int8)
+        padded[:cols, :depth] = matrix
     packed[...] = padded.reshape(packed.shape[0], TILE, packed.shape[1], QUAD).transpose(0, 2, 1, 3)
     return packed
 

@@ -53,7 +53,7 @@ def write(graph: Graph) -> bytes:
         _offset(4, _tables(builder, buffers)),
     ]
     builder.Finish(_table(builder, [(0, "uint", VERSION, 0), *slots]), IDENTIFIER)
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def _offset(slot: int, value: int) -> _Slot:
