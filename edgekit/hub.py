@@ -147,10 +147,11 @@ async def serve(listener: socket.socket) -> None:
     while not let_go.is_set() and os.getppid() == parent:  # a fork of the parent may still hold the pipe
         with_timeout = asyncio.wait_for(let_go.wait(), timeout=1)
         await asyncio.gather(with_timeout, return_exceptions=True)
-    await _finish(hub)
+    await finish(hub)
 
 
-async def _finish(hub: Hub) -> None:
+async def finish(hub: Any) -> None:
+    """Wait, not for long, until `hub` is no longer `busy`."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + _LAST_WORDS_S
     await asyncio.sleep(0.02)  # whatever is between two queues gets into one

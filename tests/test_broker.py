@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -184,6 +185,20 @@ def test_what_was_acknowledged_before_the_stop_is_delivered(broker: EmbeddedBrok
         broker.stop()
         heard = subscriber.wait(lambda all_: len(all_) == 500)
     assert [h.payload for h in heard] == [str(number) for number in range(1, 501)]
+
+
+def test_the_end_waits_until_nothing_is_on_its_way() -> None:
+    from edgekit.hub import finish
+
+    class Busy:
+        looks = iter([True, True, False])
+
+        @property
+        def busy(self) -> bool:
+            return next(self.looks)
+
+    asyncio.run(finish(Busy()))
+    assert list(Busy.looks) == []
 
 
 def test_mqtt_5_is_answered_with_no_also_when_there_is_a_will(broker: EmbeddedBroker) -> None:
