@@ -170,11 +170,21 @@ def _result(candidate: _Candidate, candidates: Sequence[_Candidate]) -> Result:
     first = next(other for other in candidates if other.model == candidate.model)
     low, median, high = (float(value) for value in np.percentile(rounds, [10, 50, 90]))
     return Result(
-        candidate.model, candidate.engine.name, getattr(candidate.engine, "runtime", ""), candidate.threads,
-        median, low, high, float(np.median(np.array(first.rounds_ms) / rounds)), candidate.first_ms,
-        candidate.load_ms, candidate.memory_mb, candidate.engine.peak_memory_bytes / 2**20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        candidate.runs,
-    )  # fmt: skip
+        model=candidate.model,
+        engine=candidate.engine.name,
+        runtime=getattr(candidate.engine, "runtime", ""),
+        threads=candidate.threads,
+        median_ms=median,
+        p10_ms=low,
+        p90_ms=high,
+        speed_up=float(np.median(np.array(first.rounds_ms) / rounds)),
+        first_ms=candidate.first_ms,
+        load_ms=candidate.load_ms,
+        memory_mb=candidate.memory_mb,
+        estimated_mb=candidate.engine.peak_memory_bytes / 2**20,
+        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        runs=candidate.runs,
+    )
 
 
 def _rss_mb() -> float:

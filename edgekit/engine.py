@@ -172,7 +172,7 @@ def native_memory(graph: Graph) -> int:
 
 
 def tflite_memory(graph: Graph) -> int:
-    """The file as it was read, as it is written anew and as LiteRT packs it, tables of pointers, the arena."""
+    """The file as it was read, as it is written anew and as LiteRT packs it; pointers; the arena."""
     constants = TFLITE_COPIES * sum(_constant_sizes(graph))
     return TFLITE_OVERHEAD_BYTES + constants + _pointer_bytes(graph) + plan.lay_out(graph)[1]
 
