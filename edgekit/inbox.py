@@ -117,5 +117,9 @@ class Reader(threading.Thread):
         return self.source is not None and self.source.live
 
     @property
+    def fps(self) -> float | None:
+        return self.source.fps if self.source else None
+
+    @property
     def skipped(self) -> int:
         return self.source.skipped if self.source else 0

@@ -19,7 +19,7 @@ import numpy as np
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
 from edgekit.mqtt import Sink
-from edgekit.rules import Visits
+from edgekit.rules import Visits, usual_confirmation
 from edgekit.track import Tracker
 from edgekit.types import Detections, Event, Frame
 
@@ -64,8 +64,13 @@ class Lane:
         self.last: Frame | None = None
         self._min_score = detect.min_score
         self._tracker = Tracker(detect.min_score, detect.lost_s)
-        self._visits = Visits(camera.name, detect.confirm.frames, detect.confirm.of)
+        self._confirm = detect.confirm and (detect.confirm.frames, detect.confirm.of)
+        self._visits = Visits(camera.name, *usual_confirmation(None))
         self._recent: deque[tuple[float, float, float]] = deque(maxlen=64)  # when done, infer ms, total ms
+
+    def begin(self, fps: float | None) -> None:
+        """Before the first frame of a source of `fps` frames a second (None: unknown)."""
+        self._visits = Visits(self.state.name, *(self._confirm or usual_confirmation(fps)))
 
     def process(self, frame: Frame, arrived_s: float, captured_s: float) -> list[Event]:
         """A frame's events; `arrived_s` and `captured_s` are on the monotonic clock of this process."""
@@ -187,6 +192,7 @@ class Pipeline:
     def _process(self, frame: Frame, arrived_s: float) -> None:
         lane, reader = self._lanes[frame.camera], self._readers[frame.camera]
         if lane.state.status != "online":
+            lane.begin(reader.fps)
             self._set_status(lane.state, "online")
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
         events = lane.process(frame, arrived_s, captured_s)
@@ -218,8 +224,8 @@ class Pipeline:
         for name, reader in self._readers.items():
             state = self._lanes[name].state
             if not reader.is_alive() and state.status != "offline" and not self._inbox.holds(name):
-                if reader.error:
-                    log.warning("camera %s: %s", name, reader.error)
+                if reader.error and len(self._readers) > 1:
+                    log.warning("camera %s has ended: %s", name, reader.error)
                 self._end_visits(name)
                 self._set_status(state, "offline")
 

@@ -6,6 +6,7 @@ A rule is a function of a track as it was last reported and as it is now; the fi
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -39,6 +40,12 @@ UPDATE_RULES: tuple[Rule, ...] = (moved, surer, settled_or_left)
 def confirmed(track: Track, frames: int, of: int) -> bool:
     """Seen in at least `frames` of the last `of` frames: one lucky frame makes no event."""
     return sum(track.hits[-of:]) >= frames
+
+
+def usual_confirmation(fps: float | None) -> tuple[int, int]:
+    """(frames, of) that take about a second at most: 3 of 5, but a single picture speaks for itself."""
+    frames = 3 if fps is None else min(max(math.ceil(fps), 1), 3)
+    return frames, 2 * frames - 1
 
 
 class Visits:

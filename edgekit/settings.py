@@ -251,7 +251,10 @@ class DetectConfig(_Part):
     labels: list[Text] | None = Field(
         default=None, min_length=1, description="Classes to report; unset: all of the model."
     )
-    confirm: ConfirmConfig = Field(default_factory=ConfirmConfig, description="When a thing is real.")
+    confirm: ConfirmConfig | None = Field(
+        default=None,
+        description="When a thing is real; unset: seen in 3 of 5 frames, in fewer below 3 frames a second.",
+    )
     lost_s: Float = Field(
         default=2.0, gt=0, le=3600, description="Seconds a thing may be unseen before its visit ends."
     )

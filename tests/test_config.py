@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from edgekit.config import (
     Config,
+    ConfirmConfig,
     config_hash,
     config_schema,
     load_config,
@@ -89,7 +90,7 @@ def test_the_smallest_file_gets_every_default() -> None:
     assert (config.mqtt.user, config.mqtt.password, config.mqtt.keepalive_s) == (None, None, 30)
     detect = config.cameras["front"].detect
     assert (detect.fps, detect.min_score, detect.labels, detect.lost_s) == (None, 0.4, None, 2.0)
-    assert (detect.confirm.frames, detect.confirm.of) == (3, 5)
+    assert detect.confirm is None
     assert (config.cameras["front"].loop, config.cameras["front"].realtime) == (False, False)
     assert config.device.profile == "auto"
 
@@ -116,6 +117,7 @@ def test_a_camera_inherits_detect_key_by_key() -> None:
         config.cameras["on"].detect,
     )
     assert (front.fps, front.min_score, front.labels) == (5, 0.25, ["person", "on"])
+    assert front.confirm
     assert (front.confirm.frames, front.confirm.of) == (2, 8)
     assert usb == config.detect
     assert (opened.fps, opened.labels, opened.min_score) == (None, None, 0.4)
@@ -492,7 +494,7 @@ def test_flags_go_over_a_file_for_every_camera() -> None:
     assert {camera.detect.min_score for camera in config.cameras.values()} == {0.9}
     assert [camera.detect.labels for camera in config.cameras.values()] == [["dog"]] * 3
     assert {camera.loop for camera in config.cameras.values()} == {True}
-    assert config.cameras["front"].detect.confirm.of == 8
+    assert config.cameras["front"].detect.confirm == ConfirmConfig(frames=2, of=8)
     assert (config.model.name, config.model.engine, config.device.profile) == (
         "other",
         "native",

@@ -52,6 +52,13 @@ def test_what_is_still_there_when_the_source_ends_gets_its_end() -> None:
     assert types(sink) == [("new", "person"), ("end", "person")]
 
 
+def test_in_a_folder_of_pictures_each_one_counts() -> None:
+    sink = ListSink()
+    camera = Camera("front", DetectConfig(), lambda: ListSource(blank_frames(1), fps=1.0))
+    Pipeline([camera], scripted_model([[PERSON]]), sink).run()
+    assert types(sink) == [("new", "person"), ("end", "person")]
+
+
 def test_counts_are_published_at_start_on_change_and_at_the_end() -> None:
     sink, _ = run([[PERSON, DOG]] * 3)
     persons = [number for camera, label, number in sink.counts if label == "person"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgekit.rules import Visits, confirmed, moved, settled_or_left, surer
+from edgekit.rules import Visits, confirmed, moved, settled_or_left, surer, usual_confirmation
 from edgekit.types import Frame, Track
 
 PERSON = Track(7, "person", 0.8, 0.8, (10, 10, 50, 90), 1000.0, 1000.0, hits=(True,) * 3)
@@ -21,6 +21,13 @@ def test_confirmation_counts_only_the_last_frames() -> None:
     assert not confirmed(track, 3, 5)
     assert confirmed(track, 3, 7)
     assert confirmed(track, 1, 1)
+
+
+def test_a_single_picture_speaks_for_itself() -> None:
+    assert usual_confirmation(1.0) == (1, 1)
+    assert usual_confirmation(0.1) == (1, 1)
+    assert usual_confirmation(2.0) == (2, 3)
+    assert usual_confirmation(10.0) == usual_confirmation(None) == (3, 5)
 
 
 def test_moved_asks_for_less_than_half_overlap() -> None:
