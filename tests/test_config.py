@@ -178,8 +178,8 @@ def test_a_config_cannot_be_changed() -> None:
 
 
 def test_aliases_and_merge_keys_work() -> None:
-    text = "version: 1\nmodel: m\ncameras:\n  a: &a {source: /x, loop: true}\n  b: {<<: *a, source: /y}\n  c: *a\n"
-    cameras = parse(text).cameras
+    text = "cameras:\n  a: &a {source: /x, loop: true}\n  b: {<<: *a, source: /y}\n  c: *a\n"
+    cameras = parse("version: 1\nmodel: m\n" + text).cameras
     assert [(camera.source, camera.loop) for camera in cameras.values()] == [
         ("/x", True),
         ("/y", True),
