@@ -39,7 +39,7 @@ def write_card(origin: Origin, recipe: Recipe, model_path: Path, agreement: dict
     """Write `card.yaml` beside the model, without the accuracy, which `edgekit evaluate` measures."""
     annotations = origin.data_dir / "annotations_train.json"
     card: dict[str, Any] = {
-        "name": recipe.name,
+        "name": f"detect/{recipe.name}/dense_int8",
         "task": "detect",
         "labels": list(recipe.names),
         "sha256": _digest(model_path),

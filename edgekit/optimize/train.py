@@ -26,7 +26,7 @@ from edgekit.optimize.recipe import Recipe, Stage, load_recipe
 from edgekit.optimize.score import average_precision
 from edgekit.optimize.teacher import load_teacher
 from edgekit.optimize.trainer import Trainer, calm, opinion, schedule_steps
-from edgekit.optimize.transplant import make_student
+from edgekit.optimize.transplant import make_student, refresh_statistics
 
 FIDELITY_PHOTOS = 20
 
@@ -110,7 +110,15 @@ def _run(job: Job, saved: dict[str, Any] | None) -> Detector:
             _train_stage(job, trainer, (number, state["epoch"]), state["finished"])
             finished = {**state["finished"], number: trainer.state()}
             state = {"stage": number + 1, "epoch": 0, "trainer": None, "finished": finished}
-        network = copy.deepcopy(trainer.averaged).requires_grad_(True)
+        network = _settled(job, trainer.averaged).requires_grad_(True)
+    return network.eval()
+
+
+def _settled(job: Job, averaged: Detector) -> Detector:
+    """A copy of averaged weights with the statistics that belong to them, taken on plain photographs."""
+    network = copy.deepcopy(averaged)
+    if not is_quantized(network):
+        refresh_statistics(network, _calibration(job))
     return network.eval()
 
 
@@ -154,7 +162,8 @@ def _batches(job: Job, stage: Stage, number: int, epoch: int) -> Iterator[Batch]
 
 def _score(job: Job, network: Detector) -> str:
     names = job.recipe.names
-    figures = average_precision(opinion(network.eval(), len(names)), job.val, job.recipe.size_px, names)
+    predict = opinion(_settled(job, network), len(names))
+    figures = average_precision(predict, job.val, job.recipe.size_px, names)
     return f"on {len(job.val)} photos: " + " ".join(f"{key} {value:.3f}" for key, value in figures.items())
 
 

@@ -153,8 +153,9 @@ class Trainer:
                         one.copy_(mean)
 
     def _average(self) -> None:
-        """Move the averaged network towards the new weights; slowly once past the first steps."""
-        share = 1 - min(self.stage.average, (1 + self.step) / (10 + self.step))
+        """Move the averaged network towards the new weights; until the activation is ReLU6, follow them."""
+        settled = max(0.0, self.step - self.stage.blend * self.steps)
+        share = 1 - min(self.stage.average, settled / (10 + settled))
         with torch.no_grad():
             pairs = zip(_tensors(self.averaged), _tensors(self.networks[0]), strict=True)
             for mean, new in pairs:
