@@ -196,6 +196,12 @@ class Subscriber:
         self._client.publish("mark", mark, 1)
         return [h for h in self.wait_for("mark", mark) if h.topic != "mark"]
 
+    def wipe(self) -> None:
+        """Make the broker forget all that it retains."""
+        for topic in {h.topic for h in self.settle() if h.retained}:
+            self._client.publish(topic, b"", 1, retain=True)
+        self.settle()
+
     def on(self, topic: str) -> list[str]:
         """The payloads heard on one topic so far."""
         with self._news:
@@ -222,12 +228,24 @@ class Subscriber:
 
 @contextlib.contextmanager
 def embedded() -> Iterator[Any]:
+    """The embedded broker, on a free port."""
     pytest.importorskip("amqtt", reason="amqtt is not installed")
     from edgekit.broker import EmbeddedBroker
 
     with EmbeddedBroker() as broker:
         broker.start(free_port())
         yield broker
+
+
+@contextlib.contextmanager
+def borrowed(broker: Any) -> Iterator[Any]:
+    """A broker that several tests use in turn: it runs, and has nothing retained when the next one comes."""
+    if not broker.alive:
+        broker.start(broker.port)
+    yield broker
+    if broker.alive:
+        with Subscriber(broker.port) as subscriber:
+            subscriber.wipe()
 
 
 def track(label: str = "person", **changes: Any) -> Track:

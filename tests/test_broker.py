@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from brokers import PATIENCE_S, Heard, Subscriber, free_port, until
+from brokers import PATIENCE_S, Heard, Subscriber, borrowed, embedded, free_port, until
 
 from edgekit import broker as module
 from edgekit.broker import EmbeddedBroker
@@ -25,10 +25,15 @@ pytest.importorskip("amqtt", reason="amqtt is not installed")
 ACCEPTED, UNACCEPTABLE_PROTOCOL = b"\x20\2\0\0", b"\x20\2\0\1"
 
 
+@pytest.fixture(scope="module")
+def own_broker() -> Iterator[EmbeddedBroker]:
+    with embedded() as started:
+        yield started
+
+
 @pytest.fixture
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as started:
-        started.start(free_port())
+def broker(own_broker: EmbeddedBroker) -> Iterator[EmbeddedBroker]:
+    with borrowed(own_broker) as started:
         yield started
 
 

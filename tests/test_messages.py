@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brokers import MODEL, event, track
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit import messages
@@ -41,9 +42,14 @@ any_box = st.tuples(*[st.floats(-1e6, 1e6)] * 4).map(
 
 def check(name: str, payload: Any) -> None:
     """The payload, as a subscriber reads it, is what the schema says."""
+    validator(name).validate(json.loads(messages.encode(payload)))
+
+
+@functools.cache
+def validator(name: str) -> Any:
     schema = messages.load_schema(name)
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(json.loads(messages.encode(payload)))
+    return jsonschema.Draft202012Validator(schema)
 
 
 def test_topics_stand_where_the_conventions_put_them() -> None:
@@ -70,6 +76,7 @@ def test_a_name_that_is_no_topic_level_is_refused(name: str) -> None:
             Topics(name, "pi4")
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_a_label_becomes_one_topic_level(label: str) -> None:
     level = messages.topic_label(label)
@@ -161,6 +168,7 @@ def test_a_stage_that_the_pipeline_measured_as_total_is_kept() -> None:
     assert payload["latency_ms"] == {"total": 50.0}
 
 
+@settings(deadline=None)
 @given(any_box, st.integers(1, 5000), st.integers(1, 5000))
 def test_boxes_are_whole_pixels_inside_the_frame(
     box: tuple[float, float, float, float], width: int, height: int

@@ -16,7 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brokers import MODEL, PATIENCE_S, Heard, Mosquitto, Relay, Subscriber, embedded, event, free_port, until
+from brokers import (
+    MODEL,
+    PATIENCE_S,
+    Heard,
+    Mosquitto,
+    Relay,
+    Subscriber,
+    borrowed,
+    embedded,
+    event,
+    free_port,
+    until,
+)
 
 from edgekit import messages
 from edgekit.errors import ConfigError
@@ -31,11 +43,17 @@ SOON = Limits(retry_s=(0.02, 0.1))
 STATUS, EVENTS = "edgekit/pi4/status", "edgekit/pi4/front/events"
 
 
+@pytest.fixture(scope="module")
+def own_broker() -> Iterator[Any]:
+    with embedded() as started:
+        yield started
+
+
 @pytest.fixture(params=["mosquitto", "embedded"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """A running broker: `.port`, `.protocol`, `.stop()`."""
+    """A running broker that retains nothing yet: `.port`, `.protocol`, `.stop()`."""
     if request.param == "embedded":
-        with embedded() as started:
+        with borrowed(request.getfixturevalue("own_broker")) as started:
             yield started
         return
     mosquitto = Mosquitto(tmp_path)
@@ -485,8 +503,8 @@ def test_mqtt_5_is_tried_first_and_3_1_1_taken(broker: Any) -> None:
         assert pub.state == "connected"
 
 
-def test_a_broker_that_lacks_the_protocol_asked_for_refuses() -> None:
-    with embedded() as broker, publisher(broker.port, protocol="5") as pub:
+def test_a_broker_that_lacks_the_protocol_asked_for_refuses(own_broker: Any) -> None:
+    with borrowed(own_broker) as broker, publisher(broker.port, protocol="5") as pub:
         until(lambda: pub.state == "refused", "refused")
         assert pub.reason == f"127.0.0.1:{broker.port} does not speak MQTT 5"
 

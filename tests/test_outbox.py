@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.outbox import Mailbox, Message, Outbox
@@ -96,6 +96,7 @@ def test_the_farewell_comes_last_unless_time_runs_out() -> None:
     assert hurried.payload == b"stopped"
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["put", "take", "done", "rewind"]), max_size=60), st.integers(1, 5))
 def test_an_outbox_keeps_order_and_loses_only_what_it_counts(steps: list[str], limit: int) -> None:
     outbox, taken, acknowledged, number = Outbox(limit), list[Message](), list[Message](), 0
