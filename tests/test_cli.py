@@ -234,3 +234,10 @@ def test_print_resolved_shows_the_merged_config_and_masks_secrets(
     out = capsys.readouterr().out
     assert "hunter2" not in out
     assert yaml.safe_load(out)["cameras"]["front"]["detect"]["fps"] == 3
+
+
+def test_every_shipped_pipeline_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    pipelines = sorted(Path(__file__).parents[1].glob("pipelines/*.yaml"))
+    assert pipelines
+    assert main(["validate", *map(str, pipelines)]) == 0
+    assert capsys.readouterr().out.count(": ok, ") == len(pipelines)
