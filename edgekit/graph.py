@@ -72,8 +72,8 @@ class Tensor:
             self._fail(f"{scales.size} scales and {points.size} zero points")
         if len(scales) != 1 and not self._has_channels(len(scales)):
             self._fail(f"{len(scales)} scales on axis {self.axis} of shape {list(self.shape)}")
-        if not np.all(np.isfinite(scales)) or np.any(scales < 0):
-            self._fail("a scale is negative or not a number")
+        if not np.all(np.isfinite(scales)) or np.any(scales <= 0):
+            self._fail("a scale is not a positive number")
         object.__setattr__(self, "scale", scales)
         object.__setattr__(self, "zero_point", points)
         self._check_zero_points(points)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.graph import Graph
 from edgekit.model import write
+from edgekit.operators import complaint
 from edgekit.tensors import check_inputs, describe
 
 _log = logging.getLogger("edgekit.interpreter")
@@ -66,7 +67,7 @@ def unsupported(graph: Graph) -> str | None:
             return f"operator {number} is {op.kind.removeprefix(_CUSTOM)!r}, a custom one that no engine has"
         if not op.is_known or op.kind in _CALLS_SUBGRAPHS:
             return f"operator {number} is {op.kind}, which no engine has"
-    return None
+    return complaint(graph)
 
 
 def find_runtime() -> tuple[str, Any]:

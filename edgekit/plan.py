@@ -15,6 +15,7 @@ import numpy as np
 from edgekit import fully_connected
 from edgekit.fully_connected import ALIGNMENT, FullyConnected, is_int8, scale_of, zero_point_of
 from edgekit.graph import Graph, Op
+from edgekit.operators import new_shape
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _roots(graph: Graph) -> dict[int, int]:
     root = {i: i for i in graph.inputs}
     for op in graph.ops:
         for i in op.outputs:
-            root[i] = root.get(op.inputs[0], i) if op.kind == "RESHAPE" else i
+            root[i] = root.get(op.inputs[0], i) if op.kind == "RESHAPE" and op.inputs else i
     return root
 
 
@@ -130,27 +131,13 @@ def _check_convert(graph: Graph, op: Op) -> str | None:
 def _check_reshape(graph: Graph, op: Op) -> str | None:
     if len(op.inputs) not in (1, 2) or len(op.outputs) != 1 or op.inputs[0] < 0:
         return "it takes a tensor and a shape and gives a tensor"
-    source, result = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+    inputs, result = [graph.tensors[i] for i in op.inputs if i >= 0], graph.tensors[op.outputs[0]]
+    source = inputs[0]
     if source.data is not None or source.is_variable or result.is_variable:
         return "a constant or a variable"
-    if source.dtype != result.dtype or _new_shape(graph, op) != result.shape:
+    if source.dtype != result.dtype or new_shape(op, inputs) != result.shape:
         return f"{source.dtype} {list(source.shape)} to {result.dtype} {list(result.shape)}"
     return None
-
-
-def _new_shape(graph: Graph, op: Op) -> tuple[int, ...] | None:
-    """The shape that the operator asks for, None if it is not known before it runs or impossible."""
-    size = math.prod(graph.tensors[op.inputs[0]].shape)
-    wanted = [int(i) for i in op.options["new_shape"]]  # type: ignore[union-attr]
-    if len(op.inputs) == 2 and op.inputs[1] >= 0:
-        data = graph.tensors[op.inputs[1]].data
-        if data is None or data.dtype != np.int32 or data.ndim != 1:
-            return None
-        wanted = data.tolist()
-    known = math.prod(i for i in wanted if i != -1)
-    if wanted.count(-1) == 1 and known > 0 and size % known == 0:
-        wanted[wanted.index(-1)] = size // known
-    return tuple(wanted) if math.prod(wanted) == size and min(wanted, default=0) >= 0 else None
 
 
 _CHECKS: dict[str, Callable[[Graph, Op], str | None]] = {

@@ -160,7 +160,7 @@ def tensors(draw: st.DrawFn) -> Tensor:
         axis = draw(st.integers(0, max(len(shape) - 1, 0)))
         count = draw(st.sampled_from([1, shape[axis]])) if shape else 1
         scale = np.array(
-            draw(st.lists(st.floats(0, 100, width=32), min_size=count, max_size=count)), np.float32
+            draw(st.lists(st.floats(2**-20, 100, width=32), min_size=count, max_size=count)), np.float32
         )
         zero_point = np.array(draw(st.lists(INT8, min_size=count, max_size=count)), np.int64)
     return Tensor(draw(st.text(max_size=8)), shape, dtype, scale, zero_point, axis, data)

@@ -236,8 +236,8 @@ def test_operators_that_call_subgraphs_are_refused() -> None:
 
 def test_what_the_interpreter_refuses_is_a_model_error() -> None:
     tensors = (Tensor("x", (1, 3), FLOAT), Tensor("y", (1, 3), FLOAT))
-    graph = Graph(tensors, (Op("CONV_2D", (0,), (1,), {"stride_w": 1, "stride_h": 1}),), (0,), (1,))
-    with pytest.raises(ModelError, match="test: the interpreter refuses it: ") as caught:
+    graph = Graph(tensors, (Op("TANH", (0,), (1,), version=99),), (0,), (1,))
+    with pytest.raises(ModelError, match=r"test: the interpreter refuses it: .*TANH") as caught:
         engine.load_graph(graph, "test")
     assert "\n" not in str(caught.value)
 
