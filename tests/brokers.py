@@ -22,7 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edgekit.types import Event, Track
 
-PATIENCE_S = 30.0  # a deadline, not a wait: an emulated machine is slow
+PATIENCE_S = 60.0  # a deadline, not a wait: an emulated machine is slow
 MODEL = {"id": "detect/tiny/dense_int8", "sha256": "5" * 64, "engine": "native", "isa": "avx2"}
 
 
