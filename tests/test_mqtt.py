@@ -556,7 +556,8 @@ class Scripted:
 
 
 def test_a_session_taken_over_is_said_and_not_fought_for(caplog: pytest.LogCaptureFixture) -> None:
-    broker = Scripted(b"\x20\3\0\0\0" + b"\xe0\1\x8e")  # CONNACK, DISCONNECT
+    said = b"\xe0\6\x8e\4\x1f\0\1x"  # DISCONNECT with a reason string: paho 2.1 overlooks a bare code
+    broker = Scripted(b"\x20\3\0\0\0" + said)
     pub = publisher(broker.port, limits=Limits(retry_s=(0.01, 60.0)))
     first = pub.client_id
     with pub:
@@ -564,10 +565,8 @@ def test_a_session_taken_over_is_said_and_not_fought_for(caplog: pytest.LogCaptu
         broker.stop()
     assert first.encode() in broker.connects[0]
     assert pub.client_id.startswith(f"{first}-")
-    said = [
-        line for line in caplog.messages if "has taken the client id" in line and "give each edgekit" in line
-    ]
-    assert said[0].startswith(
+    lines = [line for line in caplog.messages if "has taken the client id" in line and "give each" in line]
+    assert lines[0].startswith(
         f"127.0.0.1:{broker.port}: another client has taken the client id {first}; going on as "
     )
 
