@@ -83,17 +83,20 @@ def _spatial(op: Op, source: Tensor, window: tuple[int, int], result: Tensor, ch
     return None if result.shape == shape else f"the output is {list(result.shape)}, not {list(shape)}"
 
 
-def _weights(op: Op, inputs: list[Tensor], channels: int, axis: int) -> str | None:
+def _weights(inputs: list[Tensor], result: Tensor, channels: int, axis: int) -> str | None:
     """Weights and bias of `channels` outputs, which are `axis` of the weights."""
-    weights = inputs[1]
+    source, weights = inputs[:2]
     if str(weights.dtype) in _INTEGERS:
         if weights.scale is None or weights.data is None:
             return "weights without scales, or not constant"
         if len(weights.scale) > 1 and (weights.axis != axis or len(weights.scale) != channels):
             return f"{len(weights.scale)} scales on axis {weights.axis} of the weights"
+        if source.scale is not None and result.scale is not None:
+            factor = float(source.scale[0]) * float(weights.scale.max()) / float(result.scale[0])
+            if factor > MAX_SCALE_RATIO:
+                return f"scales that multiply its sums by {factor:g}"
     if len(inputs) > 2 and (math.prod(inputs[2].shape) != channels or inputs[2].data is None):
         return f"a bias {list(inputs[2].shape)} for {channels} outputs, or one that is no constant"
-    del op
     return None
 
 
@@ -104,7 +107,7 @@ def _conv(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
     out, height, width, depth = weights.shape
     if source.shape[3] % depth or out % (source.shape[3] // depth or 1):
         return f"weights {list(weights.shape)} do not fit the input {list(source.shape)}"
-    return _weights(op, inputs, out, 0) or _spatial(op, source, (height, width), result, out)
+    return _weights(inputs, result, out, 0) or _spatial(op, source, (height, width), result, out)
 
 
 def _depthwise(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
@@ -115,7 +118,7 @@ def _depthwise(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
     multiplier = op.options["depth_multiplier"]
     if one != 1 or out % source.shape[3] or multiplier not in (0, out // source.shape[3]):
         return f"weights {list(weights.shape)} do not fit the input {list(source.shape)}"
-    return _weights(op, inputs, out, 3) or _spatial(op, source, (height, width), result, out)
+    return _weights(inputs, result, out, 3) or _spatial(op, source, (height, width), result, out)
 
 
 def _pool(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
@@ -134,7 +137,7 @@ def _fully_connected(op: Op, inputs: list[Tensor], result: Tensor) -> str | None
         return f"input {list(source.shape)}, weights {list(weights.shape)} and output {list(result.shape)}"
     if op.options["weights_format"] != "DEFAULT":
         return f"weights in the format {op.options['weights_format']!r}"
-    return _weights(op, inputs, cols, 0)
+    return _weights(inputs, result, cols, 0)
 
 
 def _broadcast(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
@@ -203,6 +206,12 @@ def _concatenation(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
     return None if fits else f"inputs that do not make up {list(result.shape)}"
 
 
+def _fake_quant(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    bits = int(op.options["num_bits"])  # type: ignore[arg-type]
+    fits = inputs[0].dtype == result.dtype == np.float32 and 2 <= bits <= 16
+    return None if fits else f"{bits} bits on {inputs[0].dtype}"
+
+
 _ANY = 1 << 16
 _ELEMENTWISE = Rule(1, 1, 1, check=_same)
 _BINARY = Rule(2, 2, 2, check=_broadcast)
@@ -217,6 +226,7 @@ _RULES = {
     "CONCATENATION": Rule(1, _ANY, _ANY, check=_concatenation),
     "QUANTIZE": Rule(1, 1, 1, mixed=True, check=_same),
     "DEQUANTIZE": Rule(1, 1, 1, mixed=True, check=_same),
+    "FAKE_QUANT": Rule(1, 1, 1, check=_fake_quant),
     "TOPK_V2": Rule(2, 2, outputs=2),
     "SPLIT": Rule(2, 2, outputs=None),
     "SPLIT_V": Rule(3, 3, outputs=None),

@@ -16,6 +16,7 @@ from edgekit.graph import Graph, Op, Tensor
 from edgekit.operators import complaint, new_shape
 
 FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.int8)
+HUGE = np.array([1e30], np.float32)
 
 
 def changed(graph: Graph, index: int, **facts: Any) -> Graph:
@@ -51,6 +52,8 @@ WRONG = {
     "tensor 'features' is int8 without one scale": changed(convolution(), 3, scale=None, zero_point=None),
     "weights without scales": changed(convolution(), 1, scale=None, zero_point=None),
     "types float32, int8": changed(convolution(), 0, dtype=FLOAT, scale=None, zero_point=None),
+    "scales that multiply its sums by": changed(convolution(), 1, scale=HUGE, zero_point=None),
+    "FAKE_QUANT: 0 bits on float32": small("FAKE_QUANT", [(2,), (2,)]),
     "a bias [4] for 8 outputs": changed(convolution(), 2, shape=(4,), data=np.zeros(4, np.int32), scale=None),
     "weights [8, 3, 3, 3] do not fit the input [1, 8, 8, 2]": changed(convolution(), 0, shape=(1, 8, 8, 2)),
     "operator 1 AVERAGE_POOL_2D: the output is [1, 1, 1, 9]": changed(convolution(), 4, shape=(1, 1, 1, 9)),
