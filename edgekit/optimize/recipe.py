@@ -43,16 +43,18 @@ class Stage(_Strict):
     last_rate: Unit = 0.02
     warmup_steps: int = Field(default=100, ge=0)
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    feature_weight: float = Field(default=0.5, ge=0)
+    feature_weight: float = Field(default=0.0, ge=0)
     blend: Unit = 0.0
     mosaic: Unit = 0.5
     scale: tuple[float, float] = (0.5, 1.5)
     bfloat16: bool = False
 
     @model_validator(mode="after")
-    def _reaches_relu6(self) -> Stage:
+    def _makes_sense(self) -> Stage:
         if self.blend * self.horizon > self.epochs:
             raise ValueError("blend: the stage ends before the activation is ReLU6")
+        if self.kind == "int8" and self.feature_weight:
+            raise ValueError("feature_weight: int8 channels have scales of their own, unlike the teacher's")
         return self
 
     @property

@@ -112,7 +112,7 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.stage.bfloat16):
             maps, own = network(images)
         classes, apart = detection_loss(maps, target, self.grid, len(self.recipe.classes))
-        likeness = feature_loss(own, wanted, self.share)
+        likeness = feature_loss(own, wanted, self.share) if weight else torch.zeros(())
         (classes + apart + weight * likeness).backward()
         return torch.stack((classes.detach(), apart.detach(), likeness.detach()))
 
