@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import flatbuffers.flexbuffers
 import numpy as np
 import pytest
+from flatbuffers import flexbuffers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -242,27 +243,45 @@ def test_what_the_interpreter_refuses_is_a_model_error() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_detection_postprocess_runs() -> None:
+POSTPROCESS: dict[str, Any] = {
+    "max_detections": 4, "max_classes_per_detection": 1, "num_classes": 2, "nms_score_threshold": 0.3,
+    "nms_iou_threshold": 0.6, "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0,
+}  # fmt: skip
+
+
+def postprocess(options: bytes) -> Graph:
     """The one custom operator that the interpreter has: boxes and scores to detections."""
-    options = {
-        "max_detections": 4, "max_classes_per_detection": 1, "num_classes": 2, "nms_score_threshold": 0.3,
-        "nms_iou_threshold": 0.6, "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0,
-    }  # fmt: skip
     anchors = f32([[0.2, 0.2, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]])
     names = ["boxes", "scores", "anchors", "where", "what", "how", "many"]
     shapes = [(1, 2, 4), (1, 2, 3), (2, 4), (1, 4, 4), (1, 4), (1, 4), (1,)]
     data = [anchors if name == "anchors" else None for name in names]
     tensors = [Tensor(n, s, FLOAT, data=d) for n, s, d in zip(names, shapes, data, strict=True)]
-    raw = bytes(flatbuffers.flexbuffers.Dumps(options))
-    op = Op("CUSTOM:TFLite_Detection_PostProcess", (0, 1, 2), (3, 4, 5, 6), {"bytes": raw})
-    loaded = engine.load_graph(Graph(tuple(tensors), (op,), (0, 1), (3, 4, 5, 6)), "test")
-    boxes, classes, scores, count = loaded.run(
-        [np.zeros((1, 2, 4), np.float32), f32([[[0, 0.9, 0.1], [0, 0.1, 0.8]]])]
-    )
-    assert count.tolist() == [2]
-    assert classes[0, :2].tolist() == [0, 1]
-    np.testing.assert_allclose(boxes[0, 0], [0.1, 0.1, 0.3, 0.3], atol=1e-6)
-    np.testing.assert_allclose(scores[0, :2], [0.9, 0.8], atol=1e-6)
+    op = Op("CUSTOM:TFLite_Detection_PostProcess", (0, 1, 2), (3, 4, 5, 6), {"bytes": options})
+    return Graph(tuple(tensors), (op,), (0, 1), (3, 4, 5, 6))
+
+
+def test_detection_postprocess_runs() -> None:
+    loaded = engine.load_graph(postprocess(bytes(flexbuffers.Dumps(POSTPROCESS))), "test")
+    scores = f32([[[0, 0.9, 0.1], [0, 0.1, 0.8]]])
+    where, what, how, many = loaded.run([np.zeros((1, 2, 4), np.float32), scores])
+    assert many.tolist() == [2]
+    assert what[0, :2].tolist() == [0, 1]
+    np.testing.assert_allclose(where[0, 0], [0.1, 0.1, 0.3, 0.3], atol=1e-6)
+    np.testing.assert_allclose(how[0, :2], [0.9, 0.8], atol=1e-6)
+
+
+def test_damaged_options_of_a_custom_operator_are_refused() -> None:
+    good = bytes(flexbuffers.Dumps(POSTPROCESS))
+    wrong = [flexbuffers.Dumps({**POSTPROCESS, "max_detections": value}) for value in (-1, 10**9, "four")]
+    for options in (b"", b"\x00\x24\x01", good[:-1], b"\xff" * 40, *map(bytes, wrong)):
+        with pytest.raises(ModelError, match="test: TFLite_Detection_PostProcess: damaged options"):
+            engine.load_graph(postprocess(options), "test")
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(good)
+        broken[int(rng.integers(len(good)))] = int(rng.integers(256))
+        with suppress(ModelError):
+            engine.load_graph(postprocess(bytes(broken)), "test")
 
 
 def test_no_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
