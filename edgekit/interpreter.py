@@ -80,7 +80,7 @@ def unsupported(graph: Graph) -> str | None:
 
 
 def _with_own_options(label: str, op: Op) -> Op:
-    """The operator, a custom one with its options read and written anew: the interpreter trusts their bytes."""
+    """The operator; a custom one has its options read and written anew, as the interpreter trusts them."""
     if op.kind != _POSTPROCESS:
         return op
     try:
