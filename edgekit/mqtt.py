@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from edgekit import messages
+from edgekit import machine, messages
 from edgekit.courier import Courier, State
 from edgekit.link import MqttVersion
 from edgekit.messages import Stamp, Topics
@@ -85,16 +85,9 @@ def machine_hash() -> str:
     return hashlib.sha256(f"edgekit {text}".encode()).hexdigest()[:8]
 
 
-def clock_synced() -> bool:
-    """Whether the kernel's clock is disciplined (NTP); a Pi after a power cut only guesses the time."""
-    import ctypes
-
-    try:
-        adjtimex = ctypes.CDLL(None).adjtimex
-    except (OSError, AttributeError):  # no Linux
-        return False
-    state: int = adjtimex(ctypes.create_string_buffer(1024))  # modes 0: only reads
-    return 0 <= state < 5  # 5 is TIME_ERROR: not synchronised
+def _clock_synced() -> bool:
+    """Whether the clock is known to be right: a Pi after a power cut, without NTP, only guesses the time."""
+    return machine.clock_synced() is True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +96,7 @@ class Clock:
 
     wall_s: Callable[[], float] = time.time
     mono_s: Callable[[], float] = time.monotonic
-    synced: Callable[[], bool] = clock_synced
+    synced: Callable[[], bool] = _clock_synced
 
 
 @dataclass(frozen=True, slots=True)

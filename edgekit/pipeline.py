@@ -128,10 +128,15 @@ class Pipeline:
     """Runs cameras through one model into one sink until the sources end, a limit is reached, or `stop()`."""
 
     def __init__(
-        self, cameras: Sequence[Camera], model: Model, sink: Sink, observer: Observer | None = None
+        self,
+        cameras: Sequence[Camera],
+        model: Model,
+        sink: Sink,
+        observer: Observer | None = None,
+        budget_mb: float | None = None,
     ) -> None:
-        self._cameras = cameras
         self._sink = sink
+        self._budget_mb = budget_mb
         self._observer = observer
         self._lanes = {camera.name: Lane(camera, model) for camera in cameras}
         self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
@@ -264,6 +269,7 @@ class Pipeline:
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
             "infer_ms": {"p50": round(float(p50), 2), "p95": round(float(p95), 2)},
             "mem_mb": round(resident_mb(), 1),
+            "budget_mb": self._budget_mb,
         }
 
 

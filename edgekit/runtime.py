@@ -69,7 +69,7 @@ def run(
     or (with `require` at the start, without it at the end) messages could not be delivered.
     """
     device = load_device(config.device.profile)
-    check_memory(config, device)
+    budget_mb = check_memory(config, device)
     model = open_model(config.model.name, config.model.engine, config.model.threads)
     check_labels(config, model)
     cameras = [
@@ -79,7 +79,7 @@ def run(
         publisher = Publisher(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
-        pipeline = Pipeline(cameras, model, publisher, observer)
+        pipeline = Pipeline(cameras, model, publisher, observer, budget_mb)
         with _signals(pipeline.stop) as caught, _publishing(publisher, caught, require=require):
             if on_ready:
                 on_ready(Ready(model, device, settings, embedded), publisher)
@@ -88,15 +88,15 @@ def run(
     return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
 
 
-def check_memory(config: Config, device: Device) -> None:
-    """Refuse, before anything is allocated, a model that cannot fit; say which of the zoo would."""
+def check_memory(config: Config, device: Device) -> float:
+    """The megabytes that the model may take; refuse, before it is loaded, one that cannot fit."""
     path, _ = find_file(config.model.name)
     limit_mb, reason = float(device.kit_memory_mb), f"device {device.name}"
     if config.model.budget and config.model.budget.memory_mb < limit_mb:
         limit_mb, reason = config.model.budget.memory_mb, "model.budget.memory_mb"
     needs_mb = estimate_memory(read(path)) / 2**20
     if needs_mb <= limit_mb:
-        return
+        return limit_mb
     others = [(estimate_memory(read(m.path)) / 2**20, m.name) for m in list_models()]
     fitting = [f"{name} ({mb:.1f} MB)" for mb, name in sorted(others) if mb <= limit_mb]
     hint = f"these fit: {', '.join(fitting)}" if fitting else "no model of the zoo fits: raise the budget"
@@ -166,7 +166,7 @@ def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bo
         yield
     finally:
         reason = publisher.reason
-        lost = publisher.stop()
+        lost = publisher.stop(timeout_s=1.0)
     if lost:
         raise UnavailableError(f"{reason}: {lost} events were not delivered")
 

@@ -17,7 +17,7 @@ FLOORS = """
 errors
 types
 document node complaint settings config
-graph schema flatbuffer writer model
+graph schema flatbuffer writer model operators
 tensors plan fully_connected
 machine device
 preprocess decode
@@ -43,7 +43,7 @@ ROOMS = {
     "_native": {"engine"},
     "ai_edge_litert": {"interpreter"},
     "tflite_runtime": {"interpreter"},
-    "paho": {"courier", "link", "mqtt"},
+    "paho": {"link"},
     "amqtt": {"hub"},
     "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
