@@ -174,7 +174,7 @@ def native_memory(graph: Graph) -> int:
 def tflite_memory(graph: Graph) -> int:
     """The file as it was read, as it is written anew and as LiteRT packs it; pointers; the arena."""
     constants = TFLITE_COPIES * sum(_constant_sizes(graph))
-    return TFLITE_OVERHEAD_BYTES + constants + _pointer_bytes(graph) + plan.lay_out(graph)[1]
+    return TFLITE_OVERHEAD_BYTES + constants + _pointer_bytes(graph) + plan.peak_live_bytes(graph)
 
 
 def _constant_sizes(graph: Graph) -> list[int]:

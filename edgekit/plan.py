@@ -7,6 +7,7 @@ code can trust it: sizes, scales, sums that stay within 32 bits.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from edgekit import fully_connected
 from edgekit.fully_connected import ALIGNMENT, FullyConnected, is_int8, scale_of, zero_point_of
 from edgekit.graph import Graph, Op
 from edgekit.operators import new_shape
+
+
+MAX_OPS = 4096  # the layout of the arena takes the square of it
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Plan:
 
 def refusal(graph: Graph) -> str | None:
     """Why the native engine cannot run the graph, naming the first operator that it lacks; None if it can."""
+    if len(graph.ops) > MAX_OPS:
+        return f"{len(graph.ops)} operators; {MAX_OPS} are the most"
     for number, op in enumerate(graph.ops):
         check = _CHECKS.get(op.kind)
         reason = check(graph, op) if check else "not among the native kernels"
@@ -85,14 +91,24 @@ def lay_out(graph: Graph) -> tuple[dict[int, int], int]:
     for index in sorted(lives, key=lambda i: (-graph.tensors[i].size_bytes, i)):
         size = -(-max(graph.tensors[index].size_bytes, 1) // ALIGNMENT) * ALIGNMENT
         start = 0
-        for low, high, other in sorted(placed):
+        for low, high, other in placed:
             together = lives[index][0] <= lives[other][1] and lives[other][0] <= lives[index][1]
             if together and low < start + size:
                 start = max(start, high)
-        placed.append((start, start + size, index))
+        insort(placed, (start, start + size, index))
     at = {index: low for low, _, index in placed}
     offsets = {i: at[r] for i, r in root.items() if r in at}
     return offsets, max((high for _, high, _ in placed), default=0)
+
+
+def peak_live_bytes(graph: Graph) -> int:
+    """The most that the tensors which are needed at the same time take: no layout can do with less."""
+    lives = _lives(graph, _roots(graph))
+    steps = np.zeros(len(graph.ops) + 2, np.int64)
+    for index, (first, last) in lives.items():
+        steps[first] += graph.tensors[index].size_bytes
+        steps[last + 1] -= graph.tensors[index].size_bytes
+    return int(np.cumsum(steps).max())
 
 
 def _roots(graph: Graph) -> dict[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -303,11 +304,23 @@ def test_the_arena_never_holds_two_living_tensors_in_one_place() -> None:
         Op("ADD", (0, 0), (1,)), Op("ADD", (1, 0), (2,)), Op("ADD", (2, 2), (3,)), Op("ADD", (3, 1), (4,)),
         Op("RESHAPE", (4,), (5,)),
     )  # fmt: skip
-    offsets, size = plan.lay_out(Graph(tensors, ops, (0,), (5,)))
+    graph = Graph(tensors, ops, (0,), (5,))
+    offsets, size = plan.lay_out(graph)
     assert size == 3 * 64
+    assert plan.peak_live_bytes(graph) == (11 + 13 + 14) * 4
     for together in ((0, 1), (0, 1, 2), (1, 2, 3), (1, 3, 4)):
         assert len({offsets[i] for i in together}) == len(together)
     assert offsets[4] == offsets[5]
+
+
+def test_a_long_chain_is_refused_or_planned_in_no_time() -> None:
+    count = 20000
+    tensors = tuple(Tensor("t", (1, 4), FLOAT) for _ in range(count + 1))
+    graph = Graph(tensors, tuple(Op("TANH", (i,), (i + 1,)) for i in range(count)), (0,), (count,))
+    assert plan.refusal(graph) == f"{count} operators; 4096 are the most"
+    assert plan.peak_live_bytes(graph) == 32
+    half = replace(graph, ops=graph.ops[:4096], outputs=(4096,))
+    assert plan.lay_out(half)[1] == 128
 
 
 def test_list_engine_returns_what_it_was_given() -> None:
