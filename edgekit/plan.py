@@ -18,7 +18,6 @@ from edgekit.fully_connected import ALIGNMENT, FullyConnected, is_int8, scale_of
 from edgekit.graph import Graph, Op
 from edgekit.operators import new_shape
 
-
 MAX_OPS = 4096  # the layout of the arena takes the square of it
 
 
