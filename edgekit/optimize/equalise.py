@@ -18,7 +18,7 @@ from edgekit.optimize.quantize import FakeConv, FixedScale
 from edgekit.optimize.tracing import Maps, before, trace
 
 HEADROOM = 1.1  # the largest value seen becomes 6 / 1.1
-MOST = 256.0
+MOST = 1e4
 
 
 def activation_peaks(student: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ class _Groups:
 
     @staticmethod
     def _factor(peak: float) -> float:
-        return min(max(6.0 / (HEADROOM * peak), 1.0), MOST) if peak > 0 else 1.0
+        return min(max(6.0 / (HEADROOM * peak), 1.0), MOST) if peak > 0 else torch.inf
 
 
 def _channels(
@@ -130,12 +130,13 @@ def _scale_written(node: fx.Node, modules: dict[str, nn.Module], factors: Tensor
     rounding: Any = modules[str(node.target)]
     if isinstance(conv, FakeConv) and rounding.capped:
         with torch.no_grad():
-            conv.weight.mul_(factors[:, None, None, None])
-            conv.bias.mul_(factors)
+            finite = factors.nan_to_num(posinf=1.0)
+            conv.weight.mul_(finite[:, None, None, None])
+            conv.bias.mul_(finite)
 
 
 def _scale_read(conv: Any, factors: Tensor) -> None:
-    """Divide a convolution's weights by the factors of the channels that it reads."""
+    """Divide a convolution's weights by the factors of what it reads; those of dead channels become 0."""
     shape = (-1, 1, 1, 1) if conv.groups > 1 else (1, -1, 1, 1)
     with torch.no_grad():
         conv.weight.div_(factors.reshape(shape))

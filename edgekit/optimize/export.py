@@ -20,11 +20,11 @@ from torch.nn import functional
 from edgekit.errors import ModelError
 from edgekit.model import Graph, Op, Tensor, write
 from edgekit.optimize.nets import STRIDES
-from edgekit.optimize.quantize import FakeConv, FixedScale
+from edgekit.optimize.quantize import PIXEL_SCALE, FakeConv, FixedScale
 from edgekit.optimize.tracing import Maps, before, trace
 
 VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3}  # of the int8 forms; every other operator here has 2
-INPUT_QUANT = (1.0, -128)  # pixels 0..255
+INPUT_QUANT = (PIXEL_SCALE, -128)
 INT32 = np.iinfo(np.int32)
 Quant = tuple[float, int]  # scale, zero point
 Sides = tuple[int, int, int, int]  # padding: left, right, top, bottom

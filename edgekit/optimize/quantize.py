@@ -17,6 +17,8 @@ from edgekit.optimize.nets import Blend, StudentLevel, Unit
 
 Network = TypeVar("Network", bound=nn.Module)
 ACTIVATION_SCALE = 6.0 / 255.0
+WEIGHT_SCALES = 1e-6, 128.0  # XNNPACK refuses gains outside 2**-32..2**8
+PIXEL_SCALE = 1.0  # of the input, 0..255
 OUTPUT_SCALE = 1.0 / 16.0  # outputs lie in -8..7.94, zero point 0
 
 
@@ -36,14 +38,22 @@ class FixedScale(nn.Module):
 class FakeConv(nn.Conv2d):
     """A convolution whose weights are rounded to int8 per output channel, max |w| / 127 each step."""
 
+    input_scale = ACTIVATION_SCALE
+
     def weight_scales(self) -> Tensor:
-        return (self.weight.detach().abs().amax((1, 2, 3)) / 127).clamp(min=1e-9)
+        return (self.weight.detach().abs().amax((1, 2, 3)) / 127).clamp(*WEIGHT_SCALES)
 
     def forward(self, x: Tensor) -> Tensor:
         scales = self.weight_scales()
         zeros = torch.zeros(len(scales), dtype=torch.int32)
         weight = torch.fake_quantize_per_channel_affine(self.weight, scales, zeros, 0, -127, 127)
-        return functional.conv2d(x, weight, self.bias, self.stride, self.padding, 1, self.groups)
+        bias = self.bias + (self.rounded_bias(scales) - self.bias).detach()
+        return functional.conv2d(x, weight, bias, self.stride, self.padding, 1, self.groups)
+
+    def rounded_bias(self, scales: Tensor) -> Tensor:
+        """The bias in whole steps of input scale times weight scale, as the file will hold it."""
+        steps = scales * self.input_scale
+        return (self.bias / steps).round() * steps
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> FakeConv:
@@ -70,6 +80,8 @@ def quantized(student: Network) -> Network:
         if isinstance(module, Unit):
             module.conv = fold(module.conv, module.norm)
             module.norm = nn.Identity()
+            if module.conv.in_channels == 3:
+                module.conv.input_scale = PIXEL_SCALE
             module.act = FixedScale(ACTIVATION_SCALE, -128, capped=True)
         elif isinstance(module, StudentLevel):
             output = module.output
