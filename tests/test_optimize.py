@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from edgekit import model  # noqa: E402
+from edgekit import engine, model  # noqa: E402
 from edgekit.optimize import optimize, train  # noqa: E402
 from edgekit.optimize.augment import Strength, sample  # noqa: E402
 from edgekit.optimize.equalise import activation_peaks, equalise  # noqa: E402
@@ -141,6 +141,26 @@ def test_equalising_spares_faint_channels_from_rounding() -> None:
         wanted = tiny(images)[0][0]
         errors = [float((one(images)[0][0] - wanted).abs().mean()) for one in (plain, even)]
     assert errors[1] < errors[0] * 0.7
+
+
+def test_dead_channels_are_cut_off_from_their_readers(tmp_path: Path) -> None:
+    tiny = make_tiny()
+    with torch.no_grad():  # a stem channel that is always 0, and a reader whose weights for it are huge
+        tiny.stem.unit.norm.weight[3] = 0
+        tiny.stem.unit.norm.bias[3] = -1
+        tiny.down.deep.conv.weight[3] *= 1e5
+    network = quantized(tiny)
+    equalise(network, activation_peaks(tiny, [pictures(4)]))
+    assert float(network.down.deep.conv.weight[3].abs().max()) == 0
+    path = tmp_path / "model.tflite"
+    path.write_bytes(model.write(build(Maps(network).eval(), (3, 64, 64), "tiny", ("out",))))
+    images = pictures(4, seed=7)
+    with torch.no_grad():
+        wanted = np.rint(network(images)[0][0].permute(0, 2, 3, 1).numpy() / OUTPUT_SCALE)
+    stored = (images.permute(0, 2, 3, 1).numpy() - 128).astype(np.int8)
+    runner = engine.load(path)
+    apart = np.abs(np.concatenate([runner.run(image[None])[0] for image in stored]) - wanted)
+    assert (apart <= 1).mean() >= 0.98
 
 
 def write_data(folder: Path, count: int = 8) -> Path:
