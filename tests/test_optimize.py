@@ -151,7 +151,7 @@ def test_dead_channels_are_cut_off_from_their_readers(tmp_path: Path) -> None:
         tiny.down.deep.conv.weight[3] *= 1e5
     network = quantized(tiny)
     equalise(network, activation_peaks(tiny, [pictures(4)]))
-    assert float(network.down.deep.conv.weight[3].abs().max()) == 0
+    assert not network.down.deep.conv.weight[3].any()
     path = tmp_path / "model.tflite"
     path.write_bytes(model.write(build(Maps(network).eval(), (3, 64, 64), "tiny", ("out",))))
     images = pictures(4, seed=7)
