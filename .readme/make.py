@@ -42,7 +42,7 @@ def scene() -> None:
     visits = DemoScene(0).card()["visits"]
     both = max(v["enter_s"] for v in visits[:2]) + 2.5
     image = DemoScene(0).frame(int(both * 10))
-    picture = draw(image, edgekit.open(MODEL).detect(image, 0.4))
+    picture = draw(image, edgekit.open(MODEL).detect(image, 0.5))
     cv2.imwrite(str(HERE / "scene.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 

@@ -64,7 +64,7 @@ def find_candidates(outputs: Sequence[NDArray[Any]], spec: OutputSpec, min_score
     return DECODERS[spec.decoder](outputs, spec, min_score)
 
 
-def suppress(found: Candidates, iou: float = 0.6) -> Candidates:
+def suppress(found: Candidates, iou: float = 0.5) -> Candidates:
     """Keep the best of each heap of overlapping boxes of one class (greedy NMS), best score first."""
     import cv2
 

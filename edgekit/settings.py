@@ -247,7 +247,9 @@ class DetectConfig(_Part):
     """What counts as a detection."""
 
     fps: Fps | None = Field(default=None, description="Frames a second to look at; unset: all of them.")
-    min_score: Float = Field(default=0.4, ge=0, le=1, description="Least score of a detection.")
+    min_score: Float = Field(
+        default=0.5, ge=0, le=1, description="Least score that makes a thing; half of it keeps one."
+    )
     labels: list[Text] | None = Field(
         default=None, min_length=1, description="Classes to report; unset: all of the model."
     )

@@ -89,7 +89,7 @@ def test_the_smallest_file_gets_every_default() -> None:
     )
     assert (config.mqtt.user, config.mqtt.password, config.mqtt.keepalive_s) == (None, None, 30)
     detect = config.cameras["front"].detect
-    assert (detect.fps, detect.min_score, detect.labels, detect.lost_s) == (None, 0.4, None, 2.0)
+    assert (detect.fps, detect.min_score, detect.labels, detect.lost_s) == (None, 0.5, None, 2.0)
     assert detect.confirm is None
     assert (config.cameras["front"].loop, config.cameras["front"].realtime) == (False, False)
     assert config.device.profile == "auto"
@@ -120,7 +120,7 @@ def test_a_camera_inherits_detect_key_by_key() -> None:
     assert front.confirm
     assert (front.confirm.frames, front.confirm.of) == (2, 8)
     assert usb == config.detect
-    assert (opened.fps, opened.labels, opened.min_score) == (None, None, 0.4)
+    assert (opened.fps, opened.labels, opened.min_score) == (None, None, 0.5)
 
 
 def test_names_that_yaml_takes_for_something_else_work() -> None:
