@@ -43,7 +43,7 @@ def scene() -> None:
     both = max(v["enter_s"] for v in visits[:2]) + 2.5
     image = DemoScene(0).frame(int(both * 10))
     picture = draw(image, edgekit.open(MODEL).detect(image, 0.5))
-    cv2.imwrite(str(HERE / "scene.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(HERE / "scene.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 class LastView(RunView):
@@ -61,7 +61,7 @@ def table() -> None:
     terminal = {"width": 112, "file": io.StringIO(), "force_terminal": True}
     view = LastView(Console(**terminal))
     with view:
-        config = quick_config("demo:", MODEL, camera="front", device="demo")
+        config = quick_config("demo:", MODEL, camera="front", device_id="demo")
         run(config, Limits(duration_s=10), observer=view, on_ready=view.ready)
     page = Console(**terminal, record=True)
     page.print(view.last)
