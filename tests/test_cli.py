@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,16 @@ import pytest
 import yaml
 
 from edgekit.cli import main, seconds
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_it_was() -> Iterator[None]:
+    """A command sets up logging for its process; here the process goes on."""
+    yield
+    logger = logging.getLogger("edgekit")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+
 
 GOOD = "version: 1\nmodel: x.tflite\ncameras: {front: {source: 'demo:'}}\n"
 
