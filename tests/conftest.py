@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("edgekit", deadline=None)  # no test asserts on time
+examples = 20 if "EDGEKIT_PYTHON" in os.environ else 100  # an emulated CPU takes its time
+settings.register_profile("edgekit", deadline=None, max_examples=examples)  # no test asserts on time
 settings.load_profile("edgekit")
 
 

@@ -689,7 +689,6 @@ def only_config_or_its_error(text: str) -> None:
     assert strange == []
 
 
-@settings(max_examples=150, deadline=None)
 @given(raw=st.binary(max_size=200))
 def test_arbitrary_bytes_give_a_config_or_a_config_error(
     raw: bytes, tmp_path_factory: pytest.TempPathFactory
@@ -700,7 +699,6 @@ def test_arbitrary_bytes_give_a_config_or_a_config_error(
         load_config(path)
 
 
-@settings(max_examples=150, deadline=None)
 @given(text=st.text(alphabet="ab:-?[]{},&*!|>'\"%@`#<= \n\t\\$~1.\u00e9\0", max_size=60))
 def test_arbitrary_yaml_characters_give_a_config_or_a_config_error(text: str) -> None:
     only_config_or_its_error(text)
@@ -729,14 +727,12 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_arbitrary_values_at_known_keys_give_a_config_or_a_config_error(data: dict[str, Any]) -> None:
     whole = {"version": 1, "model": "m", "cameras": {"front": {"source": "x"}}, **data}
     only_config_or_its_error(yaml.safe_dump(whole, allow_unicode=True))
 
 
-@settings(max_examples=150, deadline=None)
 @given(at=st.integers(0, len(WHOLE) - 1), length=st.integers(0, 4), new=st.text(max_size=3))
 def test_a_damaged_config_gives_a_config_or_a_config_error(at: int, length: int, new: str) -> None:
     only_config_or_its_error(WHOLE[:at] + new + WHOLE[at + length :])

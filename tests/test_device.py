@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.device import CoreGroup, Device, list_devices, load_device, match, probe
@@ -426,7 +426,6 @@ LIKELY = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(LIKELY.map(str.encode) | st.binary(max_size=60), min_size=12, max_size=12))
 def test_nonsense_in_proc_and_sys_never_fails_a_probe(
     texts: list[bytes], tmp_path_factory: pytest.TempPathFactory
