@@ -190,9 +190,9 @@ class Pipeline:
             self._watch_cameras()
             if require and any(reader.error for reader in self._readers.values()):
                 return
-            self._tell(time.monotonic())
             if self._inbox.finished:
                 return
+            self._tell(time.monotonic())
 
     def _process(self, frame: Frame, arrived_s: float) -> None:
         lane, reader = self._lanes[frame.camera], self._readers[frame.camera]
@@ -223,6 +223,7 @@ class Pipeline:
     def _set_status(self, state: CameraState, status: str) -> None:
         state.status = status
         self._sink.set_camera_status(state.name, status)
+        self._next_health_s = 0.0
 
     def _watch_cameras(self) -> None:
         """Say once that a camera is gone; its last frame may still be in the inbox."""
@@ -255,16 +256,15 @@ class Pipeline:
                 self._set_status(lane.state, "offline")
         for reader in self._readers.values():
             reader.join(timeout=0.5)
-        self._sink.publish_health(self._health(time.monotonic()))
         if self._observer:
             self._observer.tick(self.states)
 
     def _health(self, now_s: float) -> dict[str, object]:
-        online = [state.status == "online" for state in self.states]
+        offline = [state.status == "offline" for state in self.states]
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         p50, p95 = np.percentile(infer, [50, 95]) if infer else (0.0, 0.0)
         return {
-            "state": "ok" if all(online) else "degraded" if any(online) else "error",
+            "state": "error" if all(offline) else "degraded" if any(offline) else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
             "infer_ms": {"p50": round(float(p50), 2), "p95": round(float(p95), 2)},

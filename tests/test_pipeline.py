@@ -90,8 +90,18 @@ def test_events_carry_model_and_latency() -> None:
     assert all(ms >= 0 for ms in sink.events[0].latency_ms.values())
 
 
+def test_health_says_when_a_camera_is_gone() -> None:
+    sink = ListSink()
+    good = Camera("front", DETECT, lambda: ListSource(blank_frames(300)))
+    pipeline = Pipeline([Camera("back", DETECT, no_camera), good], scripted_model([[]] * 300), sink)
+    with pytest.raises(UnavailableError):
+        pipeline.run()
+    assert "degraded" in [health["state"] for health in sink.healths]
+
+
 def test_health_names_every_camera() -> None:
     sink, _ = run([[]] * 3)
+    assert {health["state"] for health in sink.healths} == {"ok"}
     assert sink.healths[-1]["cameras"]["front"]["skipped"] == 0
     assert sink.healths[-1]["mem_mb"] > 1
 

@@ -1,6 +1,6 @@
 """Write one `.tflite` file for each of a few fully connected layers, to be timed by `edgekit benchmark`.
 
-python tests/bench/layers.py /tmp/layers && edgekit benchmark /tmp/layers/*.tflite --engine tflite,native
+python tests/bench/layers.py build/layers && edgekit benchmark build/layers/*.tflite --engine tflite,native
 """
 
 from __future__ import annotations
