@@ -117,5 +117,5 @@ def test_the_zoo_is_listed_without_heavy_packages() -> None:
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
     python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

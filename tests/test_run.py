@@ -44,7 +44,7 @@ def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
 
 
 def start(*argv: str) -> subprocess.Popen[str]:
-    command = [PYTHON, "-m", "edgekit", "run", *argv]
+    command = [PYTHON, "-P", "-m", "edgekit", "run", *argv]  # -P: not the checkout, if it is not installed
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
