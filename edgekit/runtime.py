@@ -162,7 +162,11 @@ def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bo
     publisher.start()
     try:
         if require and not _connected(publisher, interrupted):
-            raise UnavailableError(f"{publisher.reason}: start the broker, or correct mqtt.host")
+            refused = publisher.state == "refused"
+            hint = (
+                "check mqtt.user, mqtt.password and mqtt.tls" if refused else "start it, or correct mqtt.host"
+            )
+            raise UnavailableError(f"{publisher.reason}: {hint}")
         yield
     finally:
         reason = publisher.reason
