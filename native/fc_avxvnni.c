@@ -1,6 +1,6 @@
 /* Fully connected layers, int8, AVX-VNNI: vpdpbusd on half registers, for CPUs without AVX512. */
 
-#include "ek.h"
+#include "ops.h"
 
 #if defined(__x86_64__)
 
@@ -13,7 +13,7 @@ enum { ROWS = 2, TILES = 2 };
 
 typedef __m256i quad; /* 8 copies of 4 inputs, plus 128: vpdpbusd takes them unsigned */
 
-VECTOR tile tile_start(const ek_fc_s8 *fc, int64_t col) {
+VECTOR tile tile_start(const ek_fc *fc, int64_t col) {
     return (tile){load(fc->bias_u8 + col), load(fc->bias_u8 + col + 8)};
 }
 
@@ -31,8 +31,8 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
 
 #include "fc_walk.h"
 
-TARGET void ek_fc_s8__avxvnni(const ek_fc_s8 *fc, const int8_t *in, int8_t *out) {
-    walk(fc, 0, in, out);
+TARGET void ek_fc__avxvnni(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
+    walk(op, 0, arena, begin, end);
 }
 
 #endif

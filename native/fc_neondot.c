@@ -1,6 +1,6 @@
 /* Fully connected layers, int8, ARMv8.2 with SDOT (Cortex-A76 and later; not the A53 and A72). */
 
-#include "ek.h"
+#include "ops.h"
 
 #if defined(__aarch64__)
 
@@ -12,7 +12,7 @@ enum { ROWS = 2, TILES = 2 };
 typedef sums16 tile;
 typedef int8x16_t quad; /* 4 copies of 4 inputs */
 
-VECTOR tile tile_start(const ek_fc_s8 *fc, int64_t col) {
+VECTOR tile tile_start(const ek_fc *fc, int64_t col) {
     return load16(fc->bias + col);
 }
 
@@ -28,14 +28,14 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     return sums;
 }
 
-VECTOR void tile_store(const ek_fc_s8 *fc, int64_t col, tile sums, int8_t *out) {
+VECTOR void tile_store(const ek_fc *fc, int64_t col, tile sums, int8_t *out) {
     store16(fc, col, sums, out);
 }
 
 #include "fc_walk.h"
 
-TARGET void ek_fc_s8__neondot(const ek_fc_s8 *fc, const int8_t *in, int8_t *out) {
-    walk(fc, 0, in, out);
+TARGET void ek_fc__neondot(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
+    walk(op, 0, arena, begin, end);
 }
 
 #endif

@@ -1,22 +1,44 @@
-/* Fully connected layers, int8: the definition that every ISA level is tested against. */
+/* Fully connected layers, int8: the definition that every ISA level is tested against, and their check. */
 
 #include <math.h>
 
-#include "ek.h"
+#include "check.h"
 
-static int8_t requantise(const ek_fc_s8 *fc, int64_t col, int32_t sum) {
+static int8_t requantise(const ek_fc *fc, int64_t col, int32_t sum) {
     int32_t y = (int32_t)round(sum * fc->scale[col]) + fc->zero_point;
     return (int8_t)(y < fc->low ? fc->low : y > fc->high ? fc->high : y);
 }
 
-void ek_fc_s8__scalar(const ek_fc_s8 *fc, const int8_t *in, int8_t *out) {
-    int64_t quads = (fc->depth + EK_QUAD - 1) / EK_QUAD;
+void ek_fc__scalar(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_fc *fc = op;
+    const int8_t *in = (const int8_t *)arena + fc->input;
+    int8_t *out = (int8_t *)arena + fc->output;
+    int64_t quads = (fc->depth + EK_QUAD - 1) / EK_QUAD, last = end * EK_TILE < fc->cols ? end * EK_TILE : fc->cols;
     for (int64_t row = 0; row < fc->rows; row++, in += fc->depth, out += fc->cols)
-        for (int64_t col = 0; col < fc->cols; col++) {
+        for (int64_t col = begin * EK_TILE; col < last; col++) {
             const int8_t *w = fc->weights + (col / EK_TILE * quads * EK_TILE + col % EK_TILE) * EK_QUAD;
             int32_t sum = fc->bias[col];
             for (int64_t d = 0; d < fc->depth; d++)
                 sum += in[d] * w[d / EK_QUAD * EK_TILE * EK_QUAD + d % EK_QUAD];
             out[col] = requantise(fc, col, sum);
         }
+}
+
+const char *ek_fc_check(const void *op, int64_t arena_bytes, int64_t *units) {
+    const ek_fc *fc = op;
+    CHECK(0 <= fc->rows && fc->rows < EK_LIMIT && 1 <= fc->depth && fc->depth <= EK_MAX_DEPTH, "impossible sizes");
+    CHECK(1 <= fc->cols && fc->cols < EK_LIMIT, "impossible sizes");
+    int64_t tiles = (fc->cols + EK_TILE - 1) / EK_TILE, quads = (fc->depth + EK_QUAD - 1) / EK_QUAD;
+    CHECK(fc->weights_size == tiles * quads * EK_TILE * EK_QUAD, "weights of another size");
+    CHECK(fc->bias_size == tiles * EK_TILE && fc->bias_u8_size == tiles * EK_TILE, "a bias of another length");
+    CHECK(fc->scale_size == tiles * EK_TILE, "scales of another length");
+    for (int64_t c = 0; c < fc->scale_size; c++)
+        CHECK(fc->scale[c] >= 0, "a scale that is negative or not a number");
+    CHECK(-128 <= fc->zero_point && fc->zero_point <= 127, "impossible zero point");
+    CHECK(-128 <= fc->low && fc->low <= fc->high && fc->high <= 127, "impossible clamp");
+    CHECK_RANGE(fc->input, fc->rows * fc->depth);
+    CHECK_RANGE(fc->output, fc->rows * fc->cols);
+    CHECK_APART(fc->input, fc->rows * fc->depth, fc->output, fc->rows * fc->cols);
+    *units = fc->rows ? tiles : 0;
+    return NULL;
 }

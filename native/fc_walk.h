@@ -16,7 +16,7 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define EACH(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
 
-INLINE void store(const ek_fc_s8 *fc, int64_t col, tile sums, int8_t *out) {
+INLINE void store(const ek_fc *fc, int64_t col, tile sums, int8_t *out) {
     int8_t spare[EK_TILE];
     if (fc->cols - col >= EK_TILE) {
         tile_store(fc, col, sums, out + col);
@@ -33,7 +33,7 @@ INLINE quad rest_load(const int8_t *in, int64_t rest) {
 }
 
 /* `rows` rows by `tiles` tiles from column `col` on */
-INLINE void block(const ek_fc_s8 *fc, int64_t col, const int rows, const int tiles, const int safe,
+INLINE void block(const ek_fc *fc, int64_t col, const int rows, const int tiles, const int safe,
                   const int8_t *in, int8_t *out) {
     const int64_t whole = fc->depth / EK_QUAD, rest = fc->depth % EK_QUAD;
     const int64_t stride = (whole + (rest != 0)) * EK_TILE * EK_QUAD;
@@ -53,16 +53,19 @@ INLINE void block(const ek_fc_s8 *fc, int64_t col, const int rows, const int til
     EACH(r, rows) EACH(t, tiles) store(fc, col + t * EK_TILE, sums[r][t], out + r * fc->cols);
 }
 
-INLINE void columns(const ek_fc_s8 *fc, const int rows, const int safe, const int8_t *in, int8_t *out) {
-    int64_t col = 0;
-    for (; col + (TILES - 1) * EK_TILE < fc->cols; col += TILES * EK_TILE)
-        block(fc, col, rows, TILES, safe, in, out);
-    for (; col < fc->cols; col += EK_TILE) block(fc, col, rows, 1, safe, in, out);
+/* All columns of tiles [begin, end) for `rows` rows */
+INLINE void columns(const ek_fc *fc, const int rows, const int safe, int64_t begin, int64_t end, const int8_t *in,
+                    int8_t *out) {
+    int64_t tile = begin;
+    for (; tile + TILES <= end; tile += TILES) block(fc, tile * EK_TILE, rows, TILES, safe, in, out);
+    for (; tile < end; tile++) block(fc, tile * EK_TILE, rows, 1, safe, in, out);
 }
 
-INLINE void walk(const ek_fc_s8 *fc, const int safe, const int8_t *in, int8_t *out) {
+INLINE void walk(const ek_fc *fc, const int safe, uint8_t *arena, int64_t begin, int64_t end) {
+    const int8_t *in = (const int8_t *)arena + fc->input;
+    int8_t *out = (int8_t *)arena + fc->output;
     int64_t row = 0;
     for (; row + ROWS <= fc->rows; row += ROWS)
-        columns(fc, ROWS, safe, in + row * fc->depth, out + row * fc->cols);
-    for (; row < fc->rows; row++) columns(fc, 1, safe, in + row * fc->depth, out + row * fc->cols);
+        columns(fc, ROWS, safe, begin, end, in + row * fc->depth, out + row * fc->cols);
+    for (; row < fc->rows; row++) columns(fc, 1, safe, begin, end, in + row * fc->depth, out + row * fc->cols);
 }

@@ -1,0 +1,107 @@
+/* Convolutions on planes: the definition that every ISA level is tested against, and their check. */
+
+#include "check.h"
+#include "margin.h"
+#include "requantise.h"
+
+static int32_t dot4(const ek_byte *x, int32_t word) {
+    int8_t w[EK_QUAD];
+    memcpy(w, &word, sizeof word);
+    return x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+}
+
+static int32_t sum_of(const ek_conv *conv, const ek_byte *in, int64_t channel) {
+    int64_t group = channel / conv->group, member = channel % conv->group;
+    int32_t sum = conv->bias[channel];
+    for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++)
+        sum += dot4(in + conv->offsets[e], conv->words[e * conv->group + member]);
+    return sum;
+}
+
+static int32_t add_residual(const ek_conv *conv, int32_t own, int32_t other) {
+    int32_t z = own * conv->residual_own + other * conv->residual_other + conv->residual_bias;
+    return ek_clamp(z >> conv->residual_shift, conv->residual_low, conv->residual_high);
+}
+
+/* Channel c of the pixels [first, last) */
+static void channel(const ek_conv *conv, uint8_t *arena, int64_t c, int64_t first, int64_t last) {
+    int64_t plane = c / EK_QUAD, member = c % EK_QUAD;
+    const ek_byte *in = (const ek_byte *)arena + conv->input;
+    const ek_byte *other = (const ek_byte *)arena + conv->residual + plane * conv->residual_stride + member;
+    ek_byte *out = (ek_byte *)arena + conv->output + plane * conv->output_stride + member;
+    for (int64_t p = first; p < last; p++) {
+        int32_t y = EK_REQUANTISED(conv, c, sum_of(conv, in + EK_QUAD * p, c));
+        out[EK_QUAD * p] = (ek_byte)(conv->has_residual ? add_residual(conv, y, other[EK_QUAD * p]) : y);
+    }
+}
+
+void ek_conv__scalar(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_conv *conv = op;
+    ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
+    int64_t step = (int64_t)conv->tile * conv->vector, tiles = (margins.pixels + step - 1) / step;
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t first = unit % tiles * step, last = first + step < margins.pixels ? first + step : margins.pixels;
+        int64_t c = unit / tiles * conv->block, stop = c + conv->block;
+        for (; c < stop && c < conv->channels; c++) {
+            channel(conv, arena, c, first, last);
+            if (c % EK_QUAD == EK_QUAD - 1)
+                ek_restore_margins(&margins, arena + conv->output + c / EK_QUAD * conv->output_stride, first,
+                                   last == margins.pixels ? INT64_MAX : last);
+        }
+    }
+}
+
+static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
+    int64_t groups = conv->channels / conv->group, entries = conv->offsets_size;
+    CHECK(conv->starts_size == groups + 1, "another number of groups");
+    CHECK(conv->words_size == entries * conv->group, "another number of words");
+    CHECK(conv->starts[0] == 0 && conv->starts[groups] == entries, "entries that belong to no group");
+    for (int64_t g = 0; g < groups; g++) CHECK(conv->starts[g] <= conv->starts[g + 1], "entries out of order");
+    CHECK(0 <= conv->input && conv->input <= arena_bytes, "an input outside the arena");
+    int64_t reach = EK_QUAD * pixels + EK_SLACK;
+    for (int64_t e = 0; e < entries; e++)
+        CHECK(ek_inside(conv->input + conv->offsets[e], reach, arena_bytes), "an entry that reaches outside the arena");
+    return NULL;
+}
+
+static const char *check_requantisation(const ek_conv *conv) {
+    int64_t exact = conv->exact ? conv->channels : 0;
+    CHECK(conv->bias_size == conv->channels && conv->scale_size == conv->channels, "another number of biases or scales");
+    CHECK(conv->multiplier_size == exact && conv->shift_size == exact, "another number of multipliers");
+    for (int64_t c = 0; c < exact; c++) CHECK(-31 <= conv->shift[c] && conv->shift[c] <= 30, "an impossible shift");
+    CHECK(ek_is_stored(conv->zero_point) && ek_is_stored(conv->low) && ek_is_stored(conv->high), "an impossible clamp");
+    CHECK(conv->low <= conv->high, "an impossible clamp");
+    return NULL;
+}
+
+static const char *check_residual(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
+    if (!conv->has_residual) return NULL;
+    CHECK(ek_planes_inside(conv->residual, conv->residual_stride, conv->channels / EK_QUAD, pixels, 0, 0, arena_bytes),
+          "a residual outside the arena");
+    CHECK(0 <= conv->residual_shift && conv->residual_shift <= 30, "an impossible shift");
+    CHECK(-32768 <= conv->residual_own && conv->residual_own <= 32767, "an impossible weight");
+    CHECK(-32768 <= conv->residual_other && conv->residual_other <= 32767, "an impossible weight");
+    CHECK(-(1 << 30) <= conv->residual_bias && conv->residual_bias <= 1 << 30, "an impossible bias");
+    CHECK(ek_is_stored(conv->residual_low) && ek_is_stored(conv->residual_high), "an impossible clamp");
+    CHECK(conv->residual_low <= conv->residual_high && ek_is_stored(conv->residual_zero_point), "an impossible clamp");
+    return NULL;
+}
+
+const char *ek_conv_check(const void *op, int64_t arena_bytes, int64_t *units) {
+    const ek_conv *conv = op;
+    CHECK(conv->group == 1 || conv->group == 4 || conv->group == 8, "an impossible group");
+    CHECK(0 < conv->channels && conv->channels < EK_LIMIT, "an impossible number of channels");
+    CHECK(conv->channels % EK_QUAD == 0 && conv->channels % conv->group == 0, "an impossible number of channels");
+    CHECK(conv->vector == 4 || conv->vector == 8 || conv->vector == 16, "an impossible vector");
+    CHECK(0 < conv->tile && conv->tile <= 64 && 0 < conv->block && conv->block % 8 == 0, "an impossible tile");
+    CHECK_PICTURE(conv, conv->channels / EK_QUAD);
+    CHECK(conv->input_pitch == conv->output_pitch, "rows of another length");
+    int64_t pixels = ek_pixels(conv->images, conv->height, conv->period, conv->output_pitch);
+    const char *reason = check_entries(conv, pixels, arena_bytes);
+    if (!reason) reason = check_requantisation(conv);
+    if (!reason) reason = check_residual(conv, pixels, arena_bytes);
+    if (reason) return reason;
+    int64_t step = (int64_t)conv->tile * conv->vector;
+    *units = (pixels + step - 1) / step * ((conv->channels + conv->block - 1) / conv->block);
+    return NULL;
+}

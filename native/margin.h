@@ -1,0 +1,47 @@
+/* Restores the margins that a kernel on planes has written over: see PLANES in ek.h. */
+
+#ifndef EK_MARGIN_H
+#define EK_MARGIN_H
+
+#include <string.h>
+
+#include "ops.h"
+
+/* 4 stored bytes of a margin pixel */
+static inline uint32_t ek_margin_word(int32_t zero_point) {
+    return (uint32_t)(uint8_t)zero_point * 0x01010101u;
+}
+
+static inline void ek_fill_pixels(uint8_t *plane, int64_t first, int64_t last, uint32_t word) {
+    for (int64_t p = first; p < last; p++) memcpy(plane + EK_QUAD * p, &word, sizeof word);
+}
+
+/* The shape of the margins of a plane */
+typedef struct ek_margins {
+    int64_t pitch, width, height, period, pixels, before, after;
+    uint32_t word;
+} ek_margins;
+
+#define EK_MARGINS(op, zero_point_)                                                                       \
+    (ek_margins) {                                                                                        \
+        (op)->output_pitch, (op)->width, (op)->height, (op)->period,                                      \
+            (((int64_t)(op)->images - 1) * (op)->period + (op)->height) * (op)->output_pitch, (op)->before, \
+            (op)->after, ek_margin_word(zero_point_)                                                      \
+    }
+
+/* Margins among the pixels [first, last) of a plane; those before the first pixel and after the last, too, where the
+   range touches them. Pixels beyond the last one count as its margin. */
+static inline void ek_restore_margins(const ek_margins *m, uint8_t *plane, int64_t first, int64_t last) {
+    if (first <= 0) ek_fill_pixels(plane, -m->before, 0, m->word);
+    if (last >= m->pixels) {
+        ek_fill_pixels(plane, m->pixels, m->pixels + m->after, m->word);
+        last = m->pixels;
+    }
+    if (m->pitch == m->width && m->period == m->height) return;
+    for (int64_t row = first / m->pitch; row * m->pitch < last; row++) {
+        int64_t start = row * m->pitch + (row % m->period < m->height ? m->width : 0), end = (row + 1) * m->pitch;
+        ek_fill_pixels(plane, start < first ? first : start, end > last ? last : end, m->word);
+    }
+}
+
+#endif

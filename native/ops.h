@@ -1,0 +1,247 @@
+/* The operations. Each is a list of fields, from which its struct and the table for Python are made:
+   NUMBER(type, name) and ARRAY(type, name), an array being `const type *name` and `int64_t name_size`, its number
+   of elements. Places in the arena are byte offsets. */
+
+#ifndef EK_OPS_H
+#define EK_OPS_H
+
+#include "ek.h"
+
+/* The picture of a tensor in planes: see PLANES in ek.h. `base` is the place of pixel 0 in plane 0. */
+#define EK_PLANES(NUMBER, name)                                                            \
+    NUMBER(int64_t, name)         /* place of pixel 0 of the first plane */                \
+    NUMBER(int64_t, name##_stride) /* bytes from plane to plane */                         \
+    NUMBER(int32_t, name##_pitch) /* pixels from row to row */
+
+/* Who writes a picture keeps its margins at `zero_point`. */
+#define EK_PICTURE(NUMBER)                                                                 \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, height)                                                                \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, period) /* rows from image to image, >= height */                      \
+    NUMBER(int32_t, before) /* pixels of margin before pixel 0 */                          \
+    NUMBER(int32_t, after)  /* pixels of margin after the last row of the last image */
+
+/* From a sum to a stored byte. With `exact`: TFLite's two roundings,
+       y = rounding_shift(doubling_high(sum << max(shift, 0), multiplier), -min(shift, 0)) + zero_point;
+   otherwise one, y = to_nearest_even(fma(float(sum), scale, zero_point)). Then clamp(y, low, high). */
+#define EK_REQUANTISE(NUMBER, ARRAY)                                                       \
+    NUMBER(int32_t, exact)                                                                 \
+    NUMBER(int32_t, zero_point) /* stored, like low and high */                            \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)                                                                  \
+    ARRAY(int32_t, bias)       /* a channel */                                             \
+    ARRAY(float, scale)        /* a channel; |sum * scale| < 2^30 */                       \
+    ARRAY(int32_t, multiplier) /* a channel, with `exact`; else empty */                   \
+    ARRAY(int32_t, shift)      /* a channel, with `exact`; else empty */
+
+/* A convolution on planes, of any window: per group of `group` output channels a list of entries, each the byte
+   offset of an input quad (plane and shift of the tap) and a word of 4 int8 weights for each channel of the group:
+
+       sum[c][p] = bias[c] + sum over entries e of dot4(byte[input + offset[e] + 4 p], word[e][c % group])
+
+   for all pixels p of the output from 0 to (images * period - (period - height)) * pitch, margins included; input
+   and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
+   reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
+   in two entries.
+
+   With `residual`, y is added to another tensor of the same pitch, which becomes the output:
+       z = (y * residual_own + r * residual_other + residual_bias) >> residual_shift, clamped to residual_low..high
+   and the margins hold `residual_zero_point`.
+
+   A unit is a tile of `tile` vectors of pixels (of 64, 32 or 16 bytes, as the level has them) by a block of output
+   channels: units = tiles * blocks, the tile counts faster. */
+#define EK_CONV(NUMBER, ARRAY)                                                             \
+    EK_PLANES(NUMBER, input)                                                               \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, channels) /* of the output, a multiple of 4 and of `group` */          \
+    NUMBER(int32_t, group)    /* 1, 4 or 8 */                                              \
+    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4; decides what a unit is */ \
+    NUMBER(int32_t, tile)     /* vectors in a tile, at least 1 */                          \
+    NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
+    ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
+    ARRAY(int32_t, offsets)   /* an entry */                                               \
+    ARRAY(int32_t, words)     /* (entries, group) */                                       \
+    EK_REQUANTISE(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, has_residual)                                                          \
+    NUMBER(int64_t, residual)                                                              \
+    NUMBER(int64_t, residual_stride)                                                       \
+    NUMBER(int32_t, residual_own)                                                          \
+    NUMBER(int32_t, residual_other)                                                        \
+    NUMBER(int32_t, residual_bias)                                                         \
+    NUMBER(int32_t, residual_shift)                                                        \
+    NUMBER(int32_t, residual_low)                                                          \
+    NUMBER(int32_t, residual_high)                                                         \
+    NUMBER(int32_t, residual_zero_point)
+
+/* A depthwise convolution on planes, one output a channel, dilation 1, stride 1 or 2. `input` is the place of the
+   byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
+   starts at input row i * input_period + r * stride. Weights are (planes, sets, ceil(window_height / 4),
+   window_width, 4 channels, 4 rows) int8, zero where there is no row; the sets are summed, so that a weight beyond
+   int8, or on AVX2 a pair of rows (0 and 1, 2 and 3) beyond 16 bits, can be two. A unit is a plane. */
+#define EK_DEPTHWISE(NUMBER, ARRAY)                                                        \
+    EK_PLANES(NUMBER, input)                                                               \
+    NUMBER(int32_t, input_period)                                                          \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, window_height)                                                         \
+    NUMBER(int32_t, window_width)                                                          \
+    NUMBER(int32_t, stride)                                                                \
+    NUMBER(int32_t, sets)                                                                  \
+    ARRAY(int8_t, weights)                                                                 \
+    EK_REQUANTISE(NUMBER, ARRAY)
+
+/* FULLY_CONNECTED on plain int8: (rows, depth) to (rows, cols).
+
+       sum = bias[c] + sum over d of in[r][d] * w[c][d], exact in 32 bits
+       out[r][c] = clamp(round(sum * scale[c]) + zero_point)
+
+   The product is one of float64, rounded once; round() takes ties away from zero. These are the bytes that
+   LiteRT's reference kernel gives (its older releases, and tflite-runtime, rounded twice in integers: there
+   a byte may differ by one). `bias` has -(input zero point) * sum(w[c]) folded in, for kernels that multiply the
+   int8; `bias_u8` -(input zero point + 128) * sum(w[c]), for those that multiply the value + 128. A unit is a tile
+   of 16 outputs, of all rows. */
+#define EK_FC(NUMBER, ARRAY)                                                               \
+    NUMBER(int64_t, input)                                                                 \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth) /* 1..EK_MAX_DEPTH */                                           \
+    NUMBER(int64_t, cols)  /* >= 1 */                                                      \
+    ARRAY(int8_t, weights) /* (tiles, quads, 16, 4), zero beyond depth or cols */          \
+    ARRAY(int32_t, bias)   /* (tiles * 16), like the next two */                           \
+    ARRAY(int32_t, bias_u8)                                                                \
+    ARRAY(double, scale)                                                                   \
+    NUMBER(int32_t, zero_point) /* of the output, -128..127 */                             \
+    NUMBER(int32_t, low)        /* the activation's clamp, low <= high */                  \
+    NUMBER(int32_t, high)                                                                  \
+    NUMBER(int32_t, reaches_min) /* whether a weight is -128; some levels then take a slower way, exact too */
+
+/* Between plain int8 (images, rows, columns, channels) and planes. Stored = (plain byte ^ flip) taken as ek_byte;
+   flip is 0x80 or 0 and decides about uint8, too. With `step` > 1 the picture is taken apart: output pixel (y, x)
+   of phase (a, b) is input pixel (y * step + a - top, x * step + b - left), or the zero point outside; the planes
+   of phase (a, b) start at (a * step + b) * quads. A unit is an output row (of all planes and phases). */
+#define EK_PACK_PLANES(NUMBER, ARRAY)                                                      \
+    NUMBER(int64_t, input)                                                                 \
+    NUMBER(int32_t, rows)                                                                  \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, channels)                                                              \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, step)                                                                  \
+    NUMBER(int32_t, top)                                                                   \
+    NUMBER(int32_t, left)                                                                  \
+    NUMBER(int32_t, flip)                                                                  \
+    NUMBER(int32_t, zero_point)
+
+/* Planes to plain. Channels beyond `channels` in the last quad are left out. Pixels of the plain side are
+   `row_bytes` apart (>= channels): it may be a slice of a wider tensor. A unit is a row of an image. */
+#define EK_UNPACK_PLANES(NUMBER, ARRAY)                                                    \
+    EK_PLANES(NUMBER, input)                                                               \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int64_t, row_bytes)                                                             \
+    NUMBER(int32_t, flip)
+
+/* Takes a picture in planes apart into step * step phases in planes, as EK_PACK_PLANES does with a plain one. Only
+   the phases whose bit is set in `phases` are made, one after another. A unit is an input plane. */
+#define EK_SPLIT_PHASES(NUMBER, ARRAY)                                                     \
+    EK_PLANES(NUMBER, input)                                                               \
+    NUMBER(int32_t, input_period)                                                          \
+    NUMBER(int32_t, rows)    /* of an input image */                                       \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, planes)                                                                \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, step)                                                                  \
+    NUMBER(int32_t, top)                                                                   \
+    NUMBER(int32_t, left)                                                                  \
+    NUMBER(uint32_t, phases)                                                               \
+    NUMBER(int32_t, zero_point)
+
+/* z = (a * first_weight + b * second_weight + bias) >> shift, clamped to low..high, on stored bytes of planes of the
+   same pitch and period; low..high are stored values. |weights| < 2^15, sums stay within 32 bits. The planner sees
+   to it that two zero points give the output's zero point, so margins come out right by themselves: the range is all
+   pixels from -before to the end + after. A unit is a plane. */
+#define EK_ADD_PLANES(NUMBER, ARRAY)                                                       \
+    NUMBER(int64_t, first)                                                                 \
+    NUMBER(int64_t, first_stride)                                                          \
+    NUMBER(int64_t, second)                                                                \
+    NUMBER(int64_t, second_stride)                                                         \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, first_weight)                                                          \
+    NUMBER(int32_t, second_weight)                                                         \
+    NUMBER(int32_t, bias)                                                                  \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)
+
+/* out = table[stored byte taken as unsigned] on planes of the same pitch and period; margins become `zero_point`.
+   `table` has 256 entries, or none: then bytes are copied. A unit is a plane. */
+#define EK_LUT_PLANES(NUMBER, ARRAY)                                                       \
+    EK_PLANES(NUMBER, input)                                                               \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, zero_point)                                                            \
+    ARRAY(uint8_t, table)
+
+/* Maximum or average over windows of a picture in planes, as TFLite's: only pixels inside the input count. The window
+   of output pixel (y, x) starts at input pixel (y * stride_y - top, x * stride_x - left). The average is of int8
+   values, rounded to nearest with ties away from zero, then clamped. A unit is a plane. */
+#define EK_POOL_PLANES(NUMBER, ARRAY)                                                      \
+    EK_PLANES(NUMBER, input)                                                               \
+    NUMBER(int32_t, input_period)                                                          \
+    NUMBER(int32_t, rows)                                                                  \
+    NUMBER(int32_t, columns)                                                               \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, average)                                                               \
+    NUMBER(int32_t, window_height)                                                         \
+    NUMBER(int32_t, window_width)                                                          \
+    NUMBER(int32_t, stride_y)                                                              \
+    NUMBER(int32_t, stride_x)                                                              \
+    NUMBER(int32_t, top)                                                                   \
+    NUMBER(int32_t, left)                                                                  \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)
+
+/* Output pixel (y, x) is input pixel (source_rows[y], source_columns[x]), in planes. A unit is a plane. */
+#define EK_RESIZE_PLANES(NUMBER, ARRAY)                                                    \
+    EK_PLANES(NUMBER, input)                                                               \
+    NUMBER(int32_t, input_period)                                                          \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, zero_point)                                                            \
+    ARRAY(int32_t, source_rows)                                                            \
+    ARRAY(int32_t, source_columns)
+
+/* All families, in the order of their numbers. */
+#define EK_FAMILIES(FAMILY)                                                                \
+    FAMILY(fc, EK_FC)                                                                      \
+    FAMILY(conv, EK_CONV)
+
+#define EK_NUMBER(type, name) type name;
+#define EK_ARRAY(type, name)                                                               \
+    const type *name;                                                                      \
+    int64_t name##_size;
+#define EK_STRUCT(family, FIELDS) typedef struct ek_##family { FIELDS(EK_NUMBER, EK_ARRAY) } ek_##family;
+EK_FAMILIES(EK_STRUCT)
+
+#define EK_INDEX(family, FIELDS) EK_FAMILY_##family,
+enum { EK_FAMILIES(EK_INDEX) EK_FAMILY_COUNT };
+
+/* Every family has a check and a scalar kernel; the other kernels are listed in kernels.c. */
+#define EK_DECLARE(family, FIELDS) \
+    ek_check_fn ek_##family##_check; \
+    ek_kernel_fn ek_##family##__scalar;
+EK_FAMILIES(EK_DECLARE)
+
+#endif
