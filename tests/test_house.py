@@ -18,7 +18,7 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model operators
-tensors plan fully_connected
+tensors simplify plan fully_connected
 machine device
 preprocess decode
 track
