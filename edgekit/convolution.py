@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.fully_connected import ACTIVATIONS, clamp, is_int8, scale_of, zero_point_of
+from edgekit.fully_connected import ACTIVATIONS, clamp, is_int8, zero_point_of
 from edgekit.graph import Graph, Op
 from edgekit.layout import Margins
+from edgekit.simplify.arithmetic import sum_factors
 
 MAX_SUM = 2**31 - 1024
 MAX_SCALED = 2.0**30
@@ -102,13 +103,12 @@ def layer_of(graph: Graph, op: Op) -> Layer:
     depthwise = op.kind == "DEPTHWISE_CONV_2D"
     outputs = kernel.shape[3] if depthwise else kernel.shape[0]
     bias = graph.tensors[op.inputs[2]].data if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
-    scales = scale_of(source) * np.asarray(weights.scale, np.float64) / scale_of(result)
     low, high = clamp(str(op.options["fused_activation_function"]), result)
     axes = (0, 1, 2) if depthwise else (1, 2, 3)
     return Layer(
         window_of(graph, op, kernel.shape[1:3]), kernel, kernel.sum(axis=axes, dtype=np.int64),
         np.zeros(outputs, np.int64) if bias is None else bias.reshape(-1).astype(np.int64),
-        np.broadcast_to(scales, (outputs,)), zero_point_of(source), zero_point_of(result), low, high, axes,
+        np.broadcast_to(sum_factors(source, weights, result), (outputs,)), zero_point_of(source), zero_point_of(result), low, high, axes,
     )  # fmt: skip
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import costs, pack
-from edgekit.arithmetic import quantize_multiplier
 from edgekit.convolution import Layer, layer_of
 from edgekit.fully_connected import clamp, scale_of
 from edgekit.graph import Op
 from edgekit.layout import PLANES, QUAD, Form, Value
 from edgekit.pack_depthwise import pack_depthwise
 from edgekit.planner import Places, Planner, read, stored_flip, stored_zero, written
+from edgekit.simplify.arithmetic import fixed_point
 from edgekit.step import Step
 
 Fields = dict[str, Any]
@@ -149,7 +149,7 @@ def _requantised(planner: Planner, layer: Layer, channels: int | None = None) ->
         "bias": _filled(bias, channels, np.int32), "scale": _filled(layer.multiplier, channels, np.float32),
     }  # fmt: skip
     if planner.exact:
-        pairs = np.array([quantize_multiplier(float(m)) for m in layer.multiplier], np.int32)
+        pairs = np.array([fixed_point(float(m)) for m in layer.multiplier], np.int32)
         fields |= {
             "exact": 1, "multiplier": _filled(pairs[:, 0], channels, np.int32),
             "shift": _filled(pairs[:, 1], channels, np.int32),
