@@ -101,7 +101,7 @@ def load_graph(graph: Graph, label: str, engine: str = "auto", threads: int = 1)
         raise ModelError(f"{label}: the native engine cannot run {reason}; engine=tflite or auto runs it")
     if engine == "tflite" or reason:
         return TfliteEngine(graph, label, threads, tflite_memory(graph))
-    return NativeEngine(graph, threads)
+    return NativeEngine(prepared, threads)
 
 
 def highest_level(native: Any) -> str:
@@ -130,7 +130,10 @@ class NativeEngine:
     name = "native"
 
     def __init__(self, graph: Graph, threads: int = 1, *, exact: bool = False, isa: str | None = None) -> None:
-        """`graph` is one that `plan.refusal` has nothing against. UsageError for a bad $EDGEKIT_ISA."""
+        """`graph` is one that `plan.refusal` has nothing against, as `plan.prepare` makes it.
+
+        Raises UsageError for a bad $EDGEKIT_ISA.
+        """
         import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
 
         self.level: str = _native.best_level(isa or highest_level(_native))

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgekit import plain, routes
+import numpy as np
+
+from edgekit import convolution, operators, plain, routes
 from edgekit.graph import Graph, Op
 from edgekit.layout import PLAIN, Value, arrange
 from edgekit.planner import Node, Places, Planner
+from edgekit.simplify import simplify, to_int8
 from edgekit.step import Step
 
 MAX_OPS = 4096
@@ -30,6 +33,31 @@ class Plan:
     arena_bytes: int
     inputs: tuple[tuple[int, int], ...]
     outputs: tuple[tuple[int, int], ...]
+
+    @property
+    def constant_bytes(self) -> int:
+        """What the packed weights and tables of all steps take."""
+        return sum(a.nbytes for step in self.steps for a in step.fields.values() if isinstance(a, np.ndarray))
+
+
+def prepare(graph: Graph) -> Graph:
+    """The same network, cleaned up and with int8 inside: what `refusal` and `build` take."""
+    return graph if operators.complaint(graph) else simplify(to_int8(graph))
+
+
+def refusal(graph: Graph) -> str | None:
+    """Why the native engine cannot run the graph, naming the first operator that it lacks; None if it can."""
+    if len(graph.ops) > MAX_OPS:
+        return f"{len(graph.ops)} operators; {MAX_OPS} are the most"
+    if reason := operators.complaint(graph):
+        return reason
+    for number, op in enumerate(graph.ops):
+        check = convolution.refusal if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") else plain.refusal
+        if reason := check(graph, op):
+            return f"operator {number} {op.kind}: {reason}"
+    if any(graph.tensors[i].data is not None for i in graph.outputs):
+        return "an output that is a constant"
+    return None
 
 
 def build(graph: Graph, isa: str, *, exact: bool = False, threads: int = 1) -> Plan:

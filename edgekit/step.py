@@ -1,19 +1,17 @@
-"""One step of a plan: an operation of native/ops.h with the values of its fields."""
+"""A step of the native engine: a family of operations in native/ops.h and the values of its fields."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
-Value = int | float | NDArray[Any]
-
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """`family` and the names in `fields` are those of native/ops.h; `note` says what was chosen and why."""
+    """What `edgekit._native.Op(family, fields)` takes; what is left out is 0 or empty. `note` is for people."""
 
     family: str
-    fields: dict[str, Value]
+    fields: dict[str, int | float | NDArray[Any]] = field(default_factory=dict)
     note: str = ""
