@@ -1,6 +1,7 @@
 /* Convolutions on planes: the definition that every ISA level is tested against, and their check. */
 
 #include "check.h"
+#include "conv.h"
 #include "margin.h"
 #include "requantise.h"
 
@@ -38,15 +39,14 @@ static void channel(const ek_conv *conv, uint8_t *arena, int64_t c, int64_t firs
 void ek_conv__scalar(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_conv *conv = op;
     ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
-    int64_t step = (int64_t)conv->tile * conv->vector, tiles = (margins.pixels + step - 1) / step;
-    for (int64_t unit = begin; unit < end; unit++) {
-        int64_t first = unit % tiles * step, last = first + step < margins.pixels ? first + step : margins.pixels;
-        int64_t c = unit / tiles * conv->block, stop = c + conv->block;
-        for (; c < stop && c < conv->channels; c++) {
+    for (int64_t number = begin; number < end; number++) {
+        ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
+        int64_t first = unit.first * conv->vector, last = unit.last * conv->vector;
+        last = last < margins.pixels ? last : margins.pixels;
+        for (int64_t c = unit.begin; c < unit.end; c++) {
             channel(conv, arena, c, first, last);
             if (c % EK_QUAD == EK_QUAD - 1)
-                ek_restore_margins(&margins, arena + conv->output + c / EK_QUAD * conv->output_stride, first,
-                                   last == margins.pixels ? INT64_MAX : last);
+                ek_restore_margins(&margins, arena + conv->output + c / EK_QUAD * conv->output_stride, first, last);
         }
     }
 }
@@ -68,7 +68,10 @@ static const char *check_requantisation(const ek_conv *conv) {
     int64_t exact = conv->exact ? conv->channels : 0;
     CHECK(conv->bias_size == conv->channels && conv->scale_size == conv->channels, "another number of biases or scales");
     CHECK(conv->multiplier_size == exact && conv->shift_size == exact, "another number of multipliers");
-    for (int64_t c = 0; c < exact; c++) CHECK(-31 <= conv->shift[c] && conv->shift[c] <= 30, "an impossible shift");
+    for (int64_t c = 0; c < exact; c++) {
+        CHECK(-31 <= conv->shift[c] && conv->shift[c] <= 30, "an impossible shift");
+        CHECK(conv->multiplier[c] >= 0, "an impossible multiplier");
+    }
     CHECK(ek_is_stored(conv->zero_point) && ek_is_stored(conv->low) && ek_is_stored(conv->high), "an impossible clamp");
     CHECK(conv->low <= conv->high, "an impossible clamp");
     return NULL;
@@ -101,7 +104,6 @@ const char *ek_conv_check(const void *op, int64_t arena_bytes, int64_t *units) {
     if (!reason) reason = check_requantisation(conv);
     if (!reason) reason = check_residual(conv, pixels, arena_bytes);
     if (reason) return reason;
-    int64_t step = (int64_t)conv->tile * conv->vector;
-    *units = (pixels + step - 1) / step * ((conv->channels + conv->block - 1) / conv->block);
+    *units = ek_conv_units(conv, pixels);
     return NULL;
 }

@@ -31,10 +31,13 @@ int ek_family_count(void) {
 
 #if defined(__x86_64__)
 
-#define KERNELS(K)             \
-    K(fc, AVX2, avx2)          \
-    K(fc, AVXVNNI, avxvnni)    \
-    K(fc, AVX512VNNI, avx512vnni)
+#define KERNELS(K)                \
+    K(fc, AVX2, avx2)             \
+    K(fc, AVXVNNI, avxvnni)       \
+    K(fc, AVX512VNNI, avx512vnni) \
+    K(conv, AVX2, avx2)           \
+    K(conv, AVXVNNI, avxvnni)     \
+    K(conv, AVX512VNNI, avx512vnni)
 
 #elif defined(__aarch64__)
 

@@ -29,19 +29,29 @@ typedef struct ek_margins {
             (op)->after, ek_margin_word(zero_point_)                                                      \
     }
 
-/* Margins among the pixels [first, last) of a plane; those before the first pixel and after the last, too, where the
-   range touches them. Pixels beyond the last one count as its margin. */
-static inline void ek_restore_margins(const ek_margins *m, uint8_t *plane, int64_t first, int64_t last) {
-    if (first <= 0) ek_fill_pixels(plane, -m->before, 0, m->word);
-    if (last >= m->pixels) {
-        ek_fill_pixels(plane, m->pixels, m->pixels + m->after, m->word);
+/* Margins among the pixels [first, last) of a plane; pixels beyond the last one count as its margin. */
+static inline void ek_fill_margins(const ek_margins *m, uint8_t *plane, int64_t first, int64_t last, uint32_t word) {
+    if (last > m->pixels) {
+        ek_fill_pixels(plane, m->pixels, last, word);
         last = m->pixels;
     }
     if (m->pitch == m->width && m->period == m->height) return;
     for (int64_t row = first / m->pitch; row * m->pitch < last; row++) {
         int64_t start = row * m->pitch + (row % m->period < m->height ? m->width : 0), end = (row + 1) * m->pitch;
-        ek_fill_pixels(plane, start < first ? first : start, end > last ? last : end, m->word);
+        ek_fill_pixels(plane, start < first ? first : start, end > last ? last : end, word);
     }
+}
+
+static inline int ek_has_margin(const ek_margins *m, int64_t first, int64_t last) {
+    int64_t row = first / m->pitch;
+    return last > m->pixels || m->period > m->height || last - row * m->pitch > m->width;
+}
+
+/* Those, and with them the margins before the first pixel and after the last one where the range touches them */
+static inline void ek_restore_margins(const ek_margins *m, uint8_t *plane, int64_t first, int64_t last) {
+    if (first <= 0) ek_fill_pixels(plane, -m->before, 0, m->word);
+    if (last >= m->pixels) ek_fill_pixels(plane, m->pixels, m->pixels + m->after, m->word);
+    ek_fill_margins(m, plane, first, last < m->pixels ? last : m->pixels, m->word);
 }
 
 #endif

@@ -49,16 +49,17 @@
        z = (y * residual_own + r * residual_other + residual_bias) >> residual_shift, clamped to residual_low..high
    and the margins hold `residual_zero_point`.
 
-   A unit is a tile of `tile` vectors of pixels (of 64, 32 or 16 bytes, as the level has them) by a block of output
-   channels: units = tiles * blocks, the tile counts faster. */
+   A unit is a tile of pixels by a block of output channels: units = tiles * blocks, the tile counts faster. The
+   pixels make V vectors, which are shared out evenly among T = ceil(V / tile) tiles: tile i has the vectors
+   i * V / T to (i + 1) * V / T. A level is fast if `vector` is its own, and else as slow as the scalar one. */
 #define EK_CONV(NUMBER, ARRAY)                                                             \
     EK_PLANES(NUMBER, input)                                                               \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, channels) /* of the output, a multiple of 4 and of `group` */          \
     NUMBER(int32_t, group)    /* 1, 4 or 8 */                                              \
-    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4; decides what a unit is */ \
-    NUMBER(int32_t, tile)     /* vectors in a tile, at least 1 */                          \
+    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4, as the level has them */  \
+    NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
     ARRAY(int32_t, offsets)   /* an entry */                                               \

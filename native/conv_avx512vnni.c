@@ -1,0 +1,25 @@
+/* Convolutions on planes, AVX512-VNNI. */
+
+#include "ops.h"
+
+#if defined(__x86_64__)
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+
+#include "vector_zmm.h"
+
+#define SINGLES(TILE)                                                                                            \
+    TILE(kept, 1) TILE(kept, 2) TILE(kept, 3) TILE(kept, 4) TILE(kept, 5) TILE(kept, 6) TILE(kept, 7) TILE(wide, 8) \
+    TILE(wide, 9) TILE(wide, 10) TILE(wide, 11) TILE(wide, 12) TILE(wide, 13)
+#define FOURS(TILE) TILE(fours, 1) TILE(fours, 2) TILE(fours, 3) TILE(fours, 4) TILE(fours, 5) TILE(fours, 6)
+#define EIGHTS(TILE) TILE(eights, 1) TILE(eights, 2) TILE(eights, 3)
+
+VECTOR vector dot(vector sums, vector x, vector word) {
+    return _mm512_dpbusd_epi32(sums, x, word);
+}
+
+#include "conv_walk.h"
+
+CONV(avx512vnni)
+
+#endif
