@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,15 @@ class Net:
         version = int(options.pop("version", 1))  # type: ignore[arg-type]
         self.ops.append(Op(kind, tuple(inputs), tuple(outputs), options, version))
         return outputs
+
+    def weights(self, data: Any, scale: float = 0.02) -> int:
+        return self.constant(data, "int8", scale=scale, zero_point=0)
+
+    def bias(self, data: Any, scale: float = 0.002) -> int:
+        """A bias; its scale is that of an input of 0.1 times weights of 0.02 unless it says else."""
+        index = self.constant(data)
+        self.tensors[index] = replace(self.tensors[index], scale=np.array([scale], np.float32))
+        return index
 
     def transpose(self, index: int, *order: int, **facts: Any) -> int:
         shape = tuple(self.tensors[index].shape[axis] for axis in order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from nets import Net, assert_same, kinds, random_inputs, run_reference
 
 from edgekit import model
 from edgekit.graph import Graph, Op, Tensor
-from edgekit.simplify import simplify, to_int8
+from edgekit.simplify import explicit_padding, simplify, to_int8
 
 REAL = (
     "coral_mobilenet_v1_0.25_128_quant", "emza_ssd_slim_120x160x1_int8", "mlperf_ad01_int8",
@@ -211,8 +212,7 @@ def unsigned_layer(zero_point: int) -> Graph:
     net, rng = Net("uint8", 0.05, 120), np.random.default_rng(zero_point)
     x = net.input(1, 9, 9, 3)
     w = net.constant(rng.integers(0, 256, (5, 3, 3, 3)), "uint8", scale=0.01, zero_point=zero_point)
-    b = net.tensor((5,), rng.integers(-999, 999, 5).astype(np.int32), dtype="int32")
-    net.tensors[b] = replace(net.tensors[b], scale=np.array([0.0005], np.float32))
+    b = net.bias(rng.integers(-999, 999, 5), 0.0005)
     steps = {"stride_w": 1, "stride_h": 1, "padding": "SAME"}
     x = net.op("CONV_2D", [x, w, b], (1, 9, 9, 5), scale=0.15, fused_activation_function="RELU6", **steps)
     d = net.constant(rng.integers(0, 256, (1, 3, 3, 5)), "uint8", scale=0.02, zero_point=zero_point)
@@ -236,7 +236,7 @@ def runnable(graph: Graph) -> Graph:
         return len(tensors) - 1
 
     def unsigned(tensor: Tensor) -> Tensor:
-        return replace(tensor, dtype=np.dtype(np.uint8), zero_point=tensor.zero_point + 128)  # type: ignore[operator]
+        return replace(tensor, dtype=np.dtype(np.uint8), zero_point=np.asarray(tensor.zero_point) + 128)
 
     for op in graph.ops:
         weights = tensors[op.inputs[1]] if len(op.inputs) > 1 else None
@@ -271,6 +271,65 @@ def test_what_int8_does_otherwise_stays_uint8() -> None:
     y = net.op("RESIZE_BILINEAR", [x, net.constant([7, 7])], (1, 7, 7, 2))
     z = net.op("CONCATENATION", [y, y], (1, 7, 7, 4), axis=3, scale=0.2)
     assert to_int8(net.graph(z)) == net.graph(z)
+
+
+# Padding
+
+
+def padded(margins: list[int], padding: str, size: tuple[int, int], **pad: Any) -> tuple[Graph, Op]:
+    """A PAD of an input of (1, 9, 12, 2), and a 3x2 convolution of stride 2."""
+    net, rng = Net(), np.random.default_rng(1)
+    x = net.input(1, 9, 12, 2)
+    top, bottom, left, right = margins
+    shape = (1, 9 + top + bottom, 12 + left + right, 2)
+    rows = net.constant([[0, 0], [top, bottom], [left, right], [0, 0]])
+    value = [net.constant(pad["value"], "int8")] if "value" in pad else []
+    x = net.op("PADV2" if value else "PAD", [x, rows, *value], shape, scale=pad.get("scale", 0.1))
+    w = net.weights(rng.integers(-99, 99, (3, 3, 2, 2)))
+    b = net.bias([0, 100, -100], pad.get("scale", 0.1) * 0.02)
+    steps = {"stride_h": 2, "stride_w": 2, "dilation_h_factor": 2}
+    y = net.op("CONV_2D", [x, w, b], (1, *size, 3), padding=padding, **steps)
+    return net.graph(y), net.ops[-1]
+
+
+@pytest.mark.parametrize(
+    ("margins", "padding", "size", "expected"),
+    [
+        ([1, 2, 0, 3], "VALID", (4, 7), (1, 2, 0, 3)),
+        ([0, 0, 0, 0], "VALID", (3, 6), (0, 0, 0, 0)),
+        ([0, 0, 0, 0], "SAME", (5, 6), (2, 2, 0, 0)),
+        ([1, 0, 1, 0], "SAME", (5, 7), (1 + 1, 2, 1 + 0, 1)),
+    ],
+)
+def test_padding_is_that_of_the_pad_and_of_the_convolution(
+    margins: list[int], padding: str, size: tuple[int, int], expected: tuple[int, ...]
+) -> None:
+    graph, conv = padded(margins, padding, size)
+    got, source = explicit_padding(graph, conv)
+    assert (got, source) == (expected, 0)
+    again, convolution = padded(list(got), "VALID", size)
+    assert explicit_padding(again, convolution) == (expected, 0)
+    assert_same(graph, again, range(2))
+
+
+@pytest.mark.parametrize("pad", [{"value": 4}, {"scale": 0.2}])
+def test_a_pad_with_something_else_is_not_read_through(pad: dict[str, float]) -> None:
+    graph, conv = padded([1, 1, 1, 1], "VALID", (4, 7), **pad)
+    assert explicit_padding(graph, conv) == ((0, 0, 0, 0), conv.inputs[0])
+
+
+def test_a_pad_with_the_zero_point_is_read_through() -> None:
+    graph, conv = padded([1, 1, 1, 1], "VALID", (4, 7), value=3)
+    assert explicit_padding(graph, conv) == ((1, 1, 1, 1), 0)
+
+
+def test_a_pool_pads_by_itself_alone() -> None:
+    net = Net()
+    x = net.input(1, 4, 4, 2)
+    x = net.op("PAD", [x, net.constant([[0, 0], [1, 0], [1, 0], [0, 0]])], (1, 5, 5, 2))
+    window = {"filter_width": 2, "filter_height": 3, "stride_w": 2, "stride_h": 2}
+    y = net.op("MAX_POOL_2D", [x], (1, 3, 3, 2), padding="SAME", **window)
+    assert explicit_padding(net.graph(y), net.ops[-1]) == ((1, 1, 0, 1), x)
 
 
 # Whole networks

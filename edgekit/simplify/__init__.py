@@ -6,12 +6,13 @@ from edgekit.graph import Graph
 from edgekit.simplify.draft import drop_unused
 from edgekit.simplify.fold import fold_constants
 from edgekit.simplify.noop import merge_reshapes, remove_noops
+from edgekit.simplify.padding import explicit_padding
 from edgekit.simplify.signed import to_int8
 from edgekit.simplify.transpose import sink_transposes
 
 __all__ = [
-    "drop_unused", "fold_constants", "merge_reshapes", "remove_noops", "simplify", "sink_transposes",
-    "to_int8",
+    "drop_unused", "explicit_padding", "fold_constants", "merge_reshapes", "remove_noops", "simplify",
+    "sink_transposes", "to_int8",
 ]  # fmt: skip
 
 _PASSES = (drop_unused, fold_constants, remove_noops, sink_transposes, remove_noops, merge_reshapes)

@@ -69,7 +69,7 @@ def requantize(source: Tensor, result: Tensor) -> NDArray[Any] | None:
 
 
 def sum_factors(source: Tensor, weights: Tensor, result: Tensor) -> NDArray[np.float64]:
-    """From the sums of a CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED to what is stored, one a weight's scale.
+    """From the sums of a convolution or a FULLY_CONNECTED to what is stored: one a scale of the weights.
 
     Convolutions that were uint8, known by weights of int16, have the first product in single precision.
     """
