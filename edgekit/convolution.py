@@ -12,6 +12,7 @@ from edgekit.fully_connected import ACTIVATIONS, clamp, is_int8, zero_point_of
 from edgekit.graph import Graph, Op
 from edgekit.layout import Margins
 from edgekit.simplify.arithmetic import sum_factors
+from edgekit.simplify.padding import explicit_padding
 
 MAX_SUM = 2**31 - 1024
 MAX_SCALED = 2.0**30
@@ -23,23 +24,30 @@ class Window:
 
     height: int
     width: int
-    stride: int
+    stride_y: int
+    stride_x: int
     dilation_y: int
     dilation_x: int
     top: int
     left: int
 
     @property
+    def words(self) -> str:
+        stride = str(self.stride_y) if self.stride_y == self.stride_x else f"{self.stride_y}x{self.stride_x}"
+        dilation = "" if self.dilation_y == self.dilation_x == 1 else f" dilation {self.dilation_y}x{self.dilation_x}"
+        return f"{self.height}x{self.width} stride {stride}{dilation}"
+
+    @property
     def is_plain(self) -> bool:
         """Whether the kernel for depthwise convolutions takes it."""
-        return self.stride <= 2 and self.dilation_y == self.dilation_x == 1
+        return self.stride_y == self.stride_x <= 2 and self.dilation_y == self.dilation_x == 1
 
     @property
     def phases(self) -> int:
-        """A bit for each phase of the picture that the window meets, when it moves by `stride`."""
-        rows = {y * self.dilation_y % self.stride for y in range(self.height)}
-        columns = {x * self.dilation_x % self.stride for x in range(self.width)}
-        return sum(1 << (y * self.stride + x) for y in rows for x in columns)
+        """A bit for each phase of the picture that the window meets."""
+        rows = {y * self.dilation_y % self.stride_y for y in range(self.height)}
+        columns = {x * self.dilation_x % self.stride_x for x in range(self.width)}
+        return sum(1 << (y * self.stride_x + x) for y in rows for x in columns)
 
     @property
     def reach_y(self) -> int:
@@ -51,8 +59,8 @@ class Window:
 
     def margins(self, source: tuple[int, ...], result: tuple[int, ...]) -> Margins:
         """Of the source (images, rows, columns, channels), so that every window lies inside."""
-        bottom = (result[1] - 1) * self.stride + self.reach_y - self.top - source[1]
-        right = (result[2] - 1) * self.stride + self.reach_x - self.left - source[2]
+        bottom = (result[1] - 1) * self.stride_y + self.reach_y - self.top - source[1]
+        right = (result[2] - 1) * self.stride_x + self.reach_x - self.left - source[2]
         return Margins(self.top, self.left, max(0, bottom), max(0, right))
 
 
@@ -60,6 +68,7 @@ class Window:
 class Layer:
     """A convolution with all that does not depend on places: weights (outputs, height, width, inputs) int16."""
 
+    source: int  # the tensor that the window moves over
     window: Window
     weights: NDArray[np.int16]
     sums: NDArray[np.int64]  # of the weights of each output channel
@@ -77,23 +86,12 @@ class Layer:
         return len(self.bias)
 
 
-def same_padding(size: int, result: int, stride: int, reach: int) -> int:
-    """What TFLite's SAME puts before the first row or column."""
-    return max(0, (result - 1) * stride + reach - size) // 2
-
-
-def window_of(graph: Graph, op: Op, size: tuple[int, int]) -> Window:
-    source, result = graph.tensors[op.inputs[0]].shape, graph.tensors[op.outputs[0]].shape
+def window_of(graph: Graph, op: Op, size: tuple[int, int]) -> tuple[Window, int]:
+    """The window of a convolution and the tensor that it moves over, read through a PAD before it."""
+    (top, _, left, _), source = explicit_padding(graph, op)
     o: dict[str, Any] = op.options
-    dilation = (int(o.get("dilation_h_factor", 1)), int(o.get("dilation_w_factor", 1)))
-    strides = (int(o["stride_h"]), int(o["stride_w"]))
-    before = [0, 0]
-    if o["padding"] == "SAME":
-        before = [
-            same_padding(source[1 + i], result[1 + i], strides[i], (size[i] - 1) * dilation[i] + 1)
-            for i in (0, 1)
-        ]
-    return Window(*size, strides[0], *dilation, *before)
+    window = Window(*size, o["stride_h"], o["stride_w"], o["dilation_h_factor"], o["dilation_w_factor"], top, left)
+    return window, source
 
 
 def layer_of(graph: Graph, op: Op) -> Layer:
@@ -105,8 +103,9 @@ def layer_of(graph: Graph, op: Op) -> Layer:
     bias = graph.tensors[op.inputs[2]].data if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
     low, high = clamp(str(op.options["fused_activation_function"]), result)
     axes = (0, 1, 2) if depthwise else (1, 2, 3)
+    window, padded = window_of(graph, op, kernel.shape[1:3])
     return Layer(
-        window_of(graph, op, kernel.shape[1:3]), kernel, kernel.sum(axis=axes, dtype=np.int64),
+        padded, window, kernel, kernel.sum(axis=axes, dtype=np.int64),
         np.zeros(outputs, np.int64) if bias is None else bias.reshape(-1).astype(np.int64),
         np.broadcast_to(sum_factors(source, weights, result), (outputs,)), zero_point_of(source), zero_point_of(result), low, high, axes,
     )  # fmt: skip

@@ -27,22 +27,26 @@ def convolution(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
     if _is_fused(planner, op):
         return True
-    source, result = op.inputs[0], op.outputs[0]
-    groups = planner.shape(source)[3] // layer.weights.shape[3]
-    _add_convolution(planner, replace(layer, weights=pack.ungroup(layer.weights, groups)), source, result, None)
+    _add_convolution(planner, _whole(planner, layer), op.outputs[0], None)
     return True
+
+
+def _whole(planner: Planner, layer: Layer) -> Layer:
+    """The layer without groups."""
+    groups = planner.shape(layer.source)[3] // layer.weights.shape[3]
+    return replace(layer, weights=pack.ungroup(layer.weights, groups)) if groups > 1 else layer
 
 
 def depthwise(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
-    source, result = op.inputs[0], op.outputs[0]
+    source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
         spread = pack.spread_depthwise(layer.weights, planner.shape(source)[3])
-        _add_convolution(planner, replace(layer, weights=spread), source, result, None)
+        _add_convolution(planner, replace(layer, weights=spread), result, None)
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
-    if layer.window.stride == 1:
+    if layer.window.stride_y == 1:
         planner.layout.tie((value, out))
     sets, weights = pack_depthwise(layer.weights[0], planner.isa)
 
@@ -51,25 +55,26 @@ def depthwise(planner: Planner, op: Op) -> bool:
         start = places.pixel(value) - QUAD * (window.top * planes.pitch + window.left)
         fields = read(places, value) | written(places, out) | _requantised(planner, layer) | {
             "input": start, "planes": places.of(out).planes, "window_height": window.height,
-            "window_width": window.width, "stride": window.stride, "sets": sets, "weights": weights,
+            "window_width": window.width, "stride": window.stride_y, "sets": sets, "weights": weights,
         }  # fmt: skip
-        return [Step("depthwise", fields, f"{window.height}x{window.width} stride {window.stride}")]
+        return [Step("depthwise", fields, window.words)]
 
     planner.node((value,), (out,), emit)
     return True
 
 
-def _add_convolution(planner: Planner, layer: Layer, source: int, result: int, residual: Fields | None) -> None:
-    window = layer.window
+def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fields | None) -> None:
+    window, source = layer.window, layer.source
     out = planner.add_planes(result)
     picture = planner.layout.pictures[out]
-    if window.stride == 1:
+    if window.stride_y == window.stride_x == 1:
         value = planner.want_planes(source)
         planner.layout.want(value, window.margins(planner.shape(source), planner.shape(result)))
     else:
-        form = Form(window.stride, window.top, window.left, window.phases)
-        rows, columns = ((reach - 1) // window.stride for reach in (window.reach_y, window.reach_x))
-        value = planner.want_phases(source, form, picture.height + rows, picture.width + columns)
+        form = Form(window.stride_y, window.stride_x, window.top, window.left, window.phases)
+        rows = picture.height + (window.reach_y - 1) // window.stride_y
+        columns = picture.width + (window.reach_x - 1) // window.stride_x
+        value = planner.want_phases(source, form, rows, columns)
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
     layers = pack.layers_of(pack.quads_of(layer.weights), narrow_pairs=planner.isa == "avx2")
@@ -109,7 +114,7 @@ def _note(layer: Layer, used: NDArray[np.bool_], choices: list[costs.Choice], be
     others = {choice.group: choice.cycles for choice in reversed(choices) if choice.group != best.group}
     against = ", ".join(f"{g}x4 {cycles / best.cycles:.2f}x the time" for g, cycles in sorted(others.items()))
     return (
-        f"{window.height}x{window.width} stride {window.stride}, {kind}, {best.tile} vectors a tile, "
+        f"{window.words}, {kind}, {best.tile} vectors a tile, "
         f"{1 - used.mean():.0%} of quads zero" + (f"; {against}" if against else "")
     )
 
@@ -130,10 +135,10 @@ def _offsets(layer: Layer, planes: Any, form: Form) -> NDArray[np.int64]:
         plane = np.zeros((len(y), len(x)), np.int64)
         pixel = (y[:, None] - window.top) * planes.pitch + x - window.left
     else:
-        phase = y[:, None] % form.step * form.step + x % form.step
-        present = [bit for bit in range(form.step**2) if form.wanted >> bit & 1]
+        phase = y[:, None] % form.step_y * form.step_x + x % form.step_x
+        present = [bit for bit in range(form.step_y * form.step_x) if form.wanted >> bit & 1]
         plane = np.searchsorted(present, phase) * quads
-        pixel = y[:, None] // form.step * planes.pitch + x // form.step
+        pixel = y[:, None] // form.step_y * planes.pitch + x // form.step_x
     starts = plane * planes.stride + QUAD * pixel
     return (starts[:, :, None] + np.arange(quads) * planes.stride).reshape(-1)
 
@@ -216,8 +221,6 @@ def add_into_convolution(planner: Planner, op: Op, convolution: Op) -> None:
     other = op.inputs[0] if op.inputs[1] == own else op.inputs[1]
     weights = add_weights(planner, op, own, other)
     assert weights is not None  # noqa: S101  what can be fused has weights
-    layer = layer_of(planner.graph, convolution)
-    groups = planner.shape(convolution.inputs[0])[3] // layer.weights.shape[3]
-    layer = replace(layer, weights=pack.ungroup(layer.weights, groups))
+    layer = _whole(planner, layer_of(planner.graph, convolution))
     weights |= {"other": planner.want_planes(other), "zero_point": stored_zero(planner, op.outputs[0])}
-    _add_convolution(planner, layer, convolution.inputs[0], op.outputs[0], weights)
+    _add_convolution(planner, layer, op.outputs[0], weights)

@@ -18,20 +18,21 @@ PAGE = 4096
 
 
 class Form(NamedTuple):
-    """How a tensor is stored: plain (step 0), in planes (step 1), or taken apart into step * step phases of planes.
+    """How a tensor is stored: plain (steps 0), in planes (1), or taken apart into step_y * step_x phases of planes.
 
     `top` and `left` are what the first pixel of phase (0, 0) lacks to the first one of the picture; `wanted` has a bit
     for each phase that is there.
     """
 
-    step: int
+    step_y: int
+    step_x: int
     top: int = 0
     left: int = 0
     wanted: int = 1
 
 
-PLAIN = Form(0)
-PLANES = Form(1)
+PLAIN = Form(0, 0)
+PLANES = Form(1, 1)
 
 
 class Value(NamedTuple):

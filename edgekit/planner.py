@@ -111,7 +111,7 @@ class Planner:
     def want_phases(self, tensor: int, form: Form, height: int, width: int) -> Value:
         """The tensor taken apart, each phase at least that large."""
         if not self.has_planes(tensor):
-            form = form._replace(wanted=(1 << form.step**2) - 1)
+            form = form._replace(wanted=(1 << form.step_y * form.step_x) - 1)
         value = Value(tensor, form)
         if value not in self.made:
             picture = self.picture(tensor)
@@ -132,7 +132,7 @@ class Planner:
             _, rows, columns, channels = self.shape(tensor)
             fields = {
                 "input": places.buffers[source], "rows": rows, "columns": columns, "channels": channels,
-                "step": max(form.step, 1), "top": form.top, "left": form.left, "flip": flip,
+                "step_y": form.step_y, "step_x": form.step_x, "top": form.top, "left": form.left, "flip": flip,
                 "zero_point": stored_zero(self, tensor),
             } | written(places, value)  # fmt: skip
             return [Step("pack_planes", fields)]
@@ -170,8 +170,8 @@ class Planner:
         def emit(places: Places) -> list[Step]:
             _, rows, columns, _ = self.shape(value.tensor)
             fields = {
-                "rows": rows, "columns": columns, "planes": places.of(source).planes, "step": form.step,
-                "top": form.top, "left": form.left, "phases": form.wanted,
+                "rows": rows, "columns": columns, "planes": places.of(source).planes, "step_y": form.step_y,
+                "step_x": form.step_x, "top": form.top, "left": form.left, "phases": form.wanted,
                 "zero_point": stored_zero(self, value.tensor),
             } | read(places, source) | written(places, value)  # fmt: skip
             return [Step("split_phases", fields)]

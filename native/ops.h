@@ -120,9 +120,9 @@
     NUMBER(int32_t, reaches_min) /* whether a weight is -128; some levels then take a slower way, exact too */
 
 /* Between plain int8 (images, rows, columns, channels) and planes. Stored = (plain byte ^ flip) taken as ek_byte;
-   flip is 0x80 or 0 and decides about uint8, too. With `step` > 1 the picture is taken apart: output pixel (y, x)
-   of phase (a, b) is input pixel (y * step + a - top, x * step + b - left), or the zero point outside; the planes
-   of phase (a, b) start at (a * step + b) * quads. A unit is an output row (of all planes and phases). */
+   flip is 0x80 or 0 and decides about uint8, too. With steps > 1 the picture is taken apart: output pixel (y, x) of
+   phase (a, b) is input pixel (y * step_y + a - top, x * step_x + b - left), or the zero point outside; the planes
+   of phase (a, b) start at (a * step_x + b) * quads. A unit is an output row (of all planes and phases). */
 #define EK_PACK_PLANES(NUMBER, ARRAY)                                                      \
     NUMBER(int64_t, input)                                                                 \
     NUMBER(int32_t, rows)                                                                  \
@@ -130,7 +130,8 @@
     NUMBER(int32_t, channels)                                                              \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
-    NUMBER(int32_t, step)                                                                  \
+    NUMBER(int32_t, step_y)                                                                \
+    NUMBER(int32_t, step_x)                                                                \
     NUMBER(int32_t, top)                                                                   \
     NUMBER(int32_t, left)                                                                  \
     NUMBER(int32_t, flip)                                                                  \
@@ -146,7 +147,7 @@
     NUMBER(int64_t, row_bytes)                                                             \
     NUMBER(int32_t, flip)
 
-/* Takes a picture in planes apart into step * step phases in planes, as EK_PACK_PLANES does with a plain one. Only
+/* Takes a picture in planes apart into step_y * step_x phases in planes, as EK_PACK_PLANES does with a plain one. Only
    the phases whose bit is set in `phases` are made, one after another. A unit is an input plane. */
 #define EK_SPLIT_PHASES(NUMBER, ARRAY)                                                     \
     EK_PLANES(NUMBER, input)                                                               \
@@ -156,7 +157,8 @@
     NUMBER(int32_t, planes)                                                                \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
-    NUMBER(int32_t, step)                                                                  \
+    NUMBER(int32_t, step_y)                                                                \
+    NUMBER(int32_t, step_x)                                                                \
     NUMBER(int32_t, top)                                                                   \
     NUMBER(int32_t, left)                                                                  \
     NUMBER(uint32_t, phases)                                                               \
