@@ -18,6 +18,8 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model operators
+step strided lowering movement
+plain
 tensors plan fully_connected
 machine device
 preprocess decode

@@ -1,0 +1,17 @@
+"""A step of the native engine: a family of operations in native/ops.h and the values of its fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What `edgekit._native.Op(family, fields)` takes; what is left out is 0. `note` is for people."""
+
+    family: str
+    fields: dict[str, int | float | NDArray[Any]] = field(default_factory=dict)
+    note: str = ""
