@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What `edgekit._native.Op(family, fields)` takes; what is left out is 0 or empty. `note` is for people."""
+    """What `edgekit._native.Op(family, fields)` takes; what is left out is 0. `note` is for people."""
 
     family: str
     fields: dict[str, int | float | NDArray[Any]] = field(default_factory=dict)

@@ -226,10 +226,53 @@
     ARRAY(int32_t, source_rows)                                                            \
     ARRAY(int32_t, source_columns)
 
+/* PLAIN TENSORS: dense, as TFLite keeps them. The numbers of an operand may be a constant: with `name_data` its array,
+   in which `name` then is the offset, otherwise `name` is a place in the arena. */
+#define EK_SOURCE(NUMBER, ARRAY, name) \
+    NUMBER(int64_t, name)              \
+    ARRAY(uint8_t, name##_data)
+
+/* A strided copy: for all indices of up to EK_MAX_RANK axes, `run` bytes from input + sum(index * input_stride) to
+   output + sum(index * output_stride). Input strides may be negative, or 0 to repeat. A unit is an index of the
+   first axis. */
+#define EK_COPY(NUMBER, ARRAY)                                                             \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, run)                                                                   \
+    ARRAY(int64_t, sizes)          /* an axis; at least 1 */                               \
+    ARRAY(int64_t, input_strides)  /* bytes, an axis */                                    \
+    ARRAY(int64_t, output_strides) /* bytes, an axis */
+
+/* out = table[in], in bytes taken as unsigned, out numbers of `item` bytes; in `rows` rows of `columns` numbers, which
+   start `input_stride` and `output_stride` bytes apart. With item 1 and equal strides, the output may be the input. A
+   unit is EK_RUN numbers of a row. */
+#define EK_LUT(NUMBER, ARRAY)                                                              \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, columns)                                                               \
+    NUMBER(int64_t, input_stride)                                                          \
+    NUMBER(int64_t, output_stride)                                                         \
+    NUMBER(int64_t, item)   /* 1..8 */                                                     \
+    ARRAY(uint8_t, table)   /* 256 numbers */
+
+/* Blocks of `run` bytes picked by number: out[o][i] = in[o][index[i]], for each of `outer` slices of `count` blocks. A
+   unit is EK_PICKS blocks of a slice of the output. */
+#define EK_GATHER(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, outer)                                                                 \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int64_t, run)                                                                   \
+    ARRAY(int32_t, index)   /* 0..count - 1 */
+
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
-    FAMILY(conv, EK_CONV)
+    FAMILY(conv, EK_CONV)                                                                  \
+    FAMILY(copy, EK_COPY)                                                                  \
+    FAMILY(lut, EK_LUT)                                                                    \
+    FAMILY(gather, EK_GATHER)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \

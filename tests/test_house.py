@@ -18,7 +18,15 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model operators
-tensors simplify plan fully_connected
+tensors simplify step layout
+strided lowering movement
+pack pack_depthwise costs fully_connected
+plain convolution planner
+convolve
+pictures
+routes
+plan
+explain
 machine device
 preprocess decode
 track
