@@ -286,12 +286,13 @@ cdef class Stream:
         """Run once, step by step; the seconds that each step took."""
         _check(1 <= threads <= EK_MAX_THREADS, "an impossible number of threads")
         cdef timespec before, after
+        cdef int64_t i
         seconds = []
         for (place, size), array in zip(self.inputs, inputs, strict=True):
             self._copy(array, place, size, False)
         for i in range(self.program.count):
             clock_gettime(CLOCK_MONOTONIC, &before)
-            ek_run(self.program.steps + i, 1, self.arena, threads)
+            ek_run(&self.program.steps[i], 1, self.arena, threads)
             clock_gettime(CLOCK_MONOTONIC, &after)
             seconds.append(after.tv_sec - before.tv_sec + 1e-9 * (after.tv_nsec - before.tv_nsec))
         return seconds
