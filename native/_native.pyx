@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 
 cdef extern from "time.h" nogil:
-    ctypedef struct timespec:
+    struct timespec:
         long tv_sec
         long tv_nsec
     int CLOCK_MONOTONIC
