@@ -143,7 +143,7 @@ class NativeEngine:
         self.threads = threads
         self.plan = plan.build(graph, self.level, exact=exact, threads=threads)
         self.peak_memory_bytes = NATIVE_OVERHEAD_BYTES + self.plan.arena_bytes + self.plan.constant_bytes
-        steps = [(_native.Op(step.family, step.fields), step.shared) for step in self.plan.steps]
+        steps = [(_native.Op(step.family, step.fields), True) for step in self.plan.steps]
         self._program = _native.Program(self.level, self.plan.arena_bytes, steps)
         self._stream: Any = self._new_stream()
 
