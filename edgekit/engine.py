@@ -120,6 +120,13 @@ def native_level() -> str:
     return str(_native.best_level(highest_level(_native)))
 
 
+def native_levels() -> tuple[str, ...]:
+    """The ISA levels that this CPU can run, worst first."""
+    import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
+
+    return tuple(_native.cpu_levels())
+
+
 class NativeEngine:
     """Runs a graph by edgekit's own kernels.
 
@@ -165,6 +172,10 @@ class NativeEngine:
         outputs = [np.empty(info.shape, info.dtype) for info in self.outputs]
         self._stream.run(check_inputs(self.inputs, x), outputs, self.threads)
         return outputs
+
+    def profile(self, inputs: Sequence[NDArray[Any]]) -> list[float]:
+        """One inference, step by step: the seconds that each step of `plan` took."""
+        return list(self._stream.profile(check_inputs(self.inputs, inputs), self.threads))
 
     def close(self) -> None:
         """Give the memory back; what runs in another thread ends first."""

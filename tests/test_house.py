@@ -26,7 +26,6 @@ convolve
 pictures
 routes
 plan
-explain
 machine device
 preprocess decode
 track
@@ -37,7 +36,7 @@ demo sources
 messages outbox courier link mqtt
 hub broker
 inference
-bench evaluate optimize inbox
+bench analyze evaluate optimize inbox
 pipeline
 runtime doctor
 console view

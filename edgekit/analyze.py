@@ -1,4 +1,4 @@
-"""A plan in words: each step, what it costs, which kernel it got and why, and how long it takes here."""
+"""A model's plan in words: each step, what it costs, which kernel it got and why, and how long it takes here."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from edgekit import costs, engine, model, plan
+from edgekit.bench import random_inputs
+from edgekit.errors import ModelError, UsageError
 from edgekit.graph import Graph, Op
+from edgekit.inference import find_file
 from edgekit.plan import Plan
 
 COLUMNS = ("step", "operator", "output", "kernel", "MMAC", "zero", "kB", "us", "share", "why")
+WARM_UP, RUNS = 3, 20
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
@@ -44,6 +49,71 @@ class Line:
     def to_dict(self) -> dict[str, Any]:
         """For JSON, by the names of the fields."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All lines of a model and what they add up to."""
+
+    title: str
+    lines: tuple[Line, ...]
+    arena_bytes: int
+    constant_bytes: int
+    total_us: float | None
+
+    @property
+    def summary(self) -> str:
+        macs = sum(line.macs for line in self.lines)
+        words = [
+            f"{len(self.lines)} steps", f"{macs / 1e6:.1f} million multiply-adds if dense",
+            f"weights {self.constant_bytes / 1024:.0f} kB as packed", f"arena {self.arena_bytes / 1024:.0f} kB",
+        ]  # fmt: skip
+        if self.total_us:
+            words.append(f"{self.total_us / 1000:.3f} ms, {macs / self.total_us / 1000:.0f} GMAC/s as if dense")
+        return ", ".join(words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, by the names of the fields."""
+        return asdict(self)
+
+
+def analyze(
+    name: str, isa: str | None = None, threads: int = 1, *, exact: bool = False, timed: bool = True
+) -> Report:
+    """Plan a model for this machine or, with `isa`, for another; `timed` runs it here, step by step.
+
+    Raises UsageError for an unknown level, ModelError for a model that the native engine does not run.
+    """
+    level = _level(isa, timed=timed)
+    file, _ = find_file(name)
+    graph = plan.prepare(model.read(file))
+    if reason := plan.refusal(graph):
+        raise ModelError(f"{name}: the native engine cannot run {reason}")
+    if not timed:
+        return _report(name, graph, plan.build(graph, level, exact=exact, threads=threads), threads, None)
+    native = engine.NativeEngine(graph, threads, exact=exact, isa=level)
+    inputs = random_inputs(native.inputs)
+    runs = [native.profile(inputs) for _ in range(WARM_UP + RUNS)][WARM_UP:]
+    return _report(name, graph, native.plan, threads, [1e6 * float(t) for t in np.median(runs, axis=0)])
+
+
+def _level(isa: str | None, *, timed: bool) -> str:
+    if isa is None:
+        return engine.native_level()
+    if isa not in costs.UNITS:
+        raise UsageError(f"--isa {isa}: expected one of {', '.join(costs.UNITS)}")
+    if timed and isa not in engine.native_levels():
+        raise UsageError(f"--isa {isa}: this CPU cannot run it; --no-time plans for it all the same")
+    return isa
+
+
+def _report(
+    name: str, graph: Graph, made: Plan, threads: int, times_us: Sequence[float] | None
+) -> Report:
+    return Report(
+        f"{name}, {made.isa}, {threads} thread{'s' * (threads > 1)}", tuple(explain(graph, made, times_us)),
+        made.arena_bytes, made.constant_bytes, sum(times_us) if times_us else None,
+    )  # fmt: skip
 
 
 def explain(graph: Graph, plan: Plan, times_us: Sequence[float] | None = None) -> list[Line]:
