@@ -103,7 +103,12 @@
    LiteRT's reference kernel gives (its older releases, and tflite-runtime, rounded twice in integers: there
    a byte may differ by one). `bias` has -(input zero point) * sum(w[c]) folded in, for kernels that multiply the
    int8; `bias_u8` -(input zero point + 128) * sum(w[c]), for those that multiply the value + 128. A unit is a tile
-   of 16 outputs, of all rows. */
+   of 16 outputs, of all rows.
+
+   With `offsets` most quads of weights are zero and only the others are there. The outputs of a tile are walked side
+   by side: step s of tile t, starts[t] <= s < starts[t + 1], has for each of its 16 outputs the byte offset of an
+   input quad, and a word of weights; outputs that have fewer quads than others get words of zeros. `depth` then is a
+   multiple of 4. */
 #define EK_FC(NUMBER, ARRAY)                                                               \
     NUMBER(int64_t, input)                                                                 \
     NUMBER(int64_t, output)                                                                \
@@ -111,6 +116,8 @@
     NUMBER(int64_t, depth) /* 1..EK_MAX_DEPTH */                                           \
     NUMBER(int64_t, cols)  /* >= 1 */                                                      \
     ARRAY(int8_t, weights) /* (tiles, quads, 16, 4), zero beyond depth or cols */          \
+    ARRAY(int32_t, starts) /* tiles + 1, with `offsets`; weights are (steps, 16, 4) then */ \
+    ARRAY(int32_t, offsets) /* (steps, 16), or empty */                                    \
     ARRAY(int32_t, bias)   /* (tiles * 16), like the next two */                           \
     ARRAY(int32_t, bias_u8)                                                                \
     ARRAY(double, scale)                                                                   \
