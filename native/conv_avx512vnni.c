@@ -14,8 +14,10 @@
 #define FOURS(TILE) TILE(fours, 1) TILE(fours, 2) TILE(fours, 3) TILE(fours, 4) TILE(fours, 5) TILE(fours, 6)
 #define EIGHTS(TILE) TILE(eights, 1) TILE(eights, 2) TILE(eights, 3)
 
+/* In assembly because GCC copies the sums back and forth around the intrinsic. */
 VECTOR vector dot(vector sums, vector x, vector word) {
-    return _mm512_dpbusd_epi32(sums, x, word);
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(x), "v"(word));
+    return sums;
 }
 
 #include "conv_walk.h"

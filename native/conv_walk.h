@@ -10,92 +10,9 @@
 
    n is a constant in the functions made that way, so loops over vectors are unrolled and sums stay in registers. */
 
-#include "conv.h"
-#include "margin.h"
-
-#define INLINE static inline __attribute__((always_inline)) TARGET
-#define APART static __attribute__((noinline)) TARGET
-#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
-#define LOOP _Pragma("GCC unroll 1")
-enum { BYTES = EK_QUAD * PIXELS, MOST = 13 /* vectors in a tile */ };
-
-/* A tile, in all planes */
-typedef struct spot {
-    const ek_conv *conv;
-    const uint8_t *in, *other;
-    uint8_t *out;
-    int vectors, has_margin;
-    uint32_t picture[MOST * PIXELS]; /* all bits set for a pixel of the picture, none for one of the margin */
-} spot;
+#include "conv_finish.h"
 
 typedef void tile_fn(const spot *at, int64_t c);
-
-INLINE vector clamped(vector bytes, int32_t low, int32_t high) {
-    return low > 0 || high < 255 ? clamp(bytes, every_byte(low), every_byte(high)) : bytes;
-}
-
-/* Sums of 4 channels, `step` vectors apart, to quads */
-INLINE vector fast(const ek_conv *conv, int64_t c, const vector *sums, const int step) {
-    const reals zero = every_real((float)conv->zero_point);
-    vector y[EK_QUAD];
-    EACH(i, EK_QUAD) y[i] = scaled(sums[i * step], every_real(conv->scale[c + i]), zero);
-    return transpose(narrow(y[0], y[1], y[2], y[3]));
-}
-
-INLINE vector exact(const ek_conv *conv, int64_t c, const vector *sums, const int step) {
-    const vector zero = every(conv->zero_point);
-    vector y[EK_QUAD];
-    EACH(i, EK_QUAD) y[i] = plus(multiplied(sums[i * step], conv->multiplier[c + i], conv->shift[c + i]), zero);
-    return transpose(narrow(y[0], y[1], y[2], y[3]));
-}
-
-INLINE vector add_residual(const ek_conv *conv, vector own, vector other) {
-    const vector none = every(0), bias = every(conv->residual_bias);
-    const vector weights = every((int32_t)((uint16_t)conv->residual_own | (uint32_t)conv->residual_other << 16));
-    vector low = interleave_low(own, other), high = interleave_high(own, other);
-    vector z[EK_QUAD] = {interleave_low(low, none), interleave_high(low, none), interleave_low(high, none),
-                         interleave_high(high, none)};
-    EACH(i, EK_QUAD) z[i] = shifted(plus(products(z[i], weights), bias), conv->residual_shift);
-    return clamped(narrow(z[0], z[1], z[2], z[3]), conv->residual_low, conv->residual_high);
-}
-
-/* Vector v of channels c..c+3, its margin pixels replaced */
-INLINE void put(const spot *at, int64_t c, int v, vector quads, int32_t zero_point) {
-    if (at->has_margin) quads = choose(load(at->picture + v * PIXELS), quads, every_byte(zero_point));
-    store(at->out + c / EK_QUAD * at->conv->output_stride + v * BYTES, quads);
-}
-
-INLINE void finish_with_residual(const spot *at, int64_t c, int v, vector quads) {
-    const ek_conv *conv = at->conv;
-    vector other = load(at->other + c / EK_QUAD * conv->residual_stride + v * BYTES);
-    put(at, c, v, add_residual(conv, quads, other), conv->residual_zero_point);
-}
-
-/* All vectors of channels c..c+3: any requantisation, with or without residual */
-APART void finish_any(const spot *at, int64_t c, const vector *sums) {
-    const ek_conv *conv = at->conv;
-    const int n = at->vectors;
-    for (int v = 0; v < n; v++) {
-        vector y = conv->exact ? exact(conv, c, sums + v, n) : fast(conv, c, sums + v, n);
-        y = clamped(y, conv->low, conv->high);
-        if (conv->has_residual)
-            finish_with_residual(at, c, v, y);
-        else
-            put(at, c, v, y, conv->zero_point);
-    }
-}
-
-/* The usual way, from sums in registers */
-INLINE void finish(const spot *at, int64_t c, const int n, const vector *sums, const int step) {
-    const ek_conv *conv = at->conv;
-    if (conv->exact || conv->has_residual) {
-        vector copy[EK_QUAD * MOST];
-        EACH(i, EK_QUAD) EACH(v, n) copy[i * n + v] = sums[i * step + v];
-        finish_any(at, c, copy);
-        return;
-    }
-    EACH(v, n) put(at, c, v, clamped(fast(conv, c, sums + v, step), conv->low, conv->high), conv->zero_point);
-}
 
 /* The list of one channel, over n vectors */
 INLINE void add_list(vector *sums, const int n, const spot *at, int64_t c) {
@@ -111,7 +28,7 @@ INLINE void add_list(vector *sums, const int n, const spot *at, int64_t c) {
 INLINE void kept(const spot *at, int64_t c, const int n) {
     vector sums[EK_QUAD * MOST];
     EACH(i, EK_QUAD) add_list(sums + i * n, n, at, c + i);
-    finish(at, c, n, sums, n);
+    finish(at, c, n, sums);
 }
 
 INLINE void wide(const spot *at, int64_t c, const int n) {
@@ -144,14 +61,14 @@ INLINE void add_shared(vector *sums, const int rows, const int n, const spot *at
 INLINE void fours(const spot *at, int64_t c, const int n) {
     vector sums[EK_QUAD * MOST];
     add_shared(sums, EK_QUAD, n, at, c);
-    finish(at, c, n, sums, n);
+    finish(at, c, n, sums);
 }
 
 INLINE void eights(const spot *at, int64_t c, const int n) {
     vector sums[2 * EK_QUAD * MOST];
     add_shared(sums, 2 * EK_QUAD, n, at, c);
-    finish(at, c, n, sums, n);
-    finish(at, c + EK_QUAD, n, sums + EK_QUAD * n, n);
+    finish(at, c, n, sums);
+    finish(at, c + EK_QUAD, n, sums + EK_QUAD * n);
 }
 
 #define DEFINE_TILE(kind, n) \
@@ -198,13 +115,25 @@ APART void walk_tile(const ek_conv *conv, uint8_t *arena, const tiles *with, con
     for (int64_t c = begin; c < end; c += with->channels) tile(&at, c);
 }
 
+/* Pixels [first, last), in vectors that may overlap */
+INLINE void fill(uint8_t *plane, int64_t first, int64_t last, vector bytes) {
+    if (last - first < PIXELS) {
+        LOOP for (; first < last; first++) memcpy(plane + first * EK_QUAD, &bytes, EK_QUAD);
+        return;
+    }
+    LOOP for (; first < last - PIXELS; first += PIXELS) store(plane + first * EK_QUAD, bytes);
+    store(plane + (last - PIXELS) * EK_QUAD, bytes);
+}
+
 /* Margins before and after all pixels, of the planes of channels [begin, end) */
-APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, int64_t begin, int64_t end,
-                     int is_first, int is_last) {
-    for (int64_t c = begin; c < end; c += EK_QUAD) {
+APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, const ek_conv_unit *unit) {
+    const vector bytes = every((int32_t)margins->word);
+    const int64_t pixels = margins->pixels, before = unit->first ? 0 : margins->before;
+    const int64_t after = unit->last * PIXELS < pixels ? 0 : margins->after;
+    LOOP for (int64_t c = unit->begin; c < unit->end; c += EK_QUAD) {
         uint8_t *plane = arena + conv->output + c / EK_QUAD * conv->output_stride;
-        if (is_first) ek_fill_pixels(plane, -margins->before, 0, margins->word);
-        if (is_last) ek_fill_pixels(plane, margins->pixels, margins->pixels + margins->after, margins->word);
+        fill(plane, -before, 0, bytes);
+        fill(plane, pixels, pixels + after, bytes);
     }
 }
 
@@ -216,7 +145,7 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     for (int64_t i = 0; i < parts; i++)
         walk_tile(conv, arena, &with, &margins, unit.first + i * vectors / parts,
                   unit.first + (i + 1) * vectors / parts, unit.begin, unit.end);
-    fill_ends(conv, arena, &margins, unit.begin, unit.end, unit.first == 0, unit.last * PIXELS >= margins.pixels);
+    fill_ends(conv, arena, &margins, &unit);
 }
 
 /* A vector of another size makes units that are not this level's. */
