@@ -42,8 +42,10 @@ int ek_family_count(void) {
 #elif defined(__aarch64__)
 
 #define KERNELS(K)    \
-    K(fc, NEON, neon) \
-    K(fc, NEONDOT, neondot)
+    K(fc, NEON, neon)         \
+    K(fc, NEONDOT, neondot)   \
+    K(conv, NEON, neon)       \
+    K(conv, NEONDOT, neondot)
 
 #else
 #define KERNELS(K)

@@ -27,6 +27,7 @@
    otherwise one, y = to_nearest_even(fma(float(sum), scale, zero_point)). Then clamp(y, low, high). */
 #define EK_REQUANTISE(NUMBER, ARRAY)                                                       \
     NUMBER(int32_t, exact)                                                                 \
+    NUMBER(int32_t, fits16)     /* promised: |sum * scale| < 2^15 - 256, whatever the input */ \
     NUMBER(int32_t, zero_point) /* stored, like low and high */                            \
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)                                                                  \
