@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nets import Net, assert_same, kinds, random_inputs, run_reference
+from random_nets import random_net
 
 from edgekit import model
 from edgekit.graph import Graph, Op, Tensor
@@ -204,6 +208,127 @@ def test_both_sides_of_an_addition_must_agree() -> None:
     assert_same(graph, done)
 
 
+# Channels
+
+
+class Pruned(Net):
+    """Layers of which the given outputs have no weights."""
+
+    def conv(self, x: int, count: int, dead: tuple[int, ...] = (), size: int = 1, **options: Any) -> int:
+        given, rng = self.tensors[x].shape, np.random.default_rng(len(self.ops))
+        weights = rng.integers(1, 99, (count, size, size, given[3])) * rng.choice(
+            [-1, 1], (count, 1, 1, given[3])
+        )
+        weights[list(dead)] = 0
+        bias = self.bias(rng.integers(-999, 999, count))
+        steps = {"stride_h": 1, "stride_w": 1, "scale": 0.1, **options}
+        return self.op("CONV_2D", [x, self.weights(weights), bias], (*given[:3], count), **steps)
+
+    def depthwise(self, x: int, dead: tuple[int, ...] = (), multiplier: int = 1, **options: Any) -> int:
+        given, rng = self.tensors[x].shape, np.random.default_rng(len(self.ops))
+        count = given[3] * multiplier
+        weights = rng.integers(1, 99, (1, 3, 3, count))
+        weights[..., list(dead)] = 0
+        inputs = [x, self.weights(weights), self.bias(rng.integers(-999, 999, count))]
+        steps = {"stride_h": 1, "stride_w": 1, "depth_multiplier": multiplier, **options}
+        return self.op("DEPTHWISE_CONV_2D", inputs, (*given[:3], count), **steps)
+
+
+def widths(graph: Graph) -> list[int]:
+    """How many channels each layer gives."""
+    layers = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    return [graph.tensors[op.outputs[0]].shape[-1] for op in graph.ops if op.kind in layers]
+
+
+def test_outputs_without_weights_vanish_into_the_next_bias() -> None:
+    net = Pruned()
+    x = net.conv(net.input(1, 5, 5, 3), 6, dead=(0, 2, 5), fused_activation_function="RELU")
+    graph = net.graph(net.conv(net.conv(x, 7), 2))
+    done = simplify(graph)
+    assert widths(done) == [3, 7, 2]
+    assert_same(graph, done, range(3))
+
+
+def test_a_padded_window_sees_whether_a_channel_is_its_zero_point() -> None:
+    net = Pruned()
+    x = net.conv(net.input(1, 5, 5, 3), 4, dead=(0, 1))
+    bias = net.tensors[net.ops[-1].inputs[2]]
+    values = np.array([0, 900, 5, 5], np.int32)  # the first is the zero point then, the second is not
+    net.tensors[net.ops[-1].inputs[2]] = replace(bias, data=values)
+    y = net.conv(net.depthwise(x), 3)
+    graph = net.graph(y)
+    done = simplify(graph)
+    assert widths(done) == [3, 3, 3]
+    assert_same(graph, done, range(3))
+
+
+def test_channels_go_through_depthwise_layers_that_multiply_them() -> None:
+    net = Pruned()
+    x = net.depthwise(net.conv(net.input(1, 5, 5, 3), 4), dead=(2, 3, 5), multiplier=2)
+    graph = net.graph(net.conv(x, 3))
+    done = simplify(graph)
+    assert widths(done) == [3, 6, 3]
+    assert_same(graph, done, range(3))
+
+
+def test_channels_that_are_added_go_only_together() -> None:
+    net = Pruned()
+    x = net.input(1, 4, 4, 3)
+    one, other = net.conv(x, 5, dead=(0, 1, 2)), net.conv(x, 5, dead=(1, 2, 3))
+    total = net.op("ADD", [one, other], (1, 4, 4, 5))
+    last = net.conv(total, 3)
+    weights = net.ops[-1].inputs[1]
+    data = np.array(net.tensors[weights].data)
+    data[..., [1, 4]] = 0
+    net.tensors[weights] = replace(net.tensors[weights], data=data)
+    graph = net.graph(last)
+    done = simplify(graph)
+    assert widths(done) == [3, 3, 3]
+    assert_same(graph, done, range(3))
+
+
+def test_channels_go_through_concatenations_and_into_flat_layers() -> None:
+    net = Pruned()
+    x = net.input(1, 4, 4, 3)
+    both = net.op(
+        "CONCATENATION", [net.conv(x, 3, dead=(1,)), net.conv(x, 2, dead=(0,))], (1, 4, 4, 5), axis=-1
+    )
+    window = dict.fromkeys(("filter_height", "filter_width", "stride_h", "stride_w"), 2)
+    flat = net.op(
+        "RESHAPE", [net.op("MAX_POOL_2D", [both], (1, 2, 2, 5), **window)], (1, 20), new_shape=(1, 20)
+    )
+    weights = net.weights(np.random.default_rng(0).integers(-99, 99, (4, 20)))
+    graph = net.graph(net.op("FULLY_CONNECTED", [flat, weights, -1], (1, 4)))
+    done = simplify(graph)
+    assert widths(done) == [2, 1, 4]
+    assert [op.options["new_shape"] for op in done.ops if op.kind == "RESHAPE"] == [(1, 12)]
+    assert_same(graph, done, range(3))
+
+
+def test_one_channel_stays_where_none_is_needed() -> None:
+    net = Pruned()
+    x = net.conv(net.input(1, 4, 4, 3), 5, dead=(0, 1, 2, 3, 4))
+    graph = net.graph(net.conv(x, 2))
+    done = simplify(graph)
+    assert widths(done) == [1, 2]
+    assert_same(graph, done)
+
+
+def test_what_is_asked_for_stays() -> None:
+    net = Pruned()
+    x = net.conv(net.input(1, 4, 4, 3), 5, dead=(0, 1))
+    graph = net.graph(net.conv(x, 2), x)
+    done = simplify(graph)
+    assert widths(done) == [5, 2]
+    assert_same(graph, done)
+
+
+def test_a_pruned_network_loses_most_of_its_channels(shared: Path) -> None:
+    graph = model.read(shared / "data/models/mlperf_vww_96_int8.tflite")
+    assert sum(widths(graph)) == 2738
+    assert sum(widths(simplify(graph))) == 1184
+
+
 # uint8
 
 
@@ -333,6 +458,15 @@ def test_a_pool_pads_by_itself_alone() -> None:
 
 
 # Whole networks
+
+
+@settings(max_examples=60)
+@given(st.randoms(use_true_random=False), st.integers(1, 14))
+def test_random_networks_give_the_same_bytes(choices: Random, length: int) -> None:
+    graph = random_net(choices, length)
+    done = simplify(graph)
+    assert len(done.ops) <= len(graph.ops)
+    assert_same(graph, done)
 
 
 @pytest.mark.parametrize("name", REAL)

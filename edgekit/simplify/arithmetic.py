@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgekit.graph import Tensor
 
 Integers = NDArray[np.int64]
 
 
-def fixed_point(factor: float) -> tuple[int, int]:
-    """The factor as `multiplier * 2**(shift - 31)` with a 31-bit multiplier."""
-    if factor == 0:
-        return 0, 0
-    fraction, shift = math.frexp(factor)
-    multiplier = math.floor(fraction * 2**31 + 0.5)
-    if multiplier == 2**31:
-        multiplier, shift = multiplier // 2, shift + 1
-    return (0, 0) if shift < -31 else (multiplier, shift)
+def fixed_point(factors: ArrayLike) -> tuple[Integers, Integers]:
+    """Factors as `multiplier * 2**(shift - 31)` with 31-bit multipliers."""
+    fraction, exponent = np.frexp(np.asarray(factors, np.float64))
+    multiplier = np.floor(fraction * 2**31 + 0.5).astype(np.int64)
+    full = multiplier == 2**31
+    shift = exponent.astype(np.int64) + full
+    vanishes = shift < -31
+    return np.where(vanishes, 0, multiplier >> full), np.where(vanishes, 0, shift)
 
 
-def multiply(values: Integers, factor: float) -> Integers:
-    """`values * factor`, rounded twice as the reference kernels do: the product, then the right shift."""
-    multiplier, shift = fixed_point(factor)
-    product = (values << max(shift, 0)) * multiplier
-    nudge = np.where(product >= 0, 2**30, 1 - 2**30)
-    high = np.where(product + nudge >= 0, (product + nudge) >> 31, -((-(product + nudge)) >> 31))
-    right = max(-shift, 0)
-    rest = high & ((1 << right) - 1)
-    half = ((1 << right) - 1 >> 1) + (high < 0)
-    return np.asarray((high >> right) + (rest > half), np.int64)
+def multiply(values: Integers, factors: ArrayLike) -> Integers:
+    """`values * factors`, rounded twice as the reference kernels do: the product, then the right shift."""
+    multiplier, shift = fixed_point(factors)
+    product = (values << np.maximum(shift, 0)) * multiplier
+    nudged = product + np.where(product >= 0, 2**30, 1 - 2**30)
+    high = np.where(nudged >= 0, nudged >> 31, -(-nudged >> 31))
+    right = np.maximum(-shift, 0)
+    mask = (1 << right) - 1
+    return np.asarray((high >> right) + ((high & mask) > (mask >> 1) + (high < 0)), np.int64)
+
+
+def round_half_away(values: NDArray[Any]) -> Integers:
+    """To the nearest whole number, ties away from zero."""
+    return np.asarray(np.trunc(values + np.copysign(np.float64(0.5), values)), np.int64)
 
 
 def clamp(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
@@ -47,8 +49,7 @@ def quantize(real: NDArray[np.float32], tensor: Tensor) -> NDArray[Any] | None:
     scaled = real / np.asarray(tensor.scale, np.float32)
     if tensor.dtype.kind not in "iu" or not np.all(np.abs(scaled) < 2**30):
         return None
-    whole = np.trunc(scaled + np.copysign(np.float64(0.5), scaled)).astype(np.int64)
-    return clamp(whole + np.asarray(tensor.zero_point), tensor)
+    return clamp(round_half_away(scaled) + np.asarray(tensor.zero_point), tensor)
 
 
 def dequantize(tensor: Tensor) -> NDArray[np.float32]:
@@ -58,14 +59,21 @@ def dequantize(tensor: Tensor) -> NDArray[np.float32]:
 
 
 def requantize(source: Tensor, result: Tensor) -> NDArray[Any] | None:
-    """A constant of 8 bits as another tensor of whole numbers stores it."""
-    if source.dtype not in (np.int8, np.uint8) or result.dtype not in (np.int8, np.uint8):
+    """A constant of 8 bits as another tensor of 8 bits stores it."""
+    values = requantize_values(np.asarray(source.data, np.int64), source, result)
+    return None if values is None else clamp(values, result)
+
+
+def requantize_values(values: Integers, source: Tensor, result: Tensor) -> Integers | None:
+    """Stored values of one tensor of 8 bits as another one stores them; None where that is not defined."""
+    scales = [tensor.scale for tensor in (source, result) if tensor.dtype in (np.int8, np.uint8)]
+    if len(scales) < 2 or scales[0] is None or scales[1] is None or not len(scales[0]) == len(scales[1]) == 1:
         return None
-    values = np.asarray(source.data, np.int64) - np.asarray(source.zero_point)
-    factor = float(np.asarray(source.scale, np.float64)[0] / np.asarray(result.scale, np.float64)[0])
+    factor = float(scales[0][0]) / float(scales[1][0])
     if not 2**-31 < factor < 2**16:
         return None
-    return clamp(multiply(values, factor) + np.asarray(result.zero_point), result)
+    scaled = multiply(values - np.asarray(source.zero_point), factor) + np.asarray(result.zero_point)
+    return clamp(scaled, result).astype(np.int64)
 
 
 def sum_factors(source: Tensor, weights: Tensor, result: Tensor) -> NDArray[np.float64]:

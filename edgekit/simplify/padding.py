@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgekit.graph import Graph, Op, Tensor
@@ -18,7 +20,7 @@ def explicit_padding(graph: Graph, op: Op) -> tuple[Margins, int]:
     A convolution is read through a PAD of its height and width with its zero point, whoever else reads that.
     """
     source = op.inputs[0]
-    margins = _own(op, graph.tensors[source].shape, graph.tensors[op.outputs[0]].shape, _window(graph, op))
+    margins = own_padding(op, [graph.tensors[i] for i in op.inputs], graph.tensors[op.outputs[0]])
     while op.kind in _CONVOLUTIONS and (before := graph.producer.get(source)):
         more = _of_pad(graph, before)
         if more is None:
@@ -28,24 +30,28 @@ def explicit_padding(graph: Graph, op: Op) -> tuple[Margins, int]:
     return margins, source
 
 
-def _window(graph: Graph, op: Op) -> tuple[int, int]:
-    if op.kind in _CONVOLUTIONS:
-        _, height, width, _ = graph.tensors[op.inputs[1]].shape
-        return height, width
-    return whole(op, "filter_height"), whole(op, "filter_width")
-
-
-def _own(op: Op, given: tuple[int, ...], result: tuple[int, ...], window: tuple[int, int]) -> Margins:
+def own_padding(op: Op, inputs: Sequence[Tensor], result: Tensor) -> Margins:
+    """Top, bottom, left and right of what the operator itself pads."""
     if op.options["padding"] == "VALID":
         return 0, 0, 0, 0
+    window = _window(op, inputs)
     sides: list[int] = []
     for axis, letter in ((1, "h"), (2, "w")):
         spread = int(op.options.get(f"dilation_{letter}_factor", 1))  # type: ignore[arg-type]
         reach = (window[axis - 1] - 1) * spread + 1
-        total = max((result[axis] - 1) * whole(op, f"stride_{letter}") + reach - given[axis], 0)
+        total = max(
+            (result.shape[axis] - 1) * whole(op, f"stride_{letter}") + reach - inputs[0].shape[axis], 0
+        )
         sides += [total // 2, total - total // 2]
     top, bottom, left, right = sides
     return top, bottom, left, right
+
+
+def _window(op: Op, inputs: Sequence[Tensor]) -> tuple[int, int]:
+    if op.kind in _CONVOLUTIONS:
+        _, height, width, _ = inputs[1].shape
+        return height, width
+    return whole(op, "filter_height"), whole(op, "filter_width")
 
 
 def _of_pad(graph: Graph, op: Op) -> Margins | None:

@@ -105,7 +105,7 @@ def _quantize(op: Op, inputs: Sequence[Tensor], result: Tensor) -> Array | None:
         return None
     if source.dtype == np.float32:
         return quantize(data_of(source), result)
-    return requantize(source, result) if source.scale is not None and len(source.scale) == 1 else None
+    return requantize(source, result)
 
 
 def _dequantize(op: Op, inputs: Sequence[Tensor], result: Tensor) -> Array | None:
