@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import costs, pack
-from edgekit.convolution import Layer, layer_of
+from edgekit.convolution import Layer, Window, layer_of
 from edgekit.fully_connected import clamp, scale_of
 from edgekit.graph import Op
-from edgekit.layout import PLANES, QUAD, Form, Value
+from edgekit.layout import PLANES, QUAD, Form, Planes, Value
 from edgekit.pack_depthwise import pack_depthwise
 from edgekit.planner import Places, Planner, read, stored_flip, stored_zero, written
 from edgekit.simplify.arithmetic import fixed_point
@@ -27,22 +27,15 @@ def convolution(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
     if _is_fused(planner, op):
         return True
-    _add_convolution(planner, _whole(planner, layer), op.outputs[0], None)
+    _add_convolution(planner, layer, op.outputs[0], None)
     return True
-
-
-def _whole(planner: Planner, layer: Layer) -> Layer:
-    """The layer without groups."""
-    groups = planner.shape(layer.source)[3] // layer.weights.shape[3]
-    return replace(layer, weights=pack.ungroup(layer.weights, groups)) if groups > 1 else layer
 
 
 def depthwise(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
     source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
-        spread = pack.spread_depthwise(layer.weights, planner.shape(source)[3])
-        _add_convolution(planner, replace(layer, weights=spread), result, None)
+        _add_convolution(planner, replace(layer, weights=layer.weights.transpose(3, 1, 2, 0)), result, None)
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
@@ -77,24 +70,26 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
         value = planner.want_phases(source, form, rows, columns)
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
-    layers = pack.layers_of(pack.quads_of(layer.weights), narrow_pairs=planner.isa == "avx2")
     reads = (value,) if other is None else (value, other)
-    planner.node(reads, (out,), lambda places: _convolve(planner, layer, layers, places, value, out, residual))
+    planner.node(reads, (out,), lambda places: _convolve(planner, layer, places, value, out, residual))
 
 
 def _convolve(
-    planner: Planner, layer: Layer, layers: list[NDArray[np.int8]], places: Places, value: Value, out: Value,
-    residual: Fields | None,
-) -> list[Step]:  # fmt: skip
-    planes = places.of(out)
+    planner: Planner, layer: Layer, places: Places, value: Value, out: Value, residual: Fields | None
+) -> list[Step]:
+    planes, channels = places.of(out), places.of(out).planes * QUAD
+    weights, first = pack.align_groups(layer.weights, planner.shape(layer.source)[3] // layer.weights.shape[3])
+    layers = pack.layers_of(pack.quads_of(weights), narrow_pairs=planner.isa == "avx2")
+    starts = np.pad(first, (0, len(layers[0]) - len(first)), "edge")[:, None] * places.of(value).stride
     used = np.stack([part[: layer.channels].any(axis=2) for part in layers], 2).reshape(layer.channels, -1)
-    choices = costs.choose(planner.isa, used, planes.pixels)
+    choices = [
+        choice
+        for choice in costs.choose(planner.isa, used, planes.pixels)
+        if channels % choice.group == 0 and np.all(starts.reshape(-1, choice.group) == starts[:: choice.group])
+    ]
     best = choices[0]
-    channels = -(-layer.channels // max(QUAD, best.group)) * max(QUAD, best.group)
-    if channels > planes.planes * QUAD:  # no room for the eighth
-        best = next(choice for choice in choices if choice.group <= QUAD)
-        channels = planes.planes * QUAD
-    entries = pack.pack_entries(layers, _offsets(layer, places.of(value), value.form), best.group, channels)
+    offsets = starts + _offsets(layer.window, weights.shape[3], places.of(value), value)
+    entries = pack.pack_entries(layers, offsets, best.group, channels)
     unit = costs.UNITS[planner.isa].pixels
     tiles = -(-planes.pixels // (unit * best.tile))
     fields = read(places, value) | written(places, out) | _requantised(planner, layer, channels) | {
@@ -125,10 +120,9 @@ def _block(channels: int, tiles: int, threads: int) -> int:
     return max(8, -(-channels // (8 * pieces)) * 8)
 
 
-def _offsets(layer: Layer, planes: Any, form: Form) -> NDArray[np.int64]:
-    """Byte offset of each quad that a weight meets, from output pixel 0's: (height * width * quads,)."""
-    window = layer.window
-    quads = -(-layer.weights.shape[3] // QUAD)
+def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArray[np.int64]:
+    """Byte offset of each quad that a window meets, from output pixel 0's: (height * width * quads,)."""
+    form, quads = value.form, -(-inputs // QUAD)
     y = np.arange(window.height) * window.dilation_y
     x = np.arange(window.width) * window.dilation_x
     if form == PLANES:
@@ -137,7 +131,7 @@ def _offsets(layer: Layer, planes: Any, form: Form) -> NDArray[np.int64]:
     else:
         phase = y[:, None] % form.step_y * form.step_x + x % form.step_x
         present = [bit for bit in range(form.step_y * form.step_x) if form.wanted >> bit & 1]
-        plane = np.searchsorted(present, phase) * quads
+        plane = np.searchsorted(present, phase) * (planes.planes // len(present))
         pixel = y[:, None] // form.step_y * planes.pitch + x // form.step_x
     starts = plane * planes.stride + QUAD * pixel
     return (starts[:, :, None] + np.arange(quads) * planes.stride).reshape(-1)
@@ -221,6 +215,6 @@ def add_into_convolution(planner: Planner, op: Op, convolution: Op) -> None:
     other = op.inputs[0] if op.inputs[1] == own else op.inputs[1]
     weights = add_weights(planner, op, own, other)
     assert weights is not None  # noqa: S101  what can be fused has weights
-    layer = _whole(planner, layer_of(planner.graph, convolution))
+    layer = layer_of(planner.graph, convolution)
     weights |= {"other": planner.want_planes(other), "zero_point": stored_zero(planner, op.outputs[0])}
     _add_convolution(planner, layer, op.outputs[0], weights)

@@ -43,24 +43,21 @@ def quads_of(weights: NDArray[np.integer]) -> NDArray[np.int16]:
     return padded.reshape(len(padded), -1, QUAD)
 
 
-def ungroup(weights: NDArray[np.integer], groups: int) -> NDArray[np.integer]:
-    """Weights of a grouped convolution as those of a plain one, with zeros between groups."""
+def align_groups(
+    weights: NDArray[np.integer], groups: int
+) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Weights (outputs, height, width, inputs of a group) with the inputs moved to where they stand in their quads.
+
+    The second array has for each output the first quad of its group.
+    """
     outputs, height, width, inputs = weights.shape
-    whole = np.zeros((outputs, height, width, inputs * groups), weights.dtype)
-    each = outputs // groups
-    for g in range(groups):
-        rows = slice(g * each, (g + 1) * each)
-        whole[rows, :, :, g * inputs : (g + 1) * inputs] = weights[rows]
-    return whole
-
-
-def spread_depthwise(weights: NDArray[np.integer], inputs: int) -> NDArray[np.integer]:
-    """(1, height, width, outputs) as the weights of a plain convolution of `inputs` channels."""
-    _, height, width, outputs = weights.shape
-    whole = np.zeros((outputs, height, width, inputs), weights.dtype)
-    channel = np.arange(outputs)
-    whole[channel, :, :, channel // (outputs // inputs)] = weights[0].transpose(2, 0, 1)
-    return whole
+    first = np.arange(outputs) // (outputs // groups) * inputs
+    shift = first % QUAD
+    aligned = np.zeros((outputs, height, width, inputs + int(shift.max())), weights.dtype)
+    for offset in np.unique(shift):
+        rows = shift == offset
+        aligned[rows, :, :, offset : offset + inputs] = weights[rows]
+    return aligned, first // QUAD
 
 
 def layers_of(quads: NDArray[np.int16], *, narrow_pairs: bool) -> list[NDArray[np.int8]]:
@@ -89,19 +86,19 @@ def _narrow(layer: NDArray[np.int16]) -> NDArray[np.int16]:
 
 
 def pack_entries(
-    layers: list[NDArray[np.int8]], offsets: NDArray[np.int64], group: int, channels: int
+    layers: list[NDArray[np.int8]], places: NDArray[np.int64], group: int, channels: int
 ) -> Entries:
-    """Entries of the first `channels` outputs in groups of `group`; `offsets` is one byte offset a quad."""
+    """Entries of the first `channels` outputs in groups of `group`.
+
+    `places` has the byte offset of each quad of each output, (outputs, quads); those of a group must be the same.
+    """
     words = np.stack([np.ascontiguousarray(layer[:channels]).view("<i4")[..., 0] for layer in layers], axis=2)
     # words is (channels, quads, layers); a group lists a quad and layer if one of its channels has it
     grouped = words.reshape(channels // group, group, -1).transpose(0, 2, 1)
     used = grouped.any(axis=2)
     starts = np.zeros(len(grouped) + 1, np.int32)
     np.cumsum(used.sum(axis=1), out=starts[1:])
-    places = np.repeat(offsets, len(layers))
+    offsets = np.repeat(places[:channels:group], len(layers), axis=1)
     return Entries(
-        group,
-        starts,
-        np.broadcast_to(places, used.shape)[used].astype(np.int32),
-        np.ascontiguousarray(grouped[used].reshape(-1), np.int32),
+        group, starts, offsets[used].astype(np.int32), np.ascontiguousarray(grouped[used].reshape(-1), np.int32)
     )
