@@ -39,6 +39,7 @@ def add(planner: Planner, op: Op) -> bool:
             "second_stride": places.of(b).stride, "planes": places.of(out).planes,
             "first_weight": weights["weights"][0], "second_weight": weights["weights"][1],
             "bias": weights["bias"], "shift": weights["shift"], "low": weights["low"], "high": weights["high"],
+            "zero_point": stored_zero(planner, op.outputs[0]),
         }  # fmt: skip
         return [Step("add_planes", fields)]
 

@@ -79,9 +79,9 @@
 
 /* A depthwise convolution on planes, one output a channel, dilation 1, stride 1 or 2. `input` is the place of the
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
-   starts at input row i * input_period + r * stride. Weights are (planes, sets, ceil(window_height / 4),
-   window_width, 4 channels, 4 rows) int8, zero where there is no row; the sets are summed, so that a weight beyond
-   int8, or on AVX2 a pair of rows (0 and 1, 2 and 3) beyond 16 bits, can be two. A unit is a plane. */
+   starts at input row i * input_period + r * stride. Weights are (planes, sets, window_height, window_width, 4
+   channels) int8; the sets are summed, so that a weight beyond int8 can be two. On AVX2 taps t and t + 2 of a row of a
+   set may not together reach beyond 16 bits, as in EK_CONV, unless t % 4 is 2. A unit is a plane. */
 #define EK_DEPTHWISE(NUMBER, ARRAY)                                                        \
     EK_PLANES(NUMBER, input)                                                               \
     NUMBER(int32_t, input_period)                                                          \
@@ -172,10 +172,17 @@
     NUMBER(uint32_t, phases)                                                               \
     NUMBER(int32_t, zero_point)
 
-/* z = (a * first_weight + b * second_weight + bias) >> shift, clamped to low..high, on stored bytes of planes of the
-   same pitch and period; low..high are stored values. |weights| < 2^15, sums stay within 32 bits. The planner sees
-   to it that two zero points give the output's zero point, so margins come out right by themselves: the range is all
-   pixels from -before to the end + after. A unit is a plane. */
+/* The sum of two pictures of the same pitch and period. Without `exact`
+
+       z = (a * first_weight + b * second_weight + bias) >> shift
+
+   on stored bytes, with |weights| < 2^15; a negative weight subtracts. With `exact` as TFLite has it:
+
+       z = multiply(multiply((a - first_zero) << 20, first_weight, first_shift)
+                    +- multiply((b - second_zero) << 20, second_weight, second_shift), multiplier, shift) + zero_point
+
+   with EK_REQUANTISE's two roundings, minus if `subtract`. Then clamp(z, low, high). Where both inputs hold their zero
+   points z is the output's, so the margins between rows come out right by themselves. A unit is a plane. */
 #define EK_ADD_PLANES(NUMBER, ARRAY)                                                       \
     NUMBER(int64_t, first)                                                                 \
     NUMBER(int64_t, first_stride)                                                          \
@@ -184,10 +191,40 @@
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, exact)                                                                 \
     NUMBER(int32_t, first_weight)                                                          \
     NUMBER(int32_t, second_weight)                                                         \
     NUMBER(int32_t, bias)                                                                  \
     NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, first_zero) /* stored; the rest only with `exact` */                   \
+    NUMBER(int32_t, second_zero)                                                           \
+    NUMBER(int32_t, first_shift) /* -31..0, like the other shifts with `exact` */          \
+    NUMBER(int32_t, second_shift)                                                          \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, subtract)                                                              \
+    NUMBER(int32_t, zero_point) /* always, like low and high; stored */                    \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)
+
+/* The product p = (a - first_zero) * (b - second_zero) of two pictures of the same pitch and period, requantised as
+   EK_REQUANTISE does with a sum. With `second_step`, the second tensor has one pixel an image instead, which all
+   pixels of the first are multiplied by; image i's is pixel i * second_step. A unit is a plane. */
+#define EK_MUL_PLANES(NUMBER, ARRAY)                                                       \
+    NUMBER(int64_t, first)                                                                 \
+    NUMBER(int64_t, first_stride)                                                          \
+    NUMBER(int64_t, second)                                                                \
+    NUMBER(int64_t, second_stride)                                                         \
+    NUMBER(int32_t, second_step)                                                           \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, first_zero) /* stored */                                               \
+    NUMBER(int32_t, second_zero)                                                           \
+    NUMBER(int32_t, exact)                                                                 \
+    NUMBER(float, scale)        /* without `exact`; |p * scale| < 2^30 */                  \
+    NUMBER(int32_t, multiplier) /* with `exact` */                                         \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point)                                                            \
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)
 
@@ -222,6 +259,24 @@
     NUMBER(int32_t, zero_point)                                                            \
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)
+
+/* TFLite's MEAN over both spatial axes, from planes to plain int8 (images, channels):
+
+       y = multiply(sum of the stored bytes of an image's picture + bias, multiplier, shift) + zero_point
+
+   with EK_REQUANTISE's two roundings, then clamped to int8. A unit is a plane. */
+#define EK_MEAN_PLANES(NUMBER, ARRAY)                                                      \
+    EK_PLANES(NUMBER, input)                                                               \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, height)                                                                \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, period)                                                                \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int32_t, bias) /* takes out the zero point of the stored bytes */               \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point) /* plain */
 
 /* Output pixel (y, x) is input pixel (source_rows[y], source_columns[x]), in planes. A unit is a plane. */
 #define EK_RESIZE_PLANES(NUMBER, ARRAY)                                                    \
@@ -281,6 +336,16 @@
     FAMILY(copy, EK_COPY)                                                                  \
     FAMILY(lut, EK_LUT)                                                                    \
     FAMILY(gather, EK_GATHER)
+    FAMILY(depthwise, EK_DEPTHWISE)                                                        \
+    FAMILY(pack_planes, EK_PACK_PLANES)                                                    \
+    FAMILY(unpack_planes, EK_UNPACK_PLANES)                                                \
+    FAMILY(split_phases, EK_SPLIT_PHASES)                                                  \
+    FAMILY(add_planes, EK_ADD_PLANES)                                                      \
+    FAMILY(mul_planes, EK_MUL_PLANES)                                                      \
+    FAMILY(lut_planes, EK_LUT_PLANES)                                                      \
+    FAMILY(pool_planes, EK_POOL_PLANES)                                                    \
+    FAMILY(mean_planes, EK_MEAN_PLANES)                                                    \
+    FAMILY(resize_planes, EK_RESIZE_PLANES)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \
