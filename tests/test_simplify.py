@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import Net, assert_same, kinds, random_inputs, run_reference
+from nets import Array, Net, assert_same, kinds, random_inputs, run_reference
 from random_nets import random_net
 
 from edgekit import model
 from edgekit.graph import Graph, Op, Tensor
 from edgekit.simplify import explicit_padding, simplify, to_int8
+from edgekit.simplify.arithmetic import multiply, round_half_away
+from edgekit.simplify.draft import Draft
+from edgekit.simplify.layers import read_layer
 
 REAL = (
     "coral_mobilenet_v1_0.25_128_quant", "emza_ssd_slim_120x160x1_int8", "mlperf_ad01_int8",
@@ -327,6 +330,84 @@ def test_a_pruned_network_loses_most_of_its_channels(shared: Path) -> None:
     graph = model.read(shared / "data/models/mlperf_vww_96_int8.tflite")
     assert sum(widths(graph)) == 2738
     assert sum(widths(simplify(graph))) == 1184
+
+
+# Arithmetic
+
+
+def biases(kind: str, dtype: str, values: Array, scales: tuple[float, float, float]) -> Graph:
+    """A layer that stores nothing but its biases; the weights are zero."""
+    zero = 0 if dtype == "int8" else 128
+    net, count = Net(dtype, scales[0], 0), len(values)
+    shapes = {
+        "CONV_2D": (count, 1, 1, 1),
+        "DEPTHWISE_CONV_2D": (1, 1, 1, count),
+        "FULLY_CONNECTED": (count, 1),
+    }
+    x = net.input(1, 1, 1, 1) if kind != "FULLY_CONNECTED" else net.input(1, 1)
+    w = net.constant(np.full(shapes[kind], zero), dtype, scale=scales[1], zero_point=zero)
+    b = net.bias(values, float(np.float32(scales[0]) * np.float32(scales[1])))
+    steps = {"stride_h": 1, "stride_w": 1, "depth_multiplier": count}
+    options: dict[str, Any] = {
+        "CONV_2D": {name: steps[name] for name in ("stride_h", "stride_w")}, "DEPTHWISE_CONV_2D": steps,
+    }.get(kind, {})  # fmt: skip
+    shape = (1, 1, 1, count) if kind != "FULLY_CONNECTED" else (1, count)
+    return net.graph(net.op(kind, [x, w, b], shape, scale=scales[2], zero_point=zero, **options))
+
+
+def stored_biases(graph: Graph) -> Array:
+    """What edgekit says that such a layer stores."""
+    turned = to_int8(graph)
+    number = next(n for n, op in enumerate(turned.ops) if op.kind != "QUANTIZE")
+    layer = read_layer(Draft(turned), turned.ops[number])
+    assert layer is not None
+    sure, values = layer.stored(layer.start)
+    assert sure.all()
+    return values + (128 if graph.tensors[graph.outputs[0]].dtype == np.uint8 else 0)
+
+
+LAYERS = [
+    (kind, dtype)
+    for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    for dtype in ("int8", "uint8")
+]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), LAYERS)
+def test_layers_round_as_the_reference_does(kind: str, dtype: str) -> None:
+    for scales in ((0.5, 0.25, 1.0), (0.1, 0.07, 0.09), (2.0, 3.0, 1.7)):
+        graph = biases(kind, dtype, np.arange(-700, 700), scales)
+        np.testing.assert_array_equal(
+            run_reference(graph, random_inputs(graph, 0))[0].ravel(), stored_biases(graph)
+        )
+
+
+@pytest.mark.parametrize(("kind", "dtype"), LAYERS)
+def test_the_last_bits_of_a_factor_are_those_of_the_reference(kind: str, dtype: str) -> None:
+    rng, seen = np.random.default_rng(0), 0
+    while seen < 8:
+        one, other = np.exp(rng.uniform(-6, -1, 2)).astype(np.float32)
+        last = np.float32(float(one) * float(other) * 2e6)
+        exact, single = float(one) * float(other) / float(last), float(one * other) / float(last)
+        values = rng.integers(-(2**27), 2**27, 400_000)
+        telling = (multiply(values, exact) != multiply(values, single)) | (
+            round_half_away(values * exact) != multiply(values, exact)
+        )
+        values = values[telling][:64]
+        if not len(values):
+            continue
+        seen += len(values)
+        graph = biases(kind, dtype, values, (float(one), float(other), float(last)))
+        np.testing.assert_array_equal(
+            run_reference(graph, random_inputs(graph, 0))[0].ravel(), stored_biases(graph)
+        )
+
+
+def test_adding_zero_to_a_float_is_not_nothing() -> None:
+    net = Net("float32")
+    x, zero = net.input(1, 2), net.constant([0, 0], "float32")
+    y = net.op("RELU", [net.op("SUB", [net.op("ADD", [x, zero], (1, 2)), zero], (1, 2))], (1, 2))
+    assert kinds(simplify(net.graph(y))) == ["ADD", "RELU"]
 
 
 # uint8

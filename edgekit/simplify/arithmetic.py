@@ -76,13 +76,13 @@ def requantize_values(values: Integers, source: Tensor, result: Tensor) -> Integ
     return clamp(scaled, result).astype(np.int64)
 
 
-def sum_factors(source: Tensor, weights: Tensor, result: Tensor) -> NDArray[np.float64]:
-    """From the sums of a convolution or a FULLY_CONNECTED to what is stored: one a scale of the weights.
+def sum_factors(kind: str, source: Tensor, weights: Tensor, result: Tensor) -> NDArray[np.float64]:
+    """From the sums of a layer of this kind to what is stored: one a scale of the weights.
 
     Convolutions that were uint8, known by weights of int16, have the first product in single precision.
     """
     scales = [np.asarray(tensor.scale, np.float32) for tensor in (source, weights, result)]
-    if weights.dtype == np.int16:
+    if weights.dtype == np.int16 and kind != "FULLY_CONNECTED":
         return (scales[0] * scales[1]).astype(np.float64) / scales[2].astype(np.float64)
     one, other, last = (scale.astype(np.float64) for scale in scales)
     return one * other / last

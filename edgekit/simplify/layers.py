@@ -57,7 +57,9 @@ class Layer:
 
     def stored(self, sums: Integers) -> tuple[Mask, Integers]:
         """What the layer stores for a sum per output, and where that is sure."""
-        factors = np.broadcast_to(sum_factors(self.source, self.tensor, self.result), sums.shape)
+        factors = np.broadcast_to(
+            sum_factors(self.op.kind, self.source, self.tensor, self.result), sums.shape
+        )
         sure = np.abs(sums) * np.maximum(factors, 1) * 2 < 2**31
         sums = np.where(sure, sums, 0)
         scaled = round_half_away(sums * factors) if _RANKS[self.op.kind] == 2 else multiply(sums, factors)
