@@ -11,9 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekit.graph import Graph
 from edgekit.layout import PLAIN, PLANES, QUAD, Form, Layout, Picture, Planes, Value
 from edgekit.step import Step
+
+MAX_SPLIT = 32  # phases of planes that can be told apart
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Planner:
         self.readers = Counter(i for op in graph.ops for i in op.inputs) + Counter(graph.outputs)
         self.producer = {i: number for number, op in enumerate(graph.ops) for i in op.outputs}
         self.reader = {i: number for number, op in enumerate(graph.ops) for i in op.inputs if self.readers[i] == 1}
+        self.functions: dict[int, tuple[int, NDArray[np.uint8]]] = {}  # of the bytes of another tensor: that, a table
         self.number = -1
 
     # What routes use
@@ -99,30 +105,48 @@ class Planner:
     def want_plain(self, tensor: int) -> Value:
         value = Value(tensor, PLAIN)
         if value not in self.made:
-            self._unpack(Value(tensor, PLANES), value)
+            self._unpack(self.want_planes(tensor), value)
         return value
 
     def want_planes(self, tensor: int) -> Value:
         value = Value(tensor, PLANES)
+        if value not in self.made and tensor in self.functions:
+            return self._compute(tensor)
         if value not in self.made:
             self._pack(self.add_planes(tensor), PLANES)
         return value
 
     def want_phases(self, tensor: int, form: Form, height: int, width: int) -> Value:
         """The tensor taken apart, each phase at least that large."""
-        if not self.has_planes(tensor):
+        if tensor in self.functions:
+            self.want_planes(tensor)
+        if form.step_y * form.step_x > MAX_SPLIT:
+            self.want_plain(tensor)
+        if not self.splits(tensor, form):
             form = form._replace(wanted=(1 << form.step_y * form.step_x) - 1)
         value = Value(tensor, form)
         if value not in self.made:
             picture = self.picture(tensor)
             planes = picture.planes * form.wanted.bit_count()
             self.layout.add(value, Picture(picture.images, height, width, planes))
-            self._split(value, form) if self.has_planes(tensor) else self._pack(value, form)
+            self._split(value, form) if self.splits(tensor, form) else self._pack(value, form)
         picture = self.layout.pictures[value]
         picture.height, picture.width = max(picture.height, height), max(picture.width, width)
         return value
 
+    def splits(self, tensor: int, form: Form) -> bool:
+        """Whether the phases are made from planes, and not from the plain tensor."""
+        return self.has_planes(tensor) and form.step_y * form.step_x <= MAX_SPLIT
+
     # Changes of form
+
+    def _compute(self, tensor: int) -> Value:
+        """Compute a function of bytes that is wanted as a picture."""
+        root, entries = self.functions[tensor]
+        value, out = self.want_planes(root), self.add_planes(tensor)
+        self.layout.tie((value, out))
+        self.node((value,), (out,), lambda places: [look_up(self, places, value, out, entries)])
+        return out
 
     def _pack(self, value: Value, form: Form) -> None:
         tensor, number, self.number = value.tensor, self.number, -1
@@ -207,3 +231,20 @@ def written(places: Places, value: Value) -> dict[str, Any]:
         "images": planes.images, "height": planes.height, "width": planes.width, "period": planes.period,
         "before": planes.before, "after": planes.after,
     }  # fmt: skip
+
+
+def look_up(
+    planner: Planner, places: Places, value: Value, out: Value, entries: NDArray[np.uint8] | None
+) -> Step:
+    """Bytes through a table, or as they are."""
+    fields = read(places, value) | written(places, out)
+    del fields["input_period"]
+    fields |= {"planes": places.of(out).planes, "zero_point": stored_zero(planner, out.tensor)}
+    if entries is not None:
+        fields["table"] = stored_table(entries, stored_flip(planner.isa))
+    return Step("lut_planes", fields)
+
+
+def stored_table(entries: NDArray[np.uint8], flip: int) -> NDArray[np.uint8]:
+    """A table of int8 by int8, both taken as unsigned bytes, as one of stored bytes."""
+    return np.ascontiguousarray(np.roll(entries, -128) ^ 0x80) if flip else entries

@@ -11,7 +11,7 @@ static void pack_pixel(const ek_pack_planes *op, const uint8_t *in, int64_t coun
 /* Row y of image i, of one plane of one phase; `quad` is its number among the quads of the tensor */
 static void pack_row(const ek_pack_planes *op, const uint8_t *in, uint8_t *out, int64_t y, int64_t from, int64_t quad) {
     int64_t count = op->channels - quad * EK_QUAD;
-    for (int64_t x = 0; x < op->width; x++, from += op->step, out += EK_QUAD) {
+    for (int64_t x = 0; x < op->width; x++, from += op->step_x, out += EK_QUAD) {
         int inside = 0 <= y && y < op->rows && 0 <= from && from < op->columns;
         const uint8_t *pixel = in + (y * op->columns + from) * op->channels + quad * EK_QUAD;
         pack_pixel(op, inside ? pixel : in, inside ? count : 0, out);
@@ -29,22 +29,22 @@ static void row_margins(const ek_margins *margins, uint8_t *plane, int64_t row) 
 void ek_pack_planes__scalar(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_pack_planes *op = op_;
     ek_margins margins = EK_MARGINS(op, op->zero_point);
-    int64_t quads = (op->channels + EK_QUAD - 1) / EK_QUAD, phases = (int64_t)op->step * op->step;
+    int64_t quads = (op->channels + EK_QUAD - 1) / EK_QUAD, phases = (int64_t)op->step_y * op->step_x;
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t image = unit / op->height, y = unit % op->height, row = image * op->period + y;
         const uint8_t *in = arena + op->input + image * op->rows * op->columns * op->channels;
         for (int64_t plane = 0; plane < phases * quads; plane++) {
             uint8_t *out = arena + op->output + plane * op->output_stride;
-            int64_t a = plane / quads / op->step, b = plane / quads % op->step;
-            pack_row(op, in, out + EK_QUAD * row * op->output_pitch, y * op->step + a - op->top, b - op->left,
+            int64_t a = plane / quads / op->step_x, b = plane / quads % op->step_x;
+            pack_row(op, in, out + EK_QUAD * row * op->output_pitch, y * op->step_y + a - op->top, b - op->left,
                      plane % quads);
             row_margins(&margins, out, row);
         }
     }
 }
 
-static const char *check_step(int32_t step, int32_t top, int32_t left) {
-    CHECK(0 < step && step <= 16, "an impossible step");
+static const char *check_steps(int32_t step_y, int32_t step_x, int32_t top, int32_t left) {
+    CHECK(0 < step_y && step_y <= 16 && 0 < step_x && step_x <= 16, "an impossible step");
     CHECK(-EK_LIMIT / 256 < top && top < EK_LIMIT / 256 && -EK_LIMIT / 256 < left && left < EK_LIMIT / 256,
           "an impossible margin");
     return NULL;
@@ -61,10 +61,10 @@ static const char *check_plain(int64_t place, int64_t images, int64_t rows, int6
 
 const char *ek_pack_planes_check(const void *op_, int64_t arena_bytes, int64_t *units) {
     const ek_pack_planes *op = op_;
-    const char *reason = check_step(op->step, op->top, op->left);
+    const char *reason = check_steps(op->step_y, op->step_x, op->top, op->left);
     if (reason) return reason;
     CHECK(ek_is_size(op->channels), "impossible sizes");
-    CHECK_PICTURE(op, (int64_t)op->step * op->step * ((op->channels + EK_QUAD - 1) / EK_QUAD));
+    CHECK_PICTURE(op, (int64_t)op->step_y * op->step_x * ((op->channels + EK_QUAD - 1) / EK_QUAD));
     CHECK(ek_is_stored(op->zero_point) && (op->flip == 0 || op->flip == 0x80), "an impossible zero point");
     *units = (int64_t)op->images * op->height;
     return check_plain(op->input, op->images, op->rows, op->columns, op->channels, arena_bytes);
@@ -104,7 +104,7 @@ static void split_plane(const ek_split_phases *op, const uint8_t *in, uint8_t *o
     for (int64_t i = 0; i < op->images; i++)
         for (int64_t y = 0; y < op->height; y++)
             for (int64_t x = 0; x < op->width; x++) {
-                int64_t from_y = y * op->step + a - op->top, from_x = x * op->step + b - op->left;
+                int64_t from_y = y * op->step_y + a - op->top, from_x = x * op->step_x + b - op->left;
                 int inside = 0 <= from_y && from_y < op->rows && 0 <= from_x && from_x < op->columns;
                 int64_t from = (i * op->input_period + from_y) * op->input_pitch + from_x;
                 const void *pixel = inside ? (const void *)(in + EK_QUAD * from) : &zero;
@@ -118,9 +118,9 @@ void ek_split_phases__scalar(const void *op_, uint8_t *arena, int64_t begin, int
     for (int64_t q = begin; q < end; q++) {
         const uint8_t *in = arena + op->input + q * op->input_stride;
         uint8_t *out = arena + op->output + q * op->output_stride;
-        for (int64_t phase = 0; phase < op->step * op->step; phase++) {
+        for (int64_t phase = 0; phase < op->step_y * op->step_x; phase++) {
             if (!(op->phases >> phase & 1)) continue;
-            split_plane(op, in, out, phase / op->step, phase % op->step);
+            split_plane(op, in, out, phase / op->step_x, phase % op->step_x);
             ek_restore_margins(&margins, out, 0, margins.pixels);
             out += op->planes * op->output_stride;
         }
@@ -129,9 +129,10 @@ void ek_split_phases__scalar(const void *op_, uint8_t *arena, int64_t begin, int
 
 const char *ek_split_phases_check(const void *op_, int64_t arena_bytes, int64_t *units) {
     const ek_split_phases *op = op_;
-    const char *reason = check_step(op->step, op->top, op->left);
+    const char *reason = check_steps(op->step_y, op->step_x, op->top, op->left);
     if (reason) return reason;
-    CHECK(op->step <= 5 && op->phases && !((uint64_t)op->phases >> (op->step * op->step)), "phases that do not exist");
+    CHECK(op->step_y * op->step_x <= 32 && op->phases, "phases that do not exist");
+    CHECK(!((uint64_t)op->phases >> (op->step_y * op->step_x)), "phases that do not exist");
     CHECK(ek_is_size(op->planes), "impossible sizes");
     CHECK_PICTURE(op, (int64_t)op->planes * __builtin_popcount(op->phases));
     CHECK_INPUT_PICTURE(op, op->planes, op->rows, op->columns);

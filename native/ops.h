@@ -335,7 +335,7 @@
     FAMILY(conv, EK_CONV)                                                                  \
     FAMILY(copy, EK_COPY)                                                                  \
     FAMILY(lut, EK_LUT)                                                                    \
-    FAMILY(gather, EK_GATHER)
+    FAMILY(gather, EK_GATHER)                                                              \
     FAMILY(depthwise, EK_DEPTHWISE)                                                        \
     FAMILY(pack_planes, EK_PACK_PLANES)                                                    \
     FAMILY(unpack_planes, EK_UNPACK_PLANES)                                                \
