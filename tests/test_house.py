@@ -18,7 +18,7 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model operators
-step strided lowering movement
+step strided lowering arithmetic movement slicing joining blocks unary conversion binary
 plain
 tensors plan fully_connected
 machine device
