@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgekit.graph import Graph, Op, Tensor
 from edgekit.schema import Value
 from edgekit.step import Step
-from edgekit.strided import Source, Strided
+from edgekit.strided import Source, Strided, copy
 
 SCRATCH = -1  # the "tensor" at which `place` gives the bytes that `scratch` asked for
 
@@ -132,6 +132,12 @@ def axis_of(axis: int, rank: int) -> int:
     """The axis, counted from the front."""
     need(-rank <= axis < rank, f"axis {axis} of {rank}")
     return axis % rank
+
+
+def move(job: Lowering, view: Strided, target: Strided, number: int = 0, result: int = 0) -> list[Step]:
+    """From a view of an input to one of an output."""
+    item = job.results[result].dtype.itemsize
+    return copy(job.source(number), view, job.output(result), target, item)
 
 
 Lower = Callable[[Lowering], list[Step]]

@@ -9,12 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from edgekit.binary import BINARY
+from edgekit.blocks import BLOCKS
+from edgekit.conversion import CONVERSIONS
 from edgekit.graph import Graph, Op
+from edgekit.joining import JOINING
 from edgekit.lowering import Lower, Lowering, Refused
 from edgekit.movement import MOVES
+from edgekit.slicing import SLICING
 from edgekit.step import Step
+from edgekit.unary import UNARY
 
-_LOWER: dict[str, Lower] = {**MOVES}
+_LOWER: dict[str, Lower] = {**MOVES, **SLICING, **JOINING, **BLOCKS, **CONVERSIONS, **UNARY, **BINARY}
 _SCRATCH: dict[str, Callable[[Lowering], int]] = {}
 _ALIASES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
+
+Fields: TypeAlias = dict[str, int | float | NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,5 +15,5 @@ class Step:
     """What `edgekit._native.Op(family, fields)` takes; what is left out is 0. `note` is for people."""
 
     family: str
-    fields: dict[str, int | float | NDArray[Any]] = field(default_factory=dict)
+    fields: Fields = field(default_factory=dict)
     note: str = ""

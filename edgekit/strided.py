@@ -69,7 +69,7 @@ class Strided:
 
 
 def merge(shape: Sequence[int], *strides: Sequence[int]) -> tuple[list[int], list[list[int]]]:
-    """The same walk with as few axes as possible, one at least: those of size 1 left out, neighbours joined."""
+    """The same walk with as few axes as can be, one at least: those of size 1 left out, neighbours joined."""
     sizes: list[int] = []
     merged: list[list[int]] = [[] for _ in strides]
     for axis, size in enumerate(shape):

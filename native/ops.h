@@ -329,6 +329,108 @@
     NUMBER(int64_t, run)                                                                   \
     ARRAY(int32_t, index)   /* 0..count - 1 */
 
+/* Two operands that are broadcast: strides in bytes, 0 along an axis where an operand repeats. The output is dense. A
+   unit is EK_RUN numbers of it. */
+#define EK_OPERANDS(NUMBER, ARRAY)                                                         \
+    EK_SOURCE(NUMBER, ARRAY, first)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, second)                                                       \
+    NUMBER(int64_t, output)                                                                \
+    ARRAY(int64_t, sizes)                                                                  \
+    ARRAY(int64_t, first_strides)                                                          \
+    ARRAY(int64_t, second_strides)
+
+/* Quantised bytes, added or multiplied as TFLite does it:
+       out = clamp(multiply(first_values[a] + second_values[b], multiplier, shift) + zero_point)
+   with `product`, first_values[a] * second_values[b]; a and b are bytes taken as unsigned; see ek_multiply in
+   requantise.h. */
+#define EK_ARITHMETIC(NUMBER, ARRAY)                                                       \
+    EK_OPERANDS(NUMBER, ARRAY)                                                             \
+    NUMBER(int32_t, product)                                                               \
+    ARRAY(int32_t, first_values)  /* 256; sums and products stay within 31 bits */         \
+    ARRAY(int32_t, second_values) /* 256 */                                                \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift) /* -31..30 */                                                   \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high) /* both of the output's type, int8 or uint8 */
+
+/* Any function of two bytes, as a table: out = table[256 a + b]. */
+#define EK_PAIR(NUMBER, ARRAY)                                                             \
+    EK_OPERANDS(NUMBER, ARRAY)                                                             \
+    ARRAY(uint8_t, table)
+
+/* The types of numbers. */
+#define EK_TYPES(T)                                                                        \
+    T(FLOAT32, float)                                                                      \
+    T(INT8, int8_t)                                                                        \
+    T(UINT8, uint8_t)                                                                      \
+    T(INT16, int16_t)                                                                      \
+    T(INT32, int32_t)                                                                      \
+    T(INT64, int64_t)
+#define EK_TYPE_NAME(name, type) EK_##name,
+enum { EK_TYPES(EK_TYPE_NAME) EK_TYPE_COUNT };
+
+/* Functions of two numbers. The last ones give a byte, 0 or 1. */
+enum {
+    EK_ADD,
+    EK_SUB,
+    EK_MUL,
+    EK_MAXIMUM,
+    EK_MINIMUM,
+    EK_SQUARED_DIFFERENCE,
+    EK_DIV,   /* of floats only, like the next */
+    EK_PRELU, /* a < 0 ? a * b : a */
+    EK_EQUAL,
+    EK_NOT_EQUAL,
+    EK_LESS,
+    EK_LESS_EQUAL,
+    EK_GREATER,
+    EK_GREATER_EQUAL,
+    EK_FUNCTIONS
+};
+
+/* A function of two numbers of one type. Whole numbers wrap around. Floats are then clamped to low..high. */
+#define EK_BINARY(NUMBER, ARRAY)                                                           \
+    EK_OPERANDS(NUMBER, ARRAY)                                                             \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, function)                                                              \
+    NUMBER(float, low)                                                                     \
+    NUMBER(float, high)
+
+/* Numbers of one type to another, `count` of them. A unit is EK_RUN of them. */
+#define EK_CONVERSION(NUMBER, ARRAY)                                                       \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int32_t, type) /* of the whole numbers */
+
+/* From float32: out = clamp(round(in / scale) + zero_point) to the type's range; ties away from zero. */
+#define EK_QUANTIZE(NUMBER, ARRAY)                                                         \
+    EK_CONVERSION(NUMBER, ARRAY)                                                           \
+    NUMBER(float, scale)                                                                   \
+    NUMBER(int32_t, zero_point)
+
+/* To float32: out = scale * (in - zero_point); not from int64. */
+#define EK_DEQUANTIZE(NUMBER, ARRAY)                                                       \
+    EK_CONVERSION(NUMBER, ARRAY)                                                           \
+    NUMBER(float, scale)                                                                   \
+    NUMBER(int32_t, zero_point)
+
+/* From whole numbers of `type` to those of `output_type`, of 8 to 32 bits both:
+   out = clamp(multiply(in - zero_point, multiplier, shift) + output_zero_point) to the type's range. */
+#define EK_REQUANTIZE(NUMBER, ARRAY)                                                       \
+    EK_CONVERSION(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, output_type)                                                           \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, output_zero_point)
+
+/* From `type` to `output_type` as C converts; a float beyond the other's range gives its end, and NaN 0. */
+#define EK_CAST(NUMBER, ARRAY)                                                             \
+    EK_CONVERSION(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, output_type)
+
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
@@ -345,7 +447,14 @@
     FAMILY(lut_planes, EK_LUT_PLANES)                                                      \
     FAMILY(pool_planes, EK_POOL_PLANES)                                                    \
     FAMILY(mean_planes, EK_MEAN_PLANES)                                                    \
-    FAMILY(resize_planes, EK_RESIZE_PLANES)
+    FAMILY(resize_planes, EK_RESIZE_PLANES)                                                \
+    FAMILY(arithmetic, EK_ARITHMETIC)                                                      \
+    FAMILY(pair, EK_PAIR)                                                                  \
+    FAMILY(binary, EK_BINARY)                                                              \
+    FAMILY(quantize, EK_QUANTIZE)                                                          \
+    FAMILY(dequantize, EK_DEQUANTIZE)                                                      \
+    FAMILY(requantize, EK_REQUANTIZE)                                                      \
+    FAMILY(cast, EK_CAST)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \
