@@ -107,7 +107,7 @@ def layer_of(graph: Graph, op: Op) -> Layer:
     return Layer(
         padded, window, kernel, kernel.sum(axis=axes, dtype=np.int64),
         np.zeros(outputs, np.int64) if bias is None else bias.reshape(-1).astype(np.int64),
-        np.broadcast_to(sum_factors(source, weights, result), (outputs,)), zero_point_of(source), zero_point_of(result), low, high, axes,
+        np.broadcast_to(sum_factors(op.kind, source, weights, result), (outputs,)), zero_point_of(source), zero_point_of(result), low, high, axes,
     )  # fmt: skip
 
 
