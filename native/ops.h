@@ -37,7 +37,8 @@
     ARRAY(int32_t, shift)      /* a channel, with `exact`; else empty */
 
 /* A convolution on planes, of any window: per group of `group` output channels a list of entries, each the byte
-   offset of an input quad (plane and shift of the tap) and a word of 4 int8 weights for each channel of the group:
+   offset of an input quad (plane and shift of the tap), followed by a word of 4 int8 weights for each channel of the
+   group:
 
        sum[c][p] = bias[c] + sum over entries e of dot4(byte[input + offset[e] + 4 p], word[e][c % group])
 
@@ -45,6 +46,14 @@
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
    in two entries.
+
+   `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
+   sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
+
+       y = to_nearest_even(fma(float of the bits of sum, scale, biased_zero_point[c]))
+
+   where biased_zero_point = zero_point - 12582912 * scale. It is as exact as the usual way if `scale` is rounded so
+   that this is a float. Not together with `exact`.
 
    With `residual`, y is added to another tensor of the same pitch, which becomes the output:
        z = (y * residual_own + r * residual_other + residual_bias) >> residual_shift, clamped to residual_low..high
@@ -63,9 +72,10 @@
     NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
-    ARRAY(int32_t, offsets)   /* an entry */                                               \
-    ARRAY(int32_t, words)     /* (entries, group) */                                       \
+    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words */                    \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, biased)                                                                \
+    ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \
     NUMBER(int32_t, has_residual)                                                          \
     NUMBER(int64_t, residual)                                                              \
     NUMBER(int64_t, residual_stride)                                                       \
