@@ -18,7 +18,7 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model operators
-step strided lowering arithmetic movement slicing joining blocks unary conversion binary
+step strided lowering arithmetic movement slicing joining blocks unary conversion binary reduction sampling
 plain
 tensors plan fully_connected
 machine device
