@@ -8,7 +8,7 @@
 
 #include <cpuid.h>
 
-enum { OSXSAVE = 1 << 27, AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512BW = 1 << 30, AVX512DQ = 1 << 17, AVXVNNI = 1 << 4 };
+enum { OSXSAVE = 1 << 27, FMA = 1 << 12, AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512BW = 1 << 30, AVX512DQ = 1 << 17, AVXVNNI = 1 << 4 };
 static const uint32_t AVX512VL = 1u << 31, AVX512VNNI = 1 << 11;
 static const uint32_t YMM_STATE = 0x06, ZMM_STATE = 0xE6; /* what the system saves at a task switch */
 
@@ -20,7 +20,7 @@ static uint32_t saved_state(void) {
 
 static uint32_t detect(void) {
     uint32_t a, b, c, d, levels = BIT(EK_SCALAR);
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE)) return levels;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE) || !(c & FMA)) return levels;
     uint32_t state = saved_state();
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & AVX2) || (state & YMM_STATE) != YMM_STATE)
         return levels;

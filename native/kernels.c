@@ -31,16 +31,21 @@ int ek_family_count(void) {
 
 #if defined(__x86_64__)
 
-#define KERNELS(K)             \
-    K(fc, AVX2, avx2)          \
-    K(fc, AVXVNNI, avxvnni)    \
-    K(fc, AVX512VNNI, avx512vnni)
+#define KERNELS(K)                \
+    K(fc, AVX2, avx2)             \
+    K(fc, AVXVNNI, avxvnni)       \
+    K(fc, AVX512VNNI, avx512vnni) \
+    K(conv, AVX2, avx2)           \
+    K(conv, AVXVNNI, avxvnni)     \
+    K(conv, AVX512VNNI, avx512vnni)
 
 #elif defined(__aarch64__)
 
 #define KERNELS(K)    \
-    K(fc, NEON, neon) \
-    K(fc, NEONDOT, neondot)
+    K(fc, NEON, neon)         \
+    K(fc, NEONDOT, neondot)   \
+    K(conv, NEON, neon)       \
+    K(conv, NEONDOT, neondot)
 
 #else
 #define KERNELS(K)

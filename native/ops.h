@@ -27,6 +27,7 @@
    otherwise one, y = to_nearest_even(fma(float(sum), scale, zero_point)). Then clamp(y, low, high). */
 #define EK_REQUANTISE(NUMBER, ARRAY)                                                       \
     NUMBER(int32_t, exact)                                                                 \
+    NUMBER(int32_t, fits16)     /* promised: |sum * scale| < 2^15 - 256, whatever the input */ \
     NUMBER(int32_t, zero_point) /* stored, like low and high */                            \
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)                                                                  \
@@ -36,7 +37,8 @@
     ARRAY(int32_t, shift)      /* a channel, with `exact`; else empty */
 
 /* A convolution on planes, of any window: per group of `group` output channels a list of entries, each the byte
-   offset of an input quad (plane and shift of the tap) and a word of 4 int8 weights for each channel of the group:
+   offset of an input quad (plane and shift of the tap), followed by a word of 4 int8 weights for each channel of the
+   group:
 
        sum[c][p] = bias[c] + sum over entries e of dot4(byte[input + offset[e] + 4 p], word[e][c % group])
 
@@ -45,25 +47,35 @@
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
    in two entries.
 
+   `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
+   sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
+
+       y = to_nearest_even(fma(float of the bits of sum, scale, biased_zero_point[c]))
+
+   where biased_zero_point = zero_point - 12582912 * scale. It is as exact as the usual way if `scale` is rounded so
+   that this is a float. Not together with `exact`.
+
    With `residual`, y is added to another tensor of the same pitch, which becomes the output:
        z = (y * residual_own + r * residual_other + residual_bias) >> residual_shift, clamped to residual_low..high
    and the margins hold `residual_zero_point`.
 
-   A unit is a tile of `tile` vectors of pixels (of 64, 32 or 16 bytes, as the level has them) by a block of output
-   channels: units = tiles * blocks, the tile counts faster. */
+   A unit is a tile of pixels by a block of output channels: units = tiles * blocks, the tile counts faster. The
+   pixels make V vectors, which are shared out evenly among T = ceil(V / tile) tiles: tile i has the vectors
+   i * V / T to (i + 1) * V / T. A level is fast if `vector` is its own, and else as slow as the scalar one. */
 #define EK_CONV(NUMBER, ARRAY)                                                             \
     EK_PLANES(NUMBER, input)                                                               \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, channels) /* of the output, a multiple of 4 and of `group` */          \
     NUMBER(int32_t, group)    /* 1, 4 or 8 */                                              \
-    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4; decides what a unit is */ \
-    NUMBER(int32_t, tile)     /* vectors in a tile, at least 1 */                          \
+    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4, as the level has them */  \
+    NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
-    ARRAY(int32_t, offsets)   /* an entry */                                               \
-    ARRAY(int32_t, words)     /* (entries, group) */                                       \
+    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words */                    \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, biased)                                                                \
+    ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \
     NUMBER(int32_t, has_residual)                                                          \
     NUMBER(int64_t, residual)                                                              \
     NUMBER(int64_t, residual_stride)                                                       \
@@ -77,9 +89,9 @@
 
 /* A depthwise convolution on planes, one output a channel, dilation 1, stride 1 or 2. `input` is the place of the
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
-   starts at input row i * input_period + r * stride. Weights are (planes, sets, ceil(window_height / 4),
-   window_width, 4 channels, 4 rows) int8, zero where there is no row; the sets are summed, so that a weight beyond
-   int8, or on AVX2 a pair of rows (0 and 1, 2 and 3) beyond 16 bits, can be two. A unit is a plane. */
+   starts at input row i * input_period + r * stride. Weights are (planes, sets, window_height, window_width, 4
+   channels) int8; the sets are summed, so that a weight beyond int8 can be two. On AVX2 taps t and t + 2 of a row of a
+   set may not together reach beyond 16 bits, as in EK_CONV, unless t % 4 is 2. A unit is a plane. */
 #define EK_DEPTHWISE(NUMBER, ARRAY)                                                        \
     EK_PLANES(NUMBER, input)                                                               \
     NUMBER(int32_t, input_period)                                                          \
@@ -102,7 +114,12 @@
    LiteRT's reference kernel gives (its older releases, and tflite-runtime, rounded twice in integers: there
    a byte may differ by one). `bias` has -(input zero point) * sum(w[c]) folded in, for kernels that multiply the
    int8; `bias_u8` -(input zero point + 128) * sum(w[c]), for those that multiply the value + 128. A unit is a tile
-   of 16 outputs, of all rows. */
+   of 16 outputs, of all rows.
+
+   With `offsets` most quads of weights are zero and only the others are there. The outputs of a tile are walked side
+   by side: step s of tile t, starts[t] <= s < starts[t + 1], has for each of its 16 outputs the byte offset of an
+   input quad, and a word of weights; outputs that have fewer quads than others get words of zeros. `depth` then is a
+   multiple of 4. */
 #define EK_FC(NUMBER, ARRAY)                                                               \
     NUMBER(int64_t, input)                                                                 \
     NUMBER(int64_t, output)                                                                \
@@ -110,6 +127,8 @@
     NUMBER(int64_t, depth) /* 1..EK_MAX_DEPTH */                                           \
     NUMBER(int64_t, cols)  /* >= 1 */                                                      \
     ARRAY(int8_t, weights) /* (tiles, quads, 16, 4), zero beyond depth or cols */          \
+    ARRAY(int32_t, starts) /* tiles + 1, with `offsets`; weights are (steps, 16, 4) then */ \
+    ARRAY(int32_t, offsets) /* (steps, 16), or empty */                                    \
     ARRAY(int32_t, bias)   /* (tiles * 16), like the next two */                           \
     ARRAY(int32_t, bias_u8)                                                                \
     ARRAY(double, scale)                                                                   \
@@ -119,9 +138,9 @@
     NUMBER(int32_t, reaches_min) /* whether a weight is -128; some levels then take a slower way, exact too */
 
 /* Between plain int8 (images, rows, columns, channels) and planes. Stored = (plain byte ^ flip) taken as ek_byte;
-   flip is 0x80 or 0 and decides about uint8, too. With `step` > 1 the picture is taken apart: output pixel (y, x)
-   of phase (a, b) is input pixel (y * step + a - top, x * step + b - left), or the zero point outside; the planes
-   of phase (a, b) start at (a * step + b) * quads. A unit is an output row (of all planes and phases). */
+   flip is 0x80 or 0 and decides about uint8, too. With steps > 1 the picture is taken apart: output pixel (y, x) of
+   phase (a, b) is input pixel (y * step_y + a - top, x * step_x + b - left), or the zero point outside; the planes
+   of phase (a, b) start at (a * step_x + b) * quads. A unit is an output row (of all planes and phases). */
 #define EK_PACK_PLANES(NUMBER, ARRAY)                                                      \
     NUMBER(int64_t, input)                                                                 \
     NUMBER(int32_t, rows)                                                                  \
@@ -129,7 +148,8 @@
     NUMBER(int32_t, channels)                                                              \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
-    NUMBER(int32_t, step)                                                                  \
+    NUMBER(int32_t, step_y)                                                                \
+    NUMBER(int32_t, step_x)                                                                \
     NUMBER(int32_t, top)                                                                   \
     NUMBER(int32_t, left)                                                                  \
     NUMBER(int32_t, flip)                                                                  \
@@ -145,7 +165,7 @@
     NUMBER(int64_t, row_bytes)                                                             \
     NUMBER(int32_t, flip)
 
-/* Takes a picture in planes apart into step * step phases in planes, as EK_PACK_PLANES does with a plain one. Only
+/* Takes a picture in planes apart into step_y * step_x phases in planes, as EK_PACK_PLANES does with a plain one. Only
    the phases whose bit is set in `phases` are made, one after another. A unit is an input plane. */
 #define EK_SPLIT_PHASES(NUMBER, ARRAY)                                                     \
     EK_PLANES(NUMBER, input)                                                               \
@@ -155,16 +175,24 @@
     NUMBER(int32_t, planes)                                                                \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
-    NUMBER(int32_t, step)                                                                  \
+    NUMBER(int32_t, step_y)                                                                \
+    NUMBER(int32_t, step_x)                                                                \
     NUMBER(int32_t, top)                                                                   \
     NUMBER(int32_t, left)                                                                  \
     NUMBER(uint32_t, phases)                                                               \
     NUMBER(int32_t, zero_point)
 
-/* z = (a * first_weight + b * second_weight + bias) >> shift, clamped to low..high, on stored bytes of planes of the
-   same pitch and period; low..high are stored values. |weights| < 2^15, sums stay within 32 bits. The planner sees
-   to it that two zero points give the output's zero point, so margins come out right by themselves: the range is all
-   pixels from -before to the end + after. A unit is a plane. */
+/* The sum of two pictures of the same pitch and period. Without `exact`
+
+       z = (a * first_weight + b * second_weight + bias) >> shift
+
+   on stored bytes, with |weights| < 2^15; a negative weight subtracts. With `exact` as TFLite has it:
+
+       z = multiply(multiply((a - first_zero) << 20, first_weight, first_shift)
+                    +- multiply((b - second_zero) << 20, second_weight, second_shift), multiplier, shift) + zero_point
+
+   with EK_REQUANTISE's two roundings, minus if `subtract`. Then clamp(z, low, high). Where both inputs hold their zero
+   points z is the output's, so the margins between rows come out right by themselves. A unit is a plane. */
 #define EK_ADD_PLANES(NUMBER, ARRAY)                                                       \
     NUMBER(int64_t, first)                                                                 \
     NUMBER(int64_t, first_stride)                                                          \
@@ -173,10 +201,40 @@
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, exact)                                                                 \
     NUMBER(int32_t, first_weight)                                                          \
     NUMBER(int32_t, second_weight)                                                         \
     NUMBER(int32_t, bias)                                                                  \
     NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, first_zero) /* stored; the rest only with `exact` */                   \
+    NUMBER(int32_t, second_zero)                                                           \
+    NUMBER(int32_t, first_shift) /* -31..0, like the other shifts with `exact` */          \
+    NUMBER(int32_t, second_shift)                                                          \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, subtract)                                                              \
+    NUMBER(int32_t, zero_point) /* always, like low and high; stored */                    \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)
+
+/* The product p = (a - first_zero) * (b - second_zero) of two pictures of the same pitch and period, requantised as
+   EK_REQUANTISE does with a sum. With `second_step`, the second tensor has one pixel an image instead, which all
+   pixels of the first are multiplied by; image i's is pixel i * second_step. A unit is a plane. */
+#define EK_MUL_PLANES(NUMBER, ARRAY)                                                       \
+    NUMBER(int64_t, first)                                                                 \
+    NUMBER(int64_t, first_stride)                                                          \
+    NUMBER(int64_t, second)                                                                \
+    NUMBER(int64_t, second_stride)                                                         \
+    NUMBER(int32_t, second_step)                                                           \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, first_zero) /* stored */                                               \
+    NUMBER(int32_t, second_zero)                                                           \
+    NUMBER(int32_t, exact)                                                                 \
+    NUMBER(float, scale)        /* without `exact`; |p * scale| < 2^30 */                  \
+    NUMBER(int32_t, multiplier) /* with `exact` */                                         \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point)                                                            \
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)
 
@@ -211,6 +269,24 @@
     NUMBER(int32_t, zero_point)                                                            \
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)
+
+/* TFLite's MEAN over both spatial axes, from planes to plain int8 (images, channels):
+
+       y = multiply(sum of the stored bytes of an image's picture + bias, multiplier, shift) + zero_point
+
+   with EK_REQUANTISE's two roundings, then clamped to int8. A unit is a plane. */
+#define EK_MEAN_PLANES(NUMBER, ARRAY)                                                      \
+    EK_PLANES(NUMBER, input)                                                               \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, height)                                                                \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, period)                                                                \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int32_t, bias) /* takes out the zero point of the stored bytes */               \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point) /* plain */
 
 /* Output pixel (y, x) is input pixel (source_rows[y], source_columns[x]), in planes. A unit is a plane. */
 #define EK_RESIZE_PLANES(NUMBER, ARRAY)                                                    \
@@ -458,6 +534,16 @@ enum {
     FAMILY(copy, EK_COPY)                                                                  \
     FAMILY(lut, EK_LUT)                                                                    \
     FAMILY(gather, EK_GATHER)                                                              \
+    FAMILY(depthwise, EK_DEPTHWISE)                                                        \
+    FAMILY(pack_planes, EK_PACK_PLANES)                                                    \
+    FAMILY(unpack_planes, EK_UNPACK_PLANES)                                                \
+    FAMILY(split_phases, EK_SPLIT_PHASES)                                                  \
+    FAMILY(add_planes, EK_ADD_PLANES)                                                      \
+    FAMILY(mul_planes, EK_MUL_PLANES)                                                      \
+    FAMILY(lut_planes, EK_LUT_PLANES)                                                      \
+    FAMILY(pool_planes, EK_POOL_PLANES)                                                    \
+    FAMILY(mean_planes, EK_MEAN_PLANES)                                                    \
+    FAMILY(resize_planes, EK_RESIZE_PLANES)                                                \
     FAMILY(arithmetic, EK_ARITHMETIC)                                                      \
     FAMILY(pair, EK_PAIR)                                                                  \
     FAMILY(binary, EK_BINARY)                                                              \

@@ -1,0 +1,120 @@
+/* From sums to stored quads, for conv_arm.h. */
+
+#include "conv.h"
+#include "margin.h"
+#include "requantise_arm.h"
+
+enum {
+    PIXELS = 4, /* in a vector */
+    BYTES = EK_QUAD * PIXELS,
+    MOST = 16 /* vectors in a tile */
+};
+
+/* A tile, in all planes */
+typedef struct spot {
+    const ek_conv *conv;
+    const int8_t *in, *other;
+    int8_t *out;
+    int vectors, is_plain;
+    int margin_count;
+    uint32_t margin;
+    int32_t margins[MOST * PIXELS]; /* bytes from `out` to its pixels */
+} spot;
+
+INLINE int8_t *plane_of(const spot *at, int64_t c) {
+    return at->out + c / EK_QUAD * at->conv->output_stride;
+}
+
+INLINE int8x16_t add_residual(const ek_conv *conv, int8x16_t own, int8x16_t other) {
+    const int16_t a = (int16_t)conv->residual_own, b = (int16_t)conv->residual_other;
+    const int16x8_t x[2] = {vmovl_s8(vget_low_s8(own)), vmovl_high_s8(own)};
+    const int16x8_t y[2] = {vmovl_s8(vget_low_s8(other)), vmovl_high_s8(other)};
+    const int32x4_t bias = vdupq_n_s32(conv->residual_bias), right = vdupq_n_s32(-conv->residual_shift);
+    int32x4_t z[EK_QUAD];
+    EACH(i, 2) {
+        z[2 * i] = vmlal_n_s16(vmlal_n_s16(bias, vget_low_s16(x[i]), a), vget_low_s16(y[i]), b);
+        z[2 * i + 1] = vmlal_high_n_s16(vmlal_high_n_s16(bias, x[i], a), y[i], b);
+    }
+    EACH(i, EK_QUAD) z[i] = vshlq_s32(z[i], right);
+    return clamped(saturated(z, vdupq_n_s16(0)), vdupq_n_s8((int8_t)conv->residual_low),
+                   vdupq_n_s8((int8_t)conv->residual_high));
+}
+
+/* Channels c..c+3 in any way. `sums` has 4 vectors for each vector of pixels: a pixel each, or, with `by_channel`, a
+   channel each. */
+APART void finish_any(const spot *at, int64_t c, const int32_t *sums, int by_channel) {
+    const ek_conv conv = *at->conv;
+    const ending to = ENDING(&conv, c);
+    const int8_t *other = at->other + c / EK_QUAD * conv.residual_stride;
+    int8_t *out = plane_of(at, c);
+    const int vectors = at->vectors;
+    LOOP for (int v = 0; v < vectors; v++, sums += BYTES) {
+        int32x4x4_t s = by_channel ? vld4q_s32(sums) : vld1q_s32_x4(sums);
+        int8x16_t y = quads_of(&to, s.val);
+        vst1q_s8(out + BYTES * v, conv.has_residual ? add_residual(&conv, y, vld1q_s8(other + BYTES * v)) : y);
+    }
+}
+
+/* Channels c..c+3 with a vector of channels for each pixel, in registers */
+INLINE void finish_pixels(const spot *at, int64_t c, const int n, const int32x4_t *sums) {
+    if (!at->is_plain) {
+        int32_t copy[MOST * BYTES];
+        EACH(i, n * EK_QUAD) vst1q_s32(copy + 4 * i, sums[i]);
+        finish_any(at, c, copy, 0);
+        return;
+    }
+    const ek_conv *conv = at->conv;
+    const float32x4_t scale = vld1q_f32(conv->scale + c), zero = vdupq_n_f32((float)conv->zero_point);
+    int8_t *out = plane_of(at, c);
+    int8x16_t bytes[MOST];
+    EACH(v, n) bytes[v] = bytes_that_fit(sums + v * EK_QUAD, scale, zero);
+    if (conv->low > -128 || conv->high < 127)
+        EACH(v, n) bytes[v] = clamped(bytes[v], vdupq_n_s8((int8_t)conv->low), vdupq_n_s8((int8_t)conv->high));
+    EACH(v, n) vst1q_s8(out + v * BYTES, bytes[v]);
+}
+
+/* The bytes of n vectors of pixels of one channel, 16 in a register */
+INLINE void to_bytes(int8x16_t *bytes, const int32x4_t *sums, const int n, float scale, int32_t zero_point) {
+    const int32x4_t none = vdupq_n_s32(0);
+    EACH(i, (n + 3) / 4) {
+        int32x4_t four[4];
+        EACH(k, 4) four[k] = 4 * i + k < n ? sums[4 * i + k] : k > 1 ? none : sums[4 * i];
+        bytes[i] = bytes_that_fit(four, vdupq_n_f32(scale), vdupq_n_f32((float)zero_point));
+    }
+}
+
+/* Stores pixels of 4 channels as quads, n vectors. */
+INLINE void store_quads(int8_t *out, const int n, int8x16_t a, int8x16_t b, int8x16_t c, int8x16_t d) {
+    if (n == 4) {
+        vst4q_s8(out, ((int8x16x4_t){{a, b, c, d}}));
+        return;
+    }
+    if (n >= 2) vst4_s8(out, ((int8x8x4_t){{vget_low_s8(a), vget_low_s8(b), vget_low_s8(c), vget_low_s8(d)}}));
+    if (n == 2) return;
+    const int16x8_t ab = vreinterpretq_s16_s8(n == 1 ? vzip1q_s8(a, b) : vzip2q_s8(a, b));
+    const int16x8_t cd = vreinterpretq_s16_s8(n == 1 ? vzip1q_s8(c, d) : vzip2q_s8(c, d));
+    vst1q_s8(out + (n - 1) * BYTES, vreinterpretq_s8_s16(vzip1q_s16(ab, cd)));
+}
+
+INLINE void store_rows(const spot *at, int64_t c, const int n, int8x16_t (*bytes)[MOST / 4]) {
+    const ek_conv *conv = at->conv;
+    int8_t *out = plane_of(at, c);
+    const int8x16_t low = vdupq_n_s8((int8_t)conv->low), high = vdupq_n_s8((int8_t)conv->high);
+    if (conv->low > -128 || conv->high < 127)
+        EACH(i, EK_QUAD) EACH(k, (n + 3) / 4) bytes[i][k] = clamped(bytes[i][k], low, high);
+    EACH(k, (n + 3) / 4)
+    store_quads(out + k * 4 * BYTES, n - 4 * k < 4 ? n - 4 * k : 4, bytes[0][k], bytes[1][k], bytes[2][k], bytes[3][k]);
+}
+
+/* Channels c..c+3 with vectors of pixels for each, in registers */
+INLINE void finish_rows(const spot *at, int64_t c, const int n, const int32x4_t *sums) {
+    if (!at->is_plain) {
+        int32_t all[MOST * BYTES];
+        EACH(i, EK_QUAD) EACH(v, n) vst1q_s32(all + v * BYTES + i * PIXELS, sums[i * n + v]);
+        finish_any(at, c, all, 1);
+        return;
+    }
+    int8x16_t bytes[EK_QUAD][MOST / 4];
+    EACH(i, EK_QUAD) to_bytes(bytes[i], sums + i * n, n, at->conv->scale[c + i], at->conv->zero_point);
+    store_rows(at, c, n, bytes);
+}
