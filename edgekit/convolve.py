@@ -38,7 +38,7 @@ def depthwise(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
     source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
-        _add_convolution(planner, replace(layer, weights=layer.weights.transpose(3, 1, 2, 0)), result, None)
+        _add_convolution(planner, replace(layer, weights=layer.weights.transpose(3, 1, 2, 0), axes=(1, 2, 3)), result, None)
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
