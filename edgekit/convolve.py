@@ -27,10 +27,8 @@ MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than on
 
 
 def convolution(planner: Planner, op: Op) -> bool:
-    layer = layer_of(planner.graph, op)
-    if _is_fused(planner, op):
-        return True
-    _add_convolution(planner, layer, op.outputs[0], None)
+    if not _is_fused(planner, op):
+        _add_convolution(planner, layer_of(planner.graph, op), op.outputs[0], None)
     return True
 
 
@@ -38,7 +36,7 @@ def depthwise(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
     source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
-        _add_convolution(planner, replace(layer, weights=layer.weights.transpose(3, 1, 2, 0)), result, None)
+        _add_convolution(planner, replace(layer, weights=layer.weights.transpose(3, 1, 2, 0), axes=(1, 2, 3)), result, None)
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
@@ -82,9 +80,9 @@ def _convolve(
 ) -> list[Step]:
     planes, channels = places.of(out), places.of(out).planes * QUAD
     weights, first = pack.align_groups(layer.weights, planner.shape(layer.source)[3] // layer.weights.shape[3])
-    layers = pack.layers_of(pack.quads_of(weights), narrow_pairs=planner.isa == "avx2")
-    starts = np.pad(first, (0, len(layers[0]) - len(first)), "edge")[:, None] * places.of(value).stride
-    used = np.stack([part[: layer.channels].any(axis=2) for part in layers], 2).reshape(layer.channels, -1)
+    words = pack.words_of(pack.quads_of(weights), narrow_pairs=planner.isa == "avx2")
+    starts = np.pad(first, (0, len(words) - len(first)), "edge")[:, None] * places.of(value).stride
+    used = words[: layer.channels].reshape(layer.channels, -1) != 0
     choices = [
         choice
         for choice in costs.choose(planner.isa, used, planes.pixels)
@@ -92,7 +90,7 @@ def _convolve(
     ]
     best = choices[0]
     offsets = starts + _offsets(layer.window, weights.shape[3], places.of(value), value)
-    entries = pack.pack_entries(layers, offsets, best.group, channels)
+    entries = pack.pack_entries(words, offsets, best.group, channels)
     unit = costs.UNITS[planner.isa].pixels
     tiles = -(-planes.pixels // (unit * best.tile))
     fields = read(places, value) | written(places, out) | _requantised(planner, layer, channels) | {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from edgekit import fully_connected
 from edgekit.binary import BINARY
 from edgekit.blocks import BLOCKS
 from edgekit.conversion import CONVERSIONS
@@ -16,12 +17,25 @@ from edgekit.graph import Graph, Op
 from edgekit.joining import JOINING
 from edgekit.lowering import Lower, Lowering, Refused
 from edgekit.movement import MOVES
+from edgekit.reduction import REDUCTIONS
+from edgekit.sampling import SAMPLING
 from edgekit.slicing import SLICING
 from edgekit.step import Step
 from edgekit.unary import UNARY
 
-_LOWER: dict[str, Lower] = {**MOVES, **SLICING, **JOINING, **BLOCKS, **CONVERSIONS, **UNARY, **BINARY}
-_SCRATCH: dict[str, Callable[[Lowering], int]] = {}
+_LOWER: dict[str, Lower] = {
+    **MOVES,
+    **SLICING,
+    **JOINING,
+    **BLOCKS,
+    **CONVERSIONS,
+    **UNARY,
+    **BINARY,
+    **REDUCTIONS,
+    **SAMPLING,
+    "FULLY_CONNECTED": fully_connected.lower,
+}
+_SCRATCH: dict[str, Callable[[Lowering], int]] = {"FULLY_CONNECTED": fully_connected.scratch}
 _ALIASES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
