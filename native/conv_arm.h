@@ -62,12 +62,8 @@ APART void find_margins(spot *at, const ek_margins *m, int64_t first, int64_t la
     at->margin_count = 0;
     at->margin = m->word;
     last = last < m->pixels ? last : m->pixels;
-    if (!ek_has_margin(m, first, last)) return;
-    for (int64_t row = first / m->pitch; row * m->pitch < last; row++) {
-        int64_t p = row * m->pitch + (row % m->period < m->height ? m->width : 0), end = (row + 1) * m->pitch;
-        for (p = p > first ? p : first; p < end && p < last; p++)
-            at->margins[at->margin_count++] = (int32_t)(p - first) * EK_QUAD;
-    }
+    for (int64_t p = ek_next_margin(m, first); p < last; p = ek_next_margin(m, p + 1))
+        at->margins[at->margin_count++] = (int32_t)(p - first) * EK_QUAD;
 }
 
 INLINE void restore_margins(const spot *at, int8_t *plane) {
@@ -114,7 +110,11 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     fill_ends(conv, arena, &margins, unit.begin, unit.end, unit.first == 0, last >= margins.pixels);
 }
 
+/* Sums that are biased have no use here, where rounding is cheap. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
-        for (int64_t unit = begin; unit < end; unit++) walk(op, arena, unit);                  \
+        if (((const ek_conv *)op)->biased)                                                     \
+            ek_conv__scalar(op, arena, begin, end);                                            \
+        else                                                                                   \
+            for (int64_t unit = begin; unit < end; unit++) walk(op, arena, unit);              \
     }

@@ -33,13 +33,14 @@ INLINE int8x16_t every_word(const int32_t *word) {
 
 /* The two entries from e on, or the last one alone, of the list that `rows` channels share */
 INLINE void add_entries(int32x4_t (*halves)[2 * MOST], const int rows, const int n, const int8_t *in,
-                        const int32_t *offsets, const int32_t *words, const int both) {
-    const int8_t *a = in + offsets[0], *b = in + (both ? offsets[1] : 0);
+                        const int32_t *entry, const int both) {
+    const int32_t *next = entry + 1 + rows;
+    const int8_t *a = in + entry[0], *b = in + (both ? next[0] : 0);
     int8x16_t x[MOST], y[MOST];
     EACH(v, n) x[v] = vld1q_s8(a + v * BYTES);
     if (both) EACH(v, n) y[v] = vld1q_s8(b + v * BYTES);
     EACH(r, rows) {
-        const int8x16_t first = every_word(words + r), second = both ? every_word(words + rows + r) : first;
+        const int8x16_t first = every_word(entry + 1 + r), second = both ? every_word(next + 1 + r) : first;
         EACH(v, n) {
             products p = multiply(x[v], first);
             accumulate(halves[r] + 2 * v, both ? multiply_add(p, y[v], second) : p);
@@ -50,12 +51,12 @@ INLINE void add_entries(int32x4_t (*halves)[2 * MOST], const int rows, const int
 /* sums[row][vector]: lanes are pixels. */
 INLINE void add_rows(int32x4_t *sums, const int rows, const int n, const spot *at, int64_t c) {
     const ek_conv *conv = at->conv;
-    const int64_t group = c / rows, end = conv->starts[group + 1];
+    const int32_t *entry = ek_conv_entry(conv, c / rows, rows), *end = ek_conv_entry(conv, c / rows + 1, rows);
+    const int32_t size = 1 + rows;
     int32x4_t halves[EK_QUAD][2 * MOST];
     EACH(r, rows) EACH(i, 2 * n) halves[r][i] = vdupq_n_s32(0);
-    int64_t e = conv->starts[group];
-    LOOP for (; e + 1 < end; e += 2) add_entries(halves, rows, n, at->in, conv->offsets + e, conv->words + e * rows, 1);
-    if (e < end) add_entries(halves, rows, n, at->in, conv->offsets + e, conv->words + e * rows, 0);
+    LOOP for (; end - entry > size; entry += 2 * size) add_entries(halves, rows, n, at->in, entry, 1);
+    if (entry != end) add_entries(halves, rows, n, at->in, entry, 0);
     EACH(r, rows) EACH(v, n)
     sums[r * n + v] = vaddq_s32(vpaddq_s32(halves[r][2 * v], halves[r][2 * v + 1]), vdupq_n_s32(conv->bias[c + r]));
 }
@@ -79,22 +80,22 @@ INLINE void add_pixel(int32x4_t *halves, const int8_t *a, const int8_t *b, const
     }
 }
 
-INLINE void add_pixels(int32x4_t *halves, const int8_t *in, const int32_t *offsets, const int32_t *words, const int both) {
+INLINE void add_pixels(int32x4_t *halves, const int8_t *in, const int32_t *entry, const int both) {
     int8x16_t w[4];
-    EACH(i, 4) if (both || i < 2) w[i] = vreinterpretq_s8_s32(vld1q_s32(words + EK_QUAD * i));
-    const int8_t *a = in + offsets[0], *b = both ? in + offsets[1] : a;
+    EACH(i, 2) w[i] = vreinterpretq_s8_s32(vld1q_s32(entry + 1 + EK_QUAD * i));
+    if (both) EACH(i, 2) w[2 + i] = vreinterpretq_s8_s32(vld1q_s32(entry + 10 + EK_QUAD * i));
+    const int8_t *a = in + entry[0], *b = both ? in + entry[9] : a;
     EACH(p, PIXELS) add_pixel(halves + 2 * p, a + EK_QUAD * p, b + EK_QUAD * p, w, both);
 }
 
 /* 4 pixels of 8 channels */
 INLINE void eights(const spot *at, int64_t c, const int n) {
     const ek_conv *conv = at->conv;
-    const int64_t group = c / 8, end = conv->starts[group + 1];
+    const int32_t *entry = ek_conv_entry(conv, c / 8, 8), *end = ek_conv_entry(conv, c / 8 + 1, 8);
     int32x4_t halves[2 * 2 * PIXELS], sums[2 * PIXELS];
     EACH(i, 2 * 2 * PIXELS) halves[i] = vdupq_n_s32(0);
-    int64_t e = conv->starts[group];
-    LOOP for (; e + 1 < end; e += 2) add_pixels(halves, at->in, conv->offsets + e, conv->words + e * 8, 1);
-    if (e < end) add_pixels(halves, at->in, conv->offsets + e, conv->words + e * 8, 0);
+    LOOP for (; end - entry > 9; entry += 18) add_pixels(halves, at->in, entry, 1);
+    if (entry != end) add_pixels(halves, at->in, entry, 0);
     EACH(q, 2) EACH(p, PIXELS) {
         const int32x4_t *both = halves + 2 * (q * PIXELS + p);
         sums[q * PIXELS + p] = vaddq_s32(vpaddq_s32(both[0], both[1]), vld1q_s32(conv->bias + c + EK_QUAD * q));

@@ -11,9 +11,10 @@
 INLINE void add_list(int32x4_t *sums, const int n, const spot *at, int64_t c) {
     const ek_conv *conv = at->conv;
     EACH(v, n) sums[v] = vdupq_n_s32(conv->bias[c]);
-    LOOP for (int64_t e = conv->starts[c]; e < conv->starts[c + 1]; e++) {
-        const int8_t *in = at->in + conv->offsets[e];
-        const int8x16_t word = vreinterpretq_s8_s32(vld1q_dup_s32(conv->words + e));
+    const int32_t *end = ek_conv_entry(conv, c + 1, 1);
+    LOOP for (const int32_t *entry = ek_conv_entry(conv, c, 1); entry != end; entry += 2) {
+        const int8_t *in = at->in + entry[0];
+        const int8x16_t word = vreinterpretq_s8_s32(vld1q_dup_s32(entry + 1));
         EACH(v, n) sums[v] = vdotq_s32(sums[v], vld1q_s8(in + v * BYTES), word);
     }
 }
@@ -21,13 +22,13 @@ INLINE void add_list(int32x4_t *sums, const int n, const spot *at, int64_t c) {
 /* sums[quad][pixel]: lanes are channels, the pixels are lanes of x. */
 INLINE void add_shared(int32x4_t *sums, const int quads, const int n, const spot *at, int64_t c) {
     const ek_conv *conv = at->conv;
-    const int64_t group = c / (EK_QUAD * quads);
+    const int rows = EK_QUAD * quads;
     EACH(q, quads) EACH(p, n * PIXELS) sums[q * n * PIXELS + p] = vld1q_s32(conv->bias + c + EK_QUAD * q);
-    const int32_t *words = conv->words + conv->starts[group] * EK_QUAD * quads;
-    LOOP for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++, words += EK_QUAD * quads) {
-        const int8_t *in = at->in + conv->offsets[e];
+    const int32_t *end = ek_conv_entry(conv, c / rows + 1, rows);
+    LOOP for (const int32_t *entry = ek_conv_entry(conv, c / rows, rows); entry != end; entry += 1 + rows) {
+        const int8_t *in = at->in + entry[0];
         int8x16_t w[2];
-        EACH(q, quads) w[q] = vreinterpretq_s8_s32(vld1q_s32(words + EK_QUAD * q));
+        EACH(q, quads) w[q] = vreinterpretq_s8_s32(vld1q_s32(entry + 1 + EK_QUAD * q));
         EACH(v, n) {
             const int8x16_t x = vld1q_s8(in + v * BYTES);
             EACH(q, quads) {

@@ -45,7 +45,8 @@
    for all pixels p of the output from 0 to (images * period - (period - height)) * pitch, margins included; input
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
-   in two entries.
+   in two entries. `runs` says more of that kind: the entries of group g from starts[g] to runs[g][0] come in fours and
+   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either.
 
    `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
    sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
@@ -73,6 +74,7 @@
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
     ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words */                    \
+    ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, biased)                                                                \
     ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \
