@@ -9,96 +9,100 @@
 
 #include "conv_finish_arm.h"
 
-/* Products of the quads of two entries */
-typedef struct products {
-    int16x8_t low, high;
-} products;
+/* The quads of two entries, or of one alone: of n vectors */
+typedef struct entries {
+    int8x16_t first[2], second[2];
+} entries;
 
-INLINE products multiply(int8x16_t x, int8x16_t w) {
-    return (products){vmull_s8(vget_low_s8(x), vget_low_s8(w)), vmull_high_s8(x, w)};
+INLINE int8x16_t every(int32x4_t words, const int lane) {
+    return vreinterpretq_s8_s32(vdupq_n_s32(words[lane]));
 }
 
-INLINE products multiply_add(products sum, int8x16_t x, int8x16_t w) {
-    return (products){vmlal_s8(sum.low, vget_low_s8(x), vget_low_s8(w)), vmlal_high_s8(sum.high, x, w)};
-}
-
-INLINE void accumulate(int32x4_t *halves, products p) {
-    halves[0] = vpadalq_s16(halves[0], p.low);
-    halves[1] = vpadalq_s16(halves[1], p.high);
-}
-
-INLINE int8x16_t every_word(const int32_t *word) {
-    return vreinterpretq_s8_s32(vld1q_dup_s32(word));
-}
-
-/* The two entries from e on, or the last one alone, of the list that `rows` channels share */
-INLINE void add_entries(int32x4_t (*halves)[2 * MOST], const int rows, const int n, const int8_t *in,
-                        const int32_t *offsets, const int32_t *words, const int both) {
-    const int8_t *a = in + offsets[0], *b = in + (both ? offsets[1] : 0);
-    int8x16_t x[MOST], y[MOST];
-    EACH(v, n) x[v] = vld1q_s8(a + v * BYTES);
-    if (both) EACH(v, n) y[v] = vld1q_s8(b + v * BYTES);
-    EACH(r, rows) {
-        const int8x16_t first = every_word(words + r), second = both ? every_word(words + rows + r) : first;
-        EACH(v, n) {
-            products p = multiply(x[v], first);
-            accumulate(halves[r] + 2 * v, both ? multiply_add(p, y[v], second) : p);
-        }
+/* halves[vector][2] += products of n vectors, 1 or 2, with two others. The end keeps the compiler from multiplying
+   ahead until it runs out of registers. */
+INLINE void multiply(int32x4_t *halves, const int n, const entries *x, int8x16_t first, int8x16_t second, const int both) {
+    int16x8_t low[2], high[2];
+    EACH(k, n) low[k] = vmull_s8(vget_low_s8(x->first[k]), vget_low_s8(first)), high[k] = vmull_high_s8(x->first[k], first);
+    if (both) EACH(k, n) {
+        low[k] = vmlal_s8(low[k], vget_low_s8(x->second[k]), vget_low_s8(second));
+        high[k] = vmlal_high_s8(high[k], x->second[k], second);
+    }
+    EACH(i, 2 * n) {
+        int32x4_t sum = vpadalq_s16(halves[i], i % 2 ? high[i / 2] : low[i / 2]);
+        __asm__ volatile("" : "+w"(sum));
+        halves[i] = sum;
     }
 }
 
-/* sums[row][vector]: lanes are pixels. */
-INLINE void add_rows(int32x4_t *sums, const int rows, const int n, const spot *at, int64_t c) {
+INLINE int32x4_t whole(const int32x4_t *halves, int32x4_t bias) {
+    return vaddq_s32(vpaddq_s32(halves[0], halves[1]), bias);
+}
+
+/* A list that `rows` channels share */
+typedef struct list {
+    const int8_t *in;
+    const int32_t *offset, *word;
+    int64_t pairs;
+    int has_odd;
+} list;
+
+INLINE list list_of(const spot *at, const int rows, int64_t c) {
     const ek_conv *conv = at->conv;
-    const int64_t group = c / rows, end = conv->starts[group + 1];
+    const int64_t group = c / rows, begin = conv->starts[group], count = conv->starts[group + 1] - begin;
+    return (list){at->in, conv->offsets + begin, conv->words + begin * rows, count / 2, count % 2};
+}
+
+/* Two entries, or the last one alone: halves[row][vector][2], lanes are pixels. */
+INLINE void add_rows(int32x4_t (*halves)[2 * MOST], const int rows, const int n, const list *l, const int both) {
+    const int8_t *a = settled(l->in + l->offset[0]), *b = both ? settled(l->in + l->offset[1]) : a;
+    const int32x4_t w = rows == 4 ? vld1q_s32(l->word) : vcombine_s32(vld1_s32(l->word), vdup_n_s32(0));
+    const int32x4_t other = rows == 4 && both ? vld1q_s32(l->word + 4) : vdupq_laneq_s32(w, 1);
+    EACH(i, (n + 1) / 2) {
+        entries x;
+        load_some(x.first, n - 2 * i, a + 2 * i * BYTES);
+        if (both) load_some(x.second, n - 2 * i, b + 2 * i * BYTES);
+        EACH(r, rows) multiply(halves[r] + 4 * i, n - 2 * i < 2 ? 1 : 2, &x, every(w, r), every(other, r), both);
+    }
+}
+
+/* sums[row][vector] */
+INLINE void sum_rows(int32x4_t *sums, const int rows, const int n, const spot *at, int64_t c) {
     int32x4_t halves[EK_QUAD][2 * MOST];
     EACH(r, rows) EACH(i, 2 * n) halves[r][i] = vdupq_n_s32(0);
-    int64_t e = conv->starts[group];
-    LOOP for (; e + 1 < end; e += 2) add_entries(halves, rows, n, at->in, conv->offsets + e, conv->words + e * rows, 1);
-    if (e < end) add_entries(halves, rows, n, at->in, conv->offsets + e, conv->words + e * rows, 0);
-    EACH(r, rows) EACH(v, n)
-    sums[r * n + v] = vaddq_s32(vpaddq_s32(halves[r][2 * v], halves[r][2 * v + 1]), vdupq_n_s32(conv->bias[c + r]));
+    list l = list_of(at, rows, c);
+    LOOP for (; l.pairs; l.pairs--, l.offset += 2, l.word += 2 * rows) add_rows(halves, rows, n, &l, 1);
+    if (l.has_odd) add_rows(halves, rows, n, &l, 0);
+    EACH(r, rows) EACH(v, n) sums[r * n + v] = whole(halves[r] + 2 * v, vdupq_n_s32(at->conv->bias[c + r]));
 }
 
 INLINE void add_list(int32x4_t *sums, const int n, const spot *at, int64_t c) {
-    add_rows(sums, 1, n, at, c);
+    sum_rows(sums, 1, n, at, c);
 }
 
 INLINE void fours(const spot *at, int64_t c, const int n) {
     int32x4_t sums[EK_QUAD * MOST];
-    add_rows(sums, EK_QUAD, n, at, c);
+    sum_rows(sums, EK_QUAD, n, at, c);
     finish_rows(at, c, n, sums);
 }
 
-/* Pixel p of the two entries with weights of 8 channels: halves[quad][pixel][2], lanes are channels. */
-INLINE void add_pixel(int32x4_t *halves, const int8_t *a, const int8_t *b, const int8x16_t *w, const int both) {
-    const int8x16_t x = every_word((const int32_t *)a), y = every_word((const int32_t *)b);
-    EACH(q, 2) {
-        products p = multiply(w[q], x);
-        accumulate(halves + q * 2 * PIXELS, both ? multiply_add(p, w[2 + q], y) : p);
-    }
+/* Two entries, or the last one alone: halves[pixel][quad][2], lanes are channels. */
+INLINE void add_pixels(int32x4_t *halves, const list *l, const int both) {
+    const int32x4_t x = vld1q_s32((const int32_t *)(l->in + l->offset[0]));
+    const int32x4_t y = both ? vld1q_s32((const int32_t *)(l->in + l->offset[1])) : x;
+    entries w;
+    load_pair(w.first, (const int8_t *)l->word);
+    if (both) load_pair(w.second, (const int8_t *)(l->word + 8));
+    EACH(p, PIXELS) multiply(halves + 4 * p, 2, &w, every(x, p), every(y, p), both);
 }
 
-INLINE void add_pixels(int32x4_t *halves, const int8_t *in, const int32_t *offsets, const int32_t *words, const int both) {
-    int8x16_t w[4];
-    EACH(i, 4) if (both || i < 2) w[i] = vreinterpretq_s8_s32(vld1q_s32(words + EK_QUAD * i));
-    const int8_t *a = in + offsets[0], *b = both ? in + offsets[1] : a;
-    EACH(p, PIXELS) add_pixel(halves + 2 * p, a + EK_QUAD * p, b + EK_QUAD * p, w, both);
-}
-
-/* 4 pixels of 8 channels */
 INLINE void eights(const spot *at, int64_t c, const int n) {
-    const ek_conv *conv = at->conv;
-    const int64_t group = c / 8, end = conv->starts[group + 1];
-    int32x4_t halves[2 * 2 * PIXELS], sums[2 * PIXELS];
-    EACH(i, 2 * 2 * PIXELS) halves[i] = vdupq_n_s32(0);
-    int64_t e = conv->starts[group];
-    LOOP for (; e + 1 < end; e += 2) add_pixels(halves, at->in, conv->offsets + e, conv->words + e * 8, 1);
-    if (e < end) add_pixels(halves, at->in, conv->offsets + e, conv->words + e * 8, 0);
-    EACH(q, 2) EACH(p, PIXELS) {
-        const int32x4_t *both = halves + 2 * (q * PIXELS + p);
-        sums[q * PIXELS + p] = vaddq_s32(vpaddq_s32(both[0], both[1]), vld1q_s32(conv->bias + c + EK_QUAD * q));
-    }
+    int32x4_t halves[PIXELS * 2 * 2], sums[2 * PIXELS];
+    EACH(i, PIXELS * 2 * 2) halves[i] = vdupq_n_s32(0);
+    list l = list_of(at, 8, c);
+    LOOP for (; l.pairs; l.pairs--, l.offset += 2, l.word += 16) add_pixels(halves, &l, 1);
+    if (l.has_odd) add_pixels(halves, &l, 0);
+    EACH(q, 2) EACH(p, PIXELS)
+    sums[q * PIXELS + p] = whole(halves + 4 * p + 2 * q, vld1q_s32(at->conv->bias + c + EK_QUAD * q));
     finish_pixels(at, c, n, sums);
     finish_pixels(at, c + EK_QUAD, n, sums + PIXELS);
 }

@@ -8,13 +8,23 @@
 
 #include "conv_finish_arm.h"
 
+INLINE void add_entry(int32x4_t *sums, const int n, const int8_t *in, int8x8_t word) {
+    EACH(i, (n + 1) / 2) {
+        int8x16_t x[2];
+        load_some(x, n - 2 * i, in + 2 * i * BYTES);
+        EACH(k, 2) if (2 * i + k < n) sums[2 * i + k] = vdotq_lane_s32(sums[2 * i + k], x[k], word, 0);
+    }
+}
+
 INLINE void add_list(int32x4_t *sums, const int n, const spot *at, int64_t c) {
     const ek_conv *conv = at->conv;
+    const int8_t *in = at->in;
+    const int32_t *offsets = conv->offsets, *words = conv->words;
     EACH(v, n) sums[v] = vdupq_n_s32(conv->bias[c]);
-    LOOP for (int64_t e = conv->starts[c]; e < conv->starts[c + 1]; e++) {
-        const int8_t *in = at->in + conv->offsets[e];
-        const int8x16_t word = vreinterpretq_s8_s32(vld1q_dup_s32(conv->words + e));
-        EACH(v, n) sums[v] = vdotq_s32(sums[v], vld1q_s8(in + v * BYTES), word);
+    const int64_t end = conv->starts[c + 1];
+    LOOP for (int64_t e = conv->starts[c]; e < end; e++) {
+        const int8x8_t word = vreinterpret_s8_s32(vld1_lane_s32(words + e, vdup_n_s32(0), 0));
+        add_entry(sums, n, settled(in + offsets[e]), word);
     }
 }
 

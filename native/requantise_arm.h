@@ -9,6 +9,27 @@
 #define EACH(i, n) _Pragma("GCC unroll 32") for (int i = 0; i < (n); i++)
 #define LOOP _Pragma("GCC unroll 1")
 
+/* p, computed before it is used: places near it become constants in loads. */
+INLINE const int8_t *settled(const int8_t *p) {
+    __asm__("" : "+r"(p));
+    return p;
+}
+
+/* Two neighbouring vectors. That both are wanted at once makes one LDP of it; that nothing is read before or after
+   keeps the compiler from reading ahead until it runs out of registers. */
+INLINE void load_pair(int8x16_t *x, const int8_t *in) {
+    int8x16_t a = vld1q_s8(in), b = vld1q_s8(in + 16);
+    __asm__ volatile("" : "+w"(a), "+w"(b) : : "memory");
+    x[0] = a, x[1] = b;
+}
+
+INLINE void load_some(int8x16_t *x, const int n, const int8_t *in) {
+    if (n > 1)
+        load_pair(x, in);
+    else
+        x[0] = vld1q_s8(in);
+}
+
 /* What becomes of vectors whose lanes are 4 channels */
 typedef struct ending {
     float32x4_t scale, zero;
