@@ -46,10 +46,9 @@ typedef struct list {
     int has_odd;
 } list;
 
-INLINE list list_of(const spot *at, const int rows, int64_t c) {
-    const ek_conv *conv = at->conv;
-    const int64_t group = c / rows, begin = conv->starts[group], count = conv->starts[group + 1] - begin;
-    return (list){at->in, conv->offsets + begin, conv->words + begin * rows, count / 2, count % 2};
+INLINE list list_of(const stroll *s, const int rows, int64_t group) {
+    const int64_t begin = s->starts[group], count = s->starts[group + 1] - begin;
+    return (list){s->in, s->offsets + begin, s->words + begin * rows, count / 2, count % 2};
 }
 
 /* Two entries, or the last one alone: halves[row][vector][2], lanes are pixels. */
@@ -65,24 +64,24 @@ INLINE void add_rows(int32x4_t (*halves)[2 * MOST], const int rows, const int n,
     }
 }
 
-/* sums[row][vector] */
-INLINE void sum_rows(int32x4_t *sums, const int rows, const int n, const spot *at, int64_t c) {
+/* sums[row][vector] of a group of `rows` channels */
+INLINE void sum_rows(int32x4_t *sums, const int rows, const int n, const stroll *s, int64_t group) {
     int32x4_t halves[EK_QUAD][2 * MOST];
     EACH(r, rows) EACH(i, 2 * n) halves[r][i] = vdupq_n_s32(0);
-    list l = list_of(at, rows, c);
+    list l = list_of(s, rows, group);
     LOOP for (; l.pairs; l.pairs--, l.offset += 2, l.word += 2 * rows) add_rows(halves, rows, n, &l, 1);
     if (l.has_odd) add_rows(halves, rows, n, &l, 0);
-    EACH(r, rows) EACH(v, n) sums[r * n + v] = whole(halves[r] + 2 * v, vdupq_n_s32(at->conv->bias[c + r]));
+    EACH(r, rows) EACH(v, n) sums[r * n + v] = whole(halves[r] + 2 * v, vdupq_n_s32(s->bias[group * rows + r]));
 }
 
-INLINE void add_list(int32x4_t *sums, const int n, const spot *at, int64_t c) {
-    sum_rows(sums, 1, n, at, c);
+INLINE void add_list(int32x4_t *sums, const int n, const stroll *s, int64_t c) {
+    sum_rows(sums, 1, n, s, c);
 }
 
-INLINE void fours(const spot *at, int64_t c, const int n) {
+INLINE void fours(const stroll *s, int64_t q, const int n) {
     int32x4_t sums[EK_QUAD * MOST];
-    sum_rows(sums, EK_QUAD, n, at, c);
-    finish_rows(at, c, n, sums);
+    sum_rows(sums, EK_QUAD, n, s, q);
+    finish_rows(s, q, n, sums);
 }
 
 /* Two entries, or the last one alone: halves[pixel][quad][2], lanes are channels. */
@@ -95,16 +94,16 @@ INLINE void add_pixels(int32x4_t *halves, const list *l, const int both) {
     EACH(p, PIXELS) multiply(halves + 4 * p, 2, &w, every(x, p), every(y, p), both);
 }
 
-INLINE void eights(const spot *at, int64_t c, const int n) {
+INLINE void eights(const stroll *s, int64_t q, const int n) {
     int32x4_t halves[PIXELS * 2 * 2], sums[2 * PIXELS];
     EACH(i, PIXELS * 2 * 2) halves[i] = vdupq_n_s32(0);
-    list l = list_of(at, 8, c);
+    list l = list_of(s, 8, q / 2);
     LOOP for (; l.pairs; l.pairs--, l.offset += 2, l.word += 16) add_pixels(halves, &l, 1);
     if (l.has_odd) add_pixels(halves, &l, 0);
-    EACH(q, 2) EACH(p, PIXELS)
-    sums[q * PIXELS + p] = whole(halves + 4 * p + 2 * q, vld1q_s32(at->conv->bias + c + EK_QUAD * q));
-    finish_pixels(at, c, n, sums);
-    finish_pixels(at, c + EK_QUAD, n, sums + PIXELS);
+    EACH(i, 2) EACH(p, PIXELS)
+    sums[i * PIXELS + p] = whole(halves + 4 * p + 2 * i, vld1q_s32(s->bias + EK_QUAD * (q + i)));
+    finish_pixels(s, q, n, sums);
+    finish_pixels(s, q + 1, n, sums + PIXELS);
 }
 
 #define SINGLES(TILE)                                                                                     \

@@ -16,52 +16,48 @@ INLINE void add_entry(int32x4_t *sums, const int n, const int8_t *in, int8x8_t w
     }
 }
 
-INLINE void add_list(int32x4_t *sums, const int n, const spot *at, int64_t c) {
-    const ek_conv *conv = at->conv;
-    const int8_t *in = at->in;
-    const int32_t *offsets = conv->offsets, *words = conv->words;
-    EACH(v, n) sums[v] = vdupq_n_s32(conv->bias[c]);
-    const int64_t end = conv->starts[c + 1];
-    LOOP for (int64_t e = conv->starts[c]; e < end; e++) {
-        const int8x8_t word = vreinterpret_s8_s32(vld1_lane_s32(words + e, vdup_n_s32(0), 0));
-        add_entry(sums, n, settled(in + offsets[e]), word);
+INLINE void add_list(int32x4_t *sums, const int n, const stroll *s, int64_t c) {
+    EACH(v, n) sums[v] = vdupq_n_s32(s->bias[c]);
+    const int64_t end = s->starts[c + 1];
+    LOOP for (int64_t e = s->starts[c]; e < end; e++) {
+        const int8x8_t word = vreinterpret_s8_s32(vld1_lane_s32(s->words + e, vdup_n_s32(0), 0));
+        add_entry(sums, n, settled(s->in + s->offsets[e]), word);
     }
 }
 
-/* sums[quad][pixel]: lanes are channels, the pixels are lanes of x. */
-INLINE void add_shared(int32x4_t *sums, const int quads, const int n, const spot *at, int64_t c) {
-    const ek_conv *conv = at->conv;
-    const int64_t group = c / (EK_QUAD * quads);
-    EACH(q, quads) EACH(p, n * PIXELS) sums[q * n * PIXELS + p] = vld1q_s32(conv->bias + c + EK_QUAD * q);
-    const int32_t *words = conv->words + conv->starts[group] * EK_QUAD * quads;
-    LOOP for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++, words += EK_QUAD * quads) {
-        const int8_t *in = at->in + conv->offsets[e];
-        int8x16_t w[2];
-        EACH(q, quads) w[q] = vreinterpretq_s8_s32(vld1q_s32(words + EK_QUAD * q));
+/* 4 pixels of 4 channels: sums[pixel], lanes are channels, the pixels are lanes of x. */
+INLINE void add_square(int32x4_t *sums, int8x16_t words, int8x16_t x) {
+    sums[0] = vdotq_laneq_s32(sums[0], words, x, 0);
+    sums[1] = vdotq_laneq_s32(sums[1], words, x, 1);
+    sums[2] = vdotq_laneq_s32(sums[2], words, x, 2);
+    sums[3] = vdotq_laneq_s32(sums[3], words, x, 3);
+}
+
+/* sums[quad][pixel] of the list that some quads from q on share */
+INLINE void add_shared(int32x4_t *sums, const int quads, const int n, const stroll *s, int64_t q) {
+    EACH(i, quads) EACH(p, n * PIXELS) sums[i * n * PIXELS + p] = vld1q_s32(s->bias + EK_QUAD * (q + i));
+    const int64_t begin = s->starts[q / quads], end = s->starts[q / quads + 1];
+    const int32_t *word = s->words + begin * EK_QUAD * quads;
+    _Pragma("GCC unroll 2") for (int64_t e = begin; e < end; e++, word += EK_QUAD * quads) {
+        const int8_t *in = settled(s->in + s->offsets[e]);
         EACH(v, n) {
             const int8x16_t x = vld1q_s8(in + v * BYTES);
-            EACH(q, quads) {
-                int32x4_t *s = sums + (q * n + v) * PIXELS;
-                s[0] = vdotq_laneq_s32(s[0], w[q], x, 0);
-                s[1] = vdotq_laneq_s32(s[1], w[q], x, 1);
-                s[2] = vdotq_laneq_s32(s[2], w[q], x, 2);
-                s[3] = vdotq_laneq_s32(s[3], w[q], x, 3);
-            }
+            EACH(i, quads) add_square(sums + (i * n + v) * PIXELS, vld1q_s8((const int8_t *)(word + EK_QUAD * i)), x);
         }
     }
 }
 
-INLINE void fours(const spot *at, int64_t c, const int n) {
+INLINE void fours(const stroll *s, int64_t q, const int n) {
     int32x4_t sums[EK_QUAD * MOST];
-    add_shared(sums, 1, n, at, c);
-    finish_pixels(at, c, n, sums);
+    add_shared(sums, 1, n, s, q);
+    finish_pixels(s, q, n, sums);
 }
 
-INLINE void eights(const spot *at, int64_t c, const int n) {
+INLINE void eights(const stroll *s, int64_t q, const int n) {
     int32x4_t sums[EK_QUAD * MOST];
-    add_shared(sums, 2, n, at, c);
-    finish_pixels(at, c, n, sums);
-    finish_pixels(at, c + EK_QUAD, n, sums + n * PIXELS);
+    add_shared(sums, 2, n, s, q);
+    finish_pixels(s, q, n, sums);
+    finish_pixels(s, q + 1, n, sums + n * PIXELS);
 }
 
 #define SINGLES(TILE)                                                                                           \
