@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 
 from edgekit import model, plan
 from edgekit.errors import ModelError, UsageError
-from edgekit.fully_connected import FullyConnected
 from edgekit.graph import Graph
 from edgekit.interpreter import TfliteEngine
 from edgekit.tensors import TensorInfo, check_inputs, describe
@@ -101,7 +101,7 @@ def load_graph(graph: Graph, label: str, engine: str = "auto", threads: int = 1)
         raise ModelError(f"{label}: the native engine cannot run {reason}; engine=tflite or auto runs it")
     if engine == "tflite" or reason:
         return TfliteEngine(graph, label, threads, tflite_memory(graph))
-    return NativeEngine(graph)
+    return NativeEngine(prepared, threads)
 
 
 def highest_level(native: Any) -> str:
@@ -120,40 +120,66 @@ def native_level() -> str:
     return str(_native.best_level(highest_level(_native)))
 
 
+def native_levels() -> tuple[str, ...]:
+    """The ISA levels that this CPU can run, worst first."""
+    import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
+
+    return tuple(_native.cpu_levels())
+
+
 class NativeEngine:
-    """Runs a graph by edgekit's own kernels, bit-identical with TFLite's reference kernels."""
+    """Runs a graph by edgekit's own kernels.
+
+    `exact` gives the bytes of TFLite's reference kernels; without it a layer may differ by one, and bytes are the same
+    on every CPU. Not safe to call from two threads at once: `stream` gives another engine on the same weights.
+    """
 
     name = "native"
 
-    def __init__(self, graph: Graph) -> None:
-        """`graph` is one that `plan.refusal` has nothing against. UsageError for a bad $EDGEKIT_ISA."""
+    def __init__(self, graph: Graph, threads: int = 1, *, exact: bool = False, isa: str | None = None) -> None:
+        """`graph` is one that `plan.refusal` has nothing against, as `plan.prepare` makes it.
+
+        Raises UsageError for a bad $EDGEKIT_ISA.
+        """
         import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
 
-        level = highest_level(_native)
-        self.level: str = _native.best_level(level)
+        self.level: str = _native.best_level(isa or highest_level(_native))
         self.runtime = f"edgekit {self.level}"
         self.inputs = describe(graph, graph.inputs)
         self.outputs = describe(graph, graph.outputs)
-        self.peak_memory_bytes = native_memory(graph)
-        made = plan.build(graph)
-        steps = [_native_step(_native, step) for step in made.steps]
-        self._plan = _native.Plan(level, made.arena_bytes, list(made.inputs), list(made.outputs), steps)
+        self.threads = threads
+        self.plan = plan.build(graph, self.level, exact=exact, threads=threads)
+        self.peak_memory_bytes = NATIVE_OVERHEAD_BYTES + self.plan.arena_bytes + self.plan.constant_bytes
+        steps = [(_native.Op(step.family, step.fields), True) for step in self.plan.steps]
+        self._program = _native.Program(self.level, self.plan.arena_bytes, steps)
+        self._stream: Any = self._new_stream()
+
+    def _new_stream(self) -> Any:
+        import edgekit._native as _native  # noqa: PLR0402
+
+        return _native.Stream(self._program, list(self.plan.inputs), list(self.plan.outputs))
+
+    def stream(self) -> NativeEngine:
+        """Another engine with the same packed weights and memory of its own, for another thread."""
+        other = copy(self)
+        other._stream = self._new_stream()  # noqa: SLF001
+        return other
 
     def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """One inference. Raises ValueError for a wrong input."""
+        """One inference. Raises ValueError for a wrong input and after `close`."""
+        if self._stream is None:
+            raise ValueError("the engine is closed")
         outputs = [np.empty(info.shape, info.dtype) for info in self.outputs]
-        self._plan.run(check_inputs(self.inputs, x), outputs)
+        self._stream.run(check_inputs(self.inputs, x), outputs, self.threads)
         return outputs
 
+    def profile(self, inputs: Sequence[NDArray[Any]]) -> list[float]:
+        """One inference, step by step: the seconds that each step of `plan` took."""
+        return list(self._stream.profile(check_inputs(self.inputs, inputs), self.threads))
 
-def _native_step(native: Any, step: FullyConnected | plan.Convert) -> tuple[Any, ...]:
-    if isinstance(step, plan.Convert):
-        return (step.kind, step.input, step.output, step.count, step.scale, step.zero_point)
-    layer = native.FullyConnected(
-        step.rows, step.depth, step.cols, step.weights, step.bias, step.bias_u8, step.scale,
-        step.zero_point, step.low, step.high, step.reaches_min,
-    )  # fmt: skip
-    return ("fc", step.input, step.output, layer)
+    def close(self) -> None:
+        """Give the memory back; what runs in another thread ends first."""
+        self._stream = None
 
 
 def estimate_memory(graph: Graph) -> int:

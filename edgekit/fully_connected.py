@@ -21,7 +21,7 @@ QUAD = 4
 MAX_DEPTH = 32768
 MAX_SUM = 2**31 - 1024
 MAX_BIAS_SCALE_ERROR = 0.02  # of the output's scale; TFLite refuses a layer beyond it
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "NONE": (-math.inf, math.inf),
     "RELU": (0.0, math.inf),
     "RELU6": (0.0, 6.0),
@@ -109,7 +109,7 @@ def _check_options(op: Op) -> str | None:
     if op.options["weights_format"] != "DEFAULT":
         return f"weights in the format {op.options['weights_format']!r}"
     activation = op.options["fused_activation_function"]
-    return None if activation in _ACTIVATIONS else f"activation {activation!r}"
+    return None if activation in ACTIVATIONS else f"activation {activation!r}"
 
 
 def _bias(graph: Graph, op: Op) -> Tensor | None:
@@ -150,7 +150,7 @@ def clamp(activation: str, tensor: Tensor) -> tuple[int, int]:
     """The stored values between which the activation keeps its output."""
     scale, zero_point = np.float32(scale_of(tensor)), zero_point_of(tensor)
     low, high = -128, 127
-    bottom, top = _ACTIVATIONS[activation]
+    bottom, top = ACTIVATIONS[activation]
     if math.isfinite(bottom):
         low = max(low, zero_point + _round(np.float32(bottom) / scale))
     if math.isfinite(top):

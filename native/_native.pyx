@@ -9,6 +9,14 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *now)
+
+
 cdef extern from "ek.h" nogil:
     ctypedef int ek_level
     ctypedef void ek_kernel_fn(const void *op, uint8_t *arena, int64_t begin, int64_t end) noexcept
@@ -273,6 +281,21 @@ cdef class Stream:
                 self._copy(array, place, size, True)
         finally:
             self.busy = False
+
+    def profile(self, list inputs, int threads=1):
+        """Run once, step by step; the seconds that each step took."""
+        _check(1 <= threads <= EK_MAX_THREADS, "an impossible number of threads")
+        cdef timespec before, after
+        cdef int64_t i
+        seconds = []
+        for (place, size), array in zip(self.inputs, inputs, strict=True):
+            self._copy(array, place, size, False)
+        for i in range(self.program.count):
+            clock_gettime(CLOCK_MONOTONIC, &before)
+            ek_run(&self.program.steps[i], 1, self.arena, threads)
+            clock_gettime(CLOCK_MONOTONIC, &after)
+            seconds.append(after.tv_sec - before.tv_sec + 1e-9 * (after.tv_nsec - before.tv_nsec))
+        return seconds
 
     cdef _copy(self, object array, int64_t place, int64_t size, bint out):
         cdef Py_buffer view

@@ -63,4 +63,31 @@ static inline int ek_is_stored(int32_t value) {
     return EK_FLIP - 128 <= value && value <= EK_FLIP + 127;
 }
 
+#define CHECK_CLAMP(op) \
+    CHECK(ek_is_stored((op)->low) && ek_is_stored((op)->high) && (op)->low <= (op)->high, "an impossible clamp")
+
+/* The picture's pixels from the first to the last, in `planes_` planes that are only read */
+#define CHECK_READ(place, stride, planes_, pixels_)                                     \
+    CHECK(ek_planes_inside(place, stride, planes_, pixels_, 0, 0, arena_bytes), "an input outside the arena")
+
+/* An input picture of `rows` by `columns` pixels an image, with a pitch and period of its own */
+#define CHECK_INPUT_PICTURE(op, planes_, rows, columns)                                                        \
+    do {                                                                                                       \
+        CHECK(ek_is_size(rows) && ek_is_size(columns), "impossible sizes");                                    \
+        CHECK((op)->input_period >= (rows) && ek_is_size((op)->input_period), "images that overlap");          \
+        CHECK((op)->input_pitch >= (columns) && ek_is_size((op)->input_pitch), "rows that overlap");           \
+        CHECK((int64_t)(op)->images * (op)->input_period < EK_LIMIT / (op)->input_pitch, "impossible sizes");  \
+        CHECK_READ((op)->input, (op)->input_stride, planes_,                                                   \
+                   ek_pixels((op)->images, rows, (op)->input_period, (op)->input_pitch));                      \
+    } while (0)
+
+static inline int ek_is_multiplier(int32_t multiplier, int32_t shift) {
+    return multiplier >= 0 && -31 <= shift && shift <= 30;
+}
+
+/* Whether sums of at most `reach` stay where a float's scale may bring them */
+static inline int ek_is_scale(float scale, double reach) {
+    return scale >= 0 && scale * reach < (double)(1 << 30);
+}
+
 #endif

@@ -49,6 +49,9 @@ enum {
     EK_SLACK = 64,     /* bytes behind each plane that may be read and overwritten */
     EK_QUAD = 4,
     EK_TILE = 16, /* outputs in a tile of packed FULLY_CONNECTED weights */
+    EK_RUN = 4096, /* numbers in a unit of an elementwise operation on plain tensors */
+    EK_PICKS = 64,
+    EK_MAX_RANK = 8,
     EK_MAX_DEPTH = 32768 /* inputs of a FULLY_CONNECTED layer: keeps its sums within 32 bits */
 };
 

@@ -12,6 +12,13 @@ VECTOR sums16 load16(const int32_t *p) {
     return (sums16){{vld1q_s32(p), vld1q_s32(p + 4), vld1q_s32(p + 8), vld1q_s32(p + 12)}};
 }
 
+/* 16 input quads, as many bytes behind `in` as the offsets say */
+VECTOR sums16 gather16(const int8_t *in, const int32_t *offsets) {
+    int32_t words[16];
+    for (int i = 0; i < 16; i++) __builtin_memcpy(words + i, in + offsets[i], sizeof words[i]);
+    return load16(words);
+}
+
 /* 2 sums times their scales, rounded with ties away from zero */
 VECTOR int32x2_t scale_round(int32x2_t sums, const double *scale) {
     return vmovn_s64(vcvtaq_s64_f64(vmulq_f64(vcvtq_f64_s64(vmovl_s32(sums)), vld1q_f64(scale))));

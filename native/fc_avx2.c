@@ -45,6 +45,19 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     return (tile){dot(sums.low, load(w), x, safe), dot(sums.high, load(w + 32), x, safe)};
 }
 
+typedef struct {
+    quad low, high;
+} quads;
+
+VECTOR quads quads_load(const int8_t *in, const int32_t *offsets) {
+    __m256i low = gather(in, offsets), high = gather(in, offsets + 8);
+    return (quads){{low, _mm256_abs_epi8(low)}, {high, _mm256_abs_epi8(high)}};
+}
+
+VECTOR tile tile_dot_each(tile sums, const int8_t *w, quads x, int safe) {
+    return (tile){dot(sums.low, load(w), x.low, safe), dot(sums.high, load(w + 32), x.high, safe)};
+}
+
 #include "fc_walk.h"
 
 TARGET void ek_fc__avx2(const void *op, uint8_t *arena, int64_t begin, int64_t end) {

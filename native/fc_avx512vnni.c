@@ -28,6 +28,15 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     return _mm512_dpbusd_epi32(sums, x, _mm512_load_si512(w));
 }
 
+VECTOR quad quads_load(const int8_t *in, const int32_t *offsets) {
+    __m512i words = _mm512_i32gather_epi32(_mm512_load_si512(offsets), in, 1);
+    return _mm512_xor_si512(words, _mm512_set1_epi8(-128));
+}
+
+VECTOR tile tile_dot_each(tile sums, const int8_t *w, quad x, int safe) {
+    return tile_dot(sums, w, x, safe);
+}
+
 /* 8 sums times their scales, rounded with ties away from zero: as the number just below a half is added,
    cutting the fraction off rounds, and what lies just below a half stays below */
 VECTOR __m256i scale_round(__m256i sums, const double *scale) {

@@ -29,6 +29,21 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
                   _mm256_dpbusd_avx_epi32(sums.high, x, load(w + 32))};
 }
 
+typedef struct {
+    __m256i low, high;
+} quads;
+
+VECTOR quads quads_load(const int8_t *in, const int32_t *offsets) {
+    const __m256i flip = _mm256_set1_epi8(-128);
+    return (quads){_mm256_xor_si256(gather(in, offsets), flip), _mm256_xor_si256(gather(in, offsets + 8), flip)};
+}
+
+VECTOR tile tile_dot_each(tile sums, const int8_t *w, quads x, int safe) {
+    (void)safe; /* every product fits */
+    return (tile){_mm256_dpbusd_avx_epi32(sums.low, x.low, load(w)),
+                  _mm256_dpbusd_avx_epi32(sums.high, x.high, load(w + 32))};
+}
+
 #include "fc_walk.h"
 
 TARGET void ek_fc__avxvnni(const void *op, uint8_t *arena, int64_t begin, int64_t end) {

@@ -41,6 +41,20 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     return sums;
 }
 
+VECTOR sums16 quads_load(const int8_t *in, const int32_t *offsets) {
+    return gather16(in, offsets);
+}
+
+VECTOR tile tile_dot_each(tile sums, const int8_t *w, sums16 x, int safe) {
+    (void)safe; /* every product fits */
+    for (int i = 0; i < 4; i++) {
+        int8x16_t four = vld1q_s8(w + 16 * i), given = vreinterpretq_s8_s32(x.part[i]);
+        sums.pair[2 * i] = vpadalq_s16(sums.pair[2 * i], vmull_s8(vget_low_s8(four), vget_low_s8(given)));
+        sums.pair[2 * i + 1] = vpadalq_s16(sums.pair[2 * i + 1], vmull_high_s8(four, given));
+    }
+    return sums;
+}
+
 VECTOR void tile_store(const ek_fc *fc, int64_t col, tile sums, int8_t *out) {
     sums16 whole;
     for (int i = 0; i < 4; i++) whole.part[i] = vpaddq_s32(sums.pair[2 * i], sums.pair[2 * i + 1]);

@@ -28,6 +28,17 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     return sums;
 }
 
+VECTOR sums16 quads_load(const int8_t *in, const int32_t *offsets) {
+    return gather16(in, offsets);
+}
+
+VECTOR tile tile_dot_each(tile sums, const int8_t *w, sums16 x, int safe) {
+    (void)safe; /* every product fits */
+    for (int i = 0; i < 4; i++)
+        sums.part[i] = vdotq_s32(sums.part[i], vld1q_s8(w + 16 * i), vreinterpretq_s8_s32(x.part[i]));
+    return sums;
+}
+
 VECTOR void tile_store(const ek_fc *fc, int64_t col, tile sums, int8_t *out) {
     store16(fc, col, sums, out);
 }

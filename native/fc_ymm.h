@@ -12,6 +12,11 @@ VECTOR __m256i load(const void *p) {
     return _mm256_load_si256((const __m256i *)p);
 }
 
+/* 8 input quads, as many bytes behind `in` as the offsets say */
+VECTOR __m256i gather(const int8_t *in, const int32_t *offsets) {
+    return _mm256_i32gather_epi32((const int *)in, load(offsets), 1);
+}
+
 /* 4 sums times their scales, rounded with ties away from zero: as the number just below a half is added,
    cutting the fraction off rounds, and what lies just below a half stays below */
 VECTOR __m128i scale_round(__m128i sums, const double *scale) {

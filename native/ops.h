@@ -79,9 +79,9 @@
 
 /* A depthwise convolution on planes, one output a channel, dilation 1, stride 1 or 2. `input` is the place of the
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
-   starts at input row i * input_period + r * stride. Weights are (planes, sets, ceil(window_height / 4),
-   window_width, 4 channels, 4 rows) int8, zero where there is no row; the sets are summed, so that a weight beyond
-   int8, or on AVX2 a pair of rows (0 and 1, 2 and 3) beyond 16 bits, can be two. A unit is a plane. */
+   starts at input row i * input_period + r * stride. Weights are (planes, sets, window_height, window_width, 4
+   channels) int8; the sets are summed, so that a weight beyond int8 can be two. On AVX2 taps t and t + 2 of a row of a
+   set may not together reach beyond 16 bits, as in EK_CONV, unless t % 4 is 2. A unit is a plane. */
 #define EK_DEPTHWISE(NUMBER, ARRAY)                                                        \
     EK_PLANES(NUMBER, input)                                                               \
     NUMBER(int32_t, input_period)                                                          \
@@ -104,7 +104,12 @@
    LiteRT's reference kernel gives (its older releases, and tflite-runtime, rounded twice in integers: there
    a byte may differ by one). `bias` has -(input zero point) * sum(w[c]) folded in, for kernels that multiply the
    int8; `bias_u8` -(input zero point + 128) * sum(w[c]), for those that multiply the value + 128. A unit is a tile
-   of 16 outputs, of all rows. */
+   of 16 outputs, of all rows.
+
+   With `offsets` most quads of weights are zero and only the others are there. The outputs of a tile are walked side
+   by side: step s of tile t, starts[t] <= s < starts[t + 1], has for each of its 16 outputs the byte offset of an
+   input quad, and a word of weights; outputs that have fewer quads than others get words of zeros. `depth` then is a
+   multiple of 4. */
 #define EK_FC(NUMBER, ARRAY)                                                               \
     NUMBER(int64_t, input)                                                                 \
     NUMBER(int64_t, output)                                                                \
@@ -112,6 +117,8 @@
     NUMBER(int64_t, depth) /* 1..EK_MAX_DEPTH */                                           \
     NUMBER(int64_t, cols)  /* >= 1 */                                                      \
     ARRAY(int8_t, weights) /* (tiles, quads, 16, 4), zero beyond depth or cols */          \
+    ARRAY(int32_t, starts) /* tiles + 1, with `offsets`; weights are (steps, 16, 4) then */ \
+    ARRAY(int32_t, offsets) /* (steps, 16), or empty */                                    \
     ARRAY(int32_t, bias)   /* (tiles * 16), like the next two */                           \
     ARRAY(int32_t, bias_u8)                                                                \
     ARRAY(double, scale)                                                                   \
@@ -121,9 +128,9 @@
     NUMBER(int32_t, reaches_min) /* whether a weight is -128; some levels then take a slower way, exact too */
 
 /* Between plain int8 (images, rows, columns, channels) and planes. Stored = (plain byte ^ flip) taken as ek_byte;
-   flip is 0x80 or 0 and decides about uint8, too. With `step` > 1 the picture is taken apart: output pixel (y, x)
-   of phase (a, b) is input pixel (y * step + a - top, x * step + b - left), or the zero point outside; the planes
-   of phase (a, b) start at (a * step + b) * quads. A unit is an output row (of all planes and phases). */
+   flip is 0x80 or 0 and decides about uint8, too. With steps > 1 the picture is taken apart: output pixel (y, x) of
+   phase (a, b) is input pixel (y * step_y + a - top, x * step_x + b - left), or the zero point outside; the planes
+   of phase (a, b) start at (a * step_x + b) * quads. A unit is an output row (of all planes and phases). */
 #define EK_PACK_PLANES(NUMBER, ARRAY)                                                      \
     NUMBER(int64_t, input)                                                                 \
     NUMBER(int32_t, rows)                                                                  \
@@ -131,7 +138,8 @@
     NUMBER(int32_t, channels)                                                              \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
-    NUMBER(int32_t, step)                                                                  \
+    NUMBER(int32_t, step_y)                                                                \
+    NUMBER(int32_t, step_x)                                                                \
     NUMBER(int32_t, top)                                                                   \
     NUMBER(int32_t, left)                                                                  \
     NUMBER(int32_t, flip)                                                                  \
@@ -147,7 +155,7 @@
     NUMBER(int64_t, row_bytes)                                                             \
     NUMBER(int32_t, flip)
 
-/* Takes a picture in planes apart into step * step phases in planes, as EK_PACK_PLANES does with a plain one. Only
+/* Takes a picture in planes apart into step_y * step_x phases in planes, as EK_PACK_PLANES does with a plain one. Only
    the phases whose bit is set in `phases` are made, one after another. A unit is an input plane. */
 #define EK_SPLIT_PHASES(NUMBER, ARRAY)                                                     \
     EK_PLANES(NUMBER, input)                                                               \
@@ -157,16 +165,24 @@
     NUMBER(int32_t, planes)                                                                \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
-    NUMBER(int32_t, step)                                                                  \
+    NUMBER(int32_t, step_y)                                                                \
+    NUMBER(int32_t, step_x)                                                                \
     NUMBER(int32_t, top)                                                                   \
     NUMBER(int32_t, left)                                                                  \
     NUMBER(uint32_t, phases)                                                               \
     NUMBER(int32_t, zero_point)
 
-/* z = (a * first_weight + b * second_weight + bias) >> shift, clamped to low..high, on stored bytes of planes of the
-   same pitch and period; low..high are stored values. |weights| < 2^15, sums stay within 32 bits. The planner sees
-   to it that two zero points give the output's zero point, so margins come out right by themselves: the range is all
-   pixels from -before to the end + after. A unit is a plane. */
+/* The sum of two pictures of the same pitch and period. Without `exact`
+
+       z = (a * first_weight + b * second_weight + bias) >> shift
+
+   on stored bytes, with |weights| < 2^15; a negative weight subtracts. With `exact` as TFLite has it:
+
+       z = multiply(multiply((a - first_zero) << 20, first_weight, first_shift)
+                    +- multiply((b - second_zero) << 20, second_weight, second_shift), multiplier, shift) + zero_point
+
+   with EK_REQUANTISE's two roundings, minus if `subtract`. Then clamp(z, low, high). Where both inputs hold their zero
+   points z is the output's, so the margins between rows come out right by themselves. A unit is a plane. */
 #define EK_ADD_PLANES(NUMBER, ARRAY)                                                       \
     NUMBER(int64_t, first)                                                                 \
     NUMBER(int64_t, first_stride)                                                          \
@@ -175,10 +191,40 @@
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, exact)                                                                 \
     NUMBER(int32_t, first_weight)                                                          \
     NUMBER(int32_t, second_weight)                                                         \
     NUMBER(int32_t, bias)                                                                  \
     NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, first_zero) /* stored; the rest only with `exact` */                   \
+    NUMBER(int32_t, second_zero)                                                           \
+    NUMBER(int32_t, first_shift) /* -31..0, like the other shifts with `exact` */          \
+    NUMBER(int32_t, second_shift)                                                          \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, subtract)                                                              \
+    NUMBER(int32_t, zero_point) /* always, like low and high; stored */                    \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)
+
+/* The product p = (a - first_zero) * (b - second_zero) of two pictures of the same pitch and period, requantised as
+   EK_REQUANTISE does with a sum. With `second_step`, the second tensor has one pixel an image instead, which all
+   pixels of the first are multiplied by; image i's is pixel i * second_step. A unit is a plane. */
+#define EK_MUL_PLANES(NUMBER, ARRAY)                                                       \
+    NUMBER(int64_t, first)                                                                 \
+    NUMBER(int64_t, first_stride)                                                          \
+    NUMBER(int64_t, second)                                                                \
+    NUMBER(int64_t, second_stride)                                                         \
+    NUMBER(int32_t, second_step)                                                           \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, first_zero) /* stored */                                               \
+    NUMBER(int32_t, second_zero)                                                           \
+    NUMBER(int32_t, exact)                                                                 \
+    NUMBER(float, scale)        /* without `exact`; |p * scale| < 2^30 */                  \
+    NUMBER(int32_t, multiplier) /* with `exact` */                                         \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point)                                                            \
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)
 
@@ -214,6 +260,24 @@
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)
 
+/* TFLite's MEAN over both spatial axes, from planes to plain int8 (images, channels):
+
+       y = multiply(sum of the stored bytes of an image's picture + bias, multiplier, shift) + zero_point
+
+   with EK_REQUANTISE's two roundings, then clamped to int8. A unit is a plane. */
+#define EK_MEAN_PLANES(NUMBER, ARRAY)                                                      \
+    EK_PLANES(NUMBER, input)                                                               \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, height)                                                                \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, period)                                                                \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int32_t, bias) /* takes out the zero point of the stored bytes */               \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point) /* plain */
+
 /* Output pixel (y, x) is input pixel (source_rows[y], source_columns[x]), in planes. A unit is a plane. */
 #define EK_RESIZE_PLANES(NUMBER, ARRAY)                                                    \
     EK_PLANES(NUMBER, input)                                                               \
@@ -225,10 +289,172 @@
     ARRAY(int32_t, source_rows)                                                            \
     ARRAY(int32_t, source_columns)
 
+/* PLAIN TENSORS: dense, as TFLite keeps them. The numbers of an operand may be a constant: with `name_data` its array,
+   in which `name` then is the offset, otherwise `name` is a place in the arena. */
+#define EK_SOURCE(NUMBER, ARRAY, name) \
+    NUMBER(int64_t, name)              \
+    ARRAY(uint8_t, name##_data)
+
+/* A strided copy: for all indices of up to EK_MAX_RANK axes, `run` bytes from input + sum(index * input_stride) to
+   output + sum(index * output_stride). Input strides may be negative, or 0 to repeat. A unit is an index of the
+   first axis. */
+#define EK_COPY(NUMBER, ARRAY)                                                             \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, run)                                                                   \
+    ARRAY(int64_t, sizes)          /* an axis; at least 1 */                               \
+    ARRAY(int64_t, input_strides)  /* bytes, an axis */                                    \
+    ARRAY(int64_t, output_strides) /* bytes, an axis */
+
+/* out = table[in], in bytes taken as unsigned, out numbers of `item` bytes; in `rows` rows of `columns` numbers, which
+   start `input_stride` and `output_stride` bytes apart. With item 1 and equal strides, the output may be the input. A
+   unit is EK_RUN numbers of a row. */
+#define EK_LUT(NUMBER, ARRAY)                                                              \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, columns)                                                               \
+    NUMBER(int64_t, input_stride)                                                          \
+    NUMBER(int64_t, output_stride)                                                         \
+    NUMBER(int64_t, item)   /* 1..8 */                                                     \
+    ARRAY(uint8_t, table)   /* 256 numbers */
+
+/* Blocks of `run` bytes picked by number: out[o][i] = in[o][index[i]], for each of `outer` slices of `count` blocks. A
+   unit is EK_PICKS blocks of a slice of the output. */
+#define EK_GATHER(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, outer)                                                                 \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int64_t, run)                                                                   \
+    ARRAY(int32_t, index)   /* 0..count - 1 */
+
+/* Two operands that are broadcast: strides in bytes, 0 along an axis where an operand repeats. The output is dense. A
+   unit is EK_RUN numbers of it. */
+#define EK_OPERANDS(NUMBER, ARRAY)                                                         \
+    EK_SOURCE(NUMBER, ARRAY, first)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, second)                                                       \
+    NUMBER(int64_t, output)                                                                \
+    ARRAY(int64_t, sizes)                                                                  \
+    ARRAY(int64_t, first_strides)                                                          \
+    ARRAY(int64_t, second_strides)
+
+/* Quantised bytes, added or multiplied as TFLite does it:
+       out = clamp(multiply(first_values[a] + second_values[b], multiplier, shift) + zero_point)
+   with `product`, first_values[a] * second_values[b]; a and b are bytes taken as unsigned; see ek_multiply in
+   requantise.h. */
+#define EK_ARITHMETIC(NUMBER, ARRAY)                                                       \
+    EK_OPERANDS(NUMBER, ARRAY)                                                             \
+    NUMBER(int32_t, product)                                                               \
+    ARRAY(int32_t, first_values)  /* 256; sums and products stay within 31 bits */         \
+    ARRAY(int32_t, second_values) /* 256 */                                                \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift) /* -31..30 */                                                   \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high) /* both of the output's type, int8 or uint8 */
+
+/* Any function of two bytes, as a table: out = table[256 a + b]. */
+#define EK_PAIR(NUMBER, ARRAY)                                                             \
+    EK_OPERANDS(NUMBER, ARRAY)                                                             \
+    ARRAY(uint8_t, table)
+
+/* The types of numbers. */
+#define EK_TYPES(T)                                                                        \
+    T(FLOAT32, float)                                                                      \
+    T(INT8, int8_t)                                                                        \
+    T(UINT8, uint8_t)                                                                      \
+    T(INT16, int16_t)                                                                      \
+    T(INT32, int32_t)                                                                      \
+    T(INT64, int64_t)
+#define EK_TYPE_NAME(name, type) EK_##name,
+enum { EK_TYPES(EK_TYPE_NAME) EK_TYPE_COUNT };
+
+/* Functions of two numbers. The last ones give a byte, 0 or 1. */
+enum {
+    EK_ADD,
+    EK_SUB,
+    EK_MUL,
+    EK_MAXIMUM,
+    EK_MINIMUM,
+    EK_SQUARED_DIFFERENCE,
+    EK_DIV,   /* of floats only, like the next */
+    EK_PRELU, /* a < 0 ? a * b : a */
+    EK_EQUAL,
+    EK_NOT_EQUAL,
+    EK_LESS,
+    EK_LESS_EQUAL,
+    EK_GREATER,
+    EK_GREATER_EQUAL,
+    EK_FUNCTIONS
+};
+
+/* A function of two numbers of one type. Whole numbers wrap around. Floats are then clamped to low..high. */
+#define EK_BINARY(NUMBER, ARRAY)                                                           \
+    EK_OPERANDS(NUMBER, ARRAY)                                                             \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, function)                                                              \
+    NUMBER(float, low)                                                                     \
+    NUMBER(float, high)
+
+/* Numbers of one type to another, `count` of them. A unit is EK_RUN of them. */
+#define EK_CONVERSION(NUMBER, ARRAY)                                                       \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int32_t, type) /* of the whole numbers */
+
+/* From float32: out = clamp(round(in / scale) + zero_point) to the type's range; ties away from zero. */
+#define EK_QUANTIZE(NUMBER, ARRAY)                                                         \
+    EK_CONVERSION(NUMBER, ARRAY)                                                           \
+    NUMBER(float, scale)                                                                   \
+    NUMBER(int32_t, zero_point)
+
+/* To float32: out = scale * (in - zero_point); not from int64. */
+#define EK_DEQUANTIZE(NUMBER, ARRAY)                                                       \
+    EK_CONVERSION(NUMBER, ARRAY)                                                           \
+    NUMBER(float, scale)                                                                   \
+    NUMBER(int32_t, zero_point)
+
+/* From whole numbers of `type` to those of `output_type`, of 8 to 32 bits both:
+   out = clamp(multiply(in - zero_point, multiplier, shift) + output_zero_point) to the type's range. */
+#define EK_REQUANTIZE(NUMBER, ARRAY)                                                       \
+    EK_CONVERSION(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, output_type)                                                           \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, output_zero_point)
+
+/* From `type` to `output_type` as C converts; a float beyond the other's range gives its end, and NaN 0. */
+#define EK_CAST(NUMBER, ARRAY)                                                             \
+    EK_CONVERSION(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, output_type)
+
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
-    FAMILY(conv, EK_CONV)
+    FAMILY(conv, EK_CONV)                                                                  \
+    FAMILY(copy, EK_COPY)                                                                  \
+    FAMILY(lut, EK_LUT)                                                                    \
+    FAMILY(gather, EK_GATHER)                                                              \
+    FAMILY(depthwise, EK_DEPTHWISE)                                                        \
+    FAMILY(pack_planes, EK_PACK_PLANES)                                                    \
+    FAMILY(unpack_planes, EK_UNPACK_PLANES)                                                \
+    FAMILY(split_phases, EK_SPLIT_PHASES)                                                  \
+    FAMILY(add_planes, EK_ADD_PLANES)                                                      \
+    FAMILY(mul_planes, EK_MUL_PLANES)                                                      \
+    FAMILY(lut_planes, EK_LUT_PLANES)                                                      \
+    FAMILY(pool_planes, EK_POOL_PLANES)                                                    \
+    FAMILY(mean_planes, EK_MEAN_PLANES)                                                    \
+    FAMILY(resize_planes, EK_RESIZE_PLANES)                                                \
+    FAMILY(arithmetic, EK_ARITHMETIC)                                                      \
+    FAMILY(pair, EK_PAIR)                                                                  \
+    FAMILY(binary, EK_BINARY)                                                              \
+    FAMILY(quantize, EK_QUANTIZE)                                                          \
+    FAMILY(dequantize, EK_DEQUANTIZE)                                                      \
+    FAMILY(requantize, EK_REQUANTIZE)                                                      \
+    FAMILY(cast, EK_CAST)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \

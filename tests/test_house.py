@@ -18,7 +18,14 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model operators
-tensors plan fully_connected
+tensors simplify step layout
+strided lowering arithmetic movement slicing joining blocks unary conversion binary
+pack pack_depthwise costs fully_connected
+plain convolution planner
+convolve
+pictures
+routes
+plan
 machine device
 preprocess decode
 track
@@ -29,7 +36,7 @@ demo sources
 messages outbox courier link mqtt
 hub broker
 inference
-bench evaluate optimize inbox
+bench analyze evaluate optimize inbox
 pipeline
 runtime doctor
 console view
