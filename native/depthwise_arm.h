@@ -5,15 +5,22 @@
      rows_s1(plane, filter, in, out, plain) two rows of outputs at stride 1
      row_s2(plane, filter, in, out, plain)  one row at stride 2 */
 
+/* A vector may reach beyond the end of its row by 3 pixels: into the margin or what is written later, which is why rows
+   go from top to bottom and two rows at once from right to left; after the last row there is margin or slack. */
+
 /* A row of any window */
 APART void row_any(const plane *p, const int8_t *in, int8_t *out) {
     LOOP for (int64_t x = 0; x < p->width; x += PIXELS) {
-        if (p->width >= PIXELS && x > p->width - PIXELS) x = p->width - PIXELS;
         int32x4_t sums[PIXELS];
         sum_any(p, in + EK_QUAD * x * p->stride, sums);
-        int8_t bytes[BYTES];
-        vst1q_s8(bytes, quads_of(&p->to, sums));
-        memcpy(out + EK_QUAD * x, bytes, (size_t)(EK_QUAD * (p->width < PIXELS ? p->width : PIXELS)));
+        vst1q_s8(out + EK_QUAD * x, quads_of(&p->to, sums));
+    }
+}
+
+APART void image_any(const plane *p, const int8_t *in, int8_t *out) {
+    for (int64_t y = 0; y < p->height; y++) {
+        row_any(p, in + y * p->stride * p->in_row, out + y * p->out_row);
+        end_row(p, out + y * p->out_row);
     }
 }
 
@@ -34,13 +41,6 @@ INLINE void image_s2(const plane *p, const filter *f, const int8_t *in, int8_t *
     }
 }
 
-APART void image_any(const plane *p, const int8_t *in, int8_t *out) {
-    for (int64_t y = 0; y < p->height; y++) {
-        row_any(p, in + y * p->stride * p->in_row, out + y * p->out_row);
-        end_row(p, out + y * p->out_row);
-    }
-}
-
 #define DEFINE_IMAGE(kind, name, plain)                                                    \
     APART void kind##_##name(const plane *at, const int8_t *in, int8_t *out) {             \
         const plane p = *at;                                                               \
@@ -55,7 +55,7 @@ DEFINE_IMAGE(image_s2, other, 0)
 typedef void image_fn(const plane *p, const int8_t *in, int8_t *out);
 
 INLINE image_fn *image_of(const ek_depthwise *op, const plane *p) {
-    const int is_3x3 = op->window_height == 3 && op->window_width == 3 && op->sets == 1 && op->width >= PIXELS;
+    const int is_3x3 = op->window_height == 3 && op->window_width == 3 && op->sets == 1;
     if (!is_3x3 || !filter_suits(p)) return image_any;
     if (op->stride == 2) return is_plain(op) ? image_s2_plain : image_s2_other;
     if (op->height < 2) return image_any;

@@ -69,7 +69,16 @@ INLINE void put(const plane *p, int8_t *out, const int32x4_t *sums, const int pl
     vst1q_s8(out, p->to.is_clamped ? clamped(bytes, p->to.low, p->to.high) : bytes);
 }
 
+/* Where the last vector of a row starts, in pixels */
+INLINE int64_t last_vector(const plane *p) {
+    return (p->width - 1) / PIXELS * PIXELS;
+}
+
 /* The margin behind a row */
 INLINE void end_row(const plane *p, int8_t *row) {
-    LOOP for (int64_t x = p->width; x < p->pitch; x++) memcpy(row + EK_QUAD * x, &p->margin, sizeof p->margin);
+    const int8_t *end = row + EK_QUAD * p->pitch;
+    for (row += EK_QUAD * p->width; row < end; row += EK_QUAD) {
+        memcpy(row, &p->margin, sizeof p->margin);
+        __asm__ volatile("" : "+r"(row)); /* few are too few to be done by vectors */
+    }
 }

@@ -95,27 +95,18 @@ INLINE void square_s2(const plane *p, const filter *f, const int8_t *in, int8_t 
     put(p, out, sums, plain);
 }
 
-/* The last square may have pixels in common with the one before. */
-INLINE int64_t place_of(const plane *p, int64_t x) {
-    return EK_QUAD * (x > p->width - PIXELS ? p->width - PIXELS : x);
-}
-
 INLINE void rows_s1(const plane *p, const filter *f, const int8_t *in, int8_t *out, const int plain) {
     if (f->by_row)
-        LOOP for (int64_t x = 0; x < p->width; x += PIXELS)
-            square_s1(p, f, in + place_of(p, x), out + place_of(p, x), plain, 1);
+        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES) square_s1(p, f, in + x, out + x, plain, 1);
     else
-        LOOP for (int64_t x = 0; x < p->width; x += PIXELS)
-            square_s1(p, f, in + place_of(p, x), out + place_of(p, x), plain, 0);
+        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES) square_s1(p, f, in + x, out + x, plain, 0);
 }
 
 INLINE void row_s2(const plane *p, const filter *f, const int8_t *in, int8_t *out, const int plain) {
     if (f->by_row)
-        LOOP for (int64_t x = 0; x < p->width; x += PIXELS)
-            square_s2(p, f, in + 2 * place_of(p, x), out + place_of(p, x), plain, 1);
+        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES) square_s2(p, f, in + 2 * x, out + x, plain, 1);
     else
-        LOOP for (int64_t x = 0; x < p->width; x += PIXELS)
-            square_s2(p, f, in + 2 * place_of(p, x), out + place_of(p, x), plain, 0);
+        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES) square_s2(p, f, in + 2 * x, out + x, plain, 0);
 }
 
 #include "depthwise_arm.h"
