@@ -20,6 +20,9 @@ from edgekit.simplify.arithmetic import fixed_point
 from edgekit.step import Step
 
 Fields = dict[str, Any]
+BIAS, BIAS_BITS = 1.5 * 2**23, 0x4B400000  # a float, and its bits
+BIASED_REACH = 2**22  # of sums whose bits are a float's
+SCALE_BITS = 22
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 
 
@@ -35,7 +38,7 @@ def depthwise(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
     source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
-        _add_convolution(planner, replace(layer, weights=layer.weights.transpose(3, 1, 2, 0)), result, None)
+        _add_convolution(planner, replace(layer, weights=layer.weights.transpose(3, 1, 2, 0), axes=(1, 2, 3)), result, None)
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
@@ -95,9 +98,11 @@ def _convolve(
     fields = read(places, value) | written(places, out) | _requantised(planner, layer, channels) | {
         "channels": channels, "group": best.group, "vector": unit, "tile": best.tile,
         "block": _block(channels, tiles, planner.threads), "starts": entries.starts,
-        "offsets": entries.offsets, "words": entries.words,
+        "entries": entries.records,
     }  # fmt: skip
     del fields["input_period"]
+    if _bias_sums(planner, layer):
+        fields |= _biased(fields)
     if residual:
         fields |= _residual(places, residual)
     return [Step("conv", fields, _note(layer, used, choices, best))]
@@ -137,6 +142,28 @@ def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArr
     return (starts[:, :, None] + np.arange(quads) * planes.stride).reshape(-1)
 
 
+def _bias_sums(planner: Planner, layer: Layer) -> bool:
+    """Whether sums may be read as the bits of floats: they stay small, and x86 is the one that gains by it."""
+    flip = stored_flip(planner.isa)
+    low, high = layer.reach(flip)
+    return flip != 0 and not planner.exact and -BIASED_REACH <= low and high < BIASED_REACH
+
+
+def _biased(fields: Fields) -> Fields:
+    """Fields that save the kernel a conversion: see `biased` in native/ops.h."""
+    zero_point = fields["zero_point"] - fields["scale"].astype(np.float64) * BIAS
+    return {
+        "biased": 1, "bias": fields["bias"] + np.int32(BIAS_BITS),
+        "biased_zero_point": zero_point.astype(np.float32),
+    }  # fmt: skip
+
+
+def short_scale(scale: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Scales in float32 with two bits to spare, so that a multiple of 1.5 * 2^23 and 255 more are floats too."""
+    mantissa, exponent = np.frexp(scale)
+    return np.ldexp(np.rint(np.ldexp(mantissa, SCALE_BITS)), exponent - SCALE_BITS).astype(np.float32)
+
+
 def _requantised(planner: Planner, layer: Layer, channels: int | None = None) -> Fields:
     """The fields of EK_REQUANTISE, for that many channels; the bias takes in the zero point of stored bytes."""
     flip = stored_flip(planner.isa)
@@ -145,7 +172,7 @@ def _requantised(planner: Planner, layer: Layer, channels: int | None = None) ->
     bias = layer.bias - (layer.zero_in + flip) * layer.sums
     fields: Fields = {
         "zero_point": layer.zero_out + flip, "low": layer.low + flip, "high": layer.high + flip,
-        "bias": _filled(bias, channels, np.int32), "scale": _filled(layer.multiplier, channels, np.float32),
+        "bias": _filled(bias, channels, np.int32), "scale": _filled(short_scale(layer.multiplier), channels, np.float32),
     }  # fmt: skip
     if planner.exact:
         pairs = np.array([fixed_point(float(m)) for m in layer.multiplier], np.int32)

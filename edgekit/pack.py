@@ -18,16 +18,11 @@ LARGEST_PAIR = 32767 // 255  # of two weights of one sign, that AVX2's vpmaddubs
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """What EK_CONV in native/ops.h calls starts, offsets and words."""
+    """What EK_CONV in native/ops.h calls starts and entries."""
 
     group: int
     starts: NDArray[np.int32]
-    offsets: NDArray[np.int32]
-    words: NDArray[np.int32]
-
-    @property
-    def count(self) -> int:
-        return len(self.offsets)
+    records: NDArray[np.int32]  # (entries, 1 + group)
 
 
 def quads_of(weights: NDArray[np.integer]) -> NDArray[np.int16]:
@@ -99,6 +94,5 @@ def pack_entries(
     starts = np.zeros(len(grouped) + 1, np.int32)
     np.cumsum(used.sum(axis=1), out=starts[1:])
     offsets = np.repeat(places[:channels:group], len(layers), axis=1)
-    return Entries(
-        group, starts, offsets[used].astype(np.int32), np.ascontiguousarray(grouped[used].reshape(-1), np.int32)
-    )
+    records = np.concatenate([offsets[used][:, None], grouped[used]], axis=1, dtype=np.int32, casting="unsafe")
+    return Entries(group, starts, records)

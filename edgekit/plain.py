@@ -16,11 +16,23 @@ from edgekit.graph import Graph, Op
 from edgekit.joining import JOINING
 from edgekit.lowering import Lower, Lowering, Refused
 from edgekit.movement import MOVES
+from edgekit.reduction import REDUCTIONS
+from edgekit.sampling import SAMPLING
 from edgekit.slicing import SLICING
 from edgekit.step import Step
 from edgekit.unary import UNARY
 
-_LOWER: dict[str, Lower] = {**MOVES, **SLICING, **JOINING, **BLOCKS, **CONVERSIONS, **UNARY, **BINARY}
+_LOWER: dict[str, Lower] = {
+    **MOVES,
+    **SLICING,
+    **JOINING,
+    **BLOCKS,
+    **CONVERSIONS,
+    **UNARY,
+    **BINARY,
+    **REDUCTIONS,
+    **SAMPLING,
+}
 _SCRATCH: dict[str, Callable[[Lowering], int]] = {}
 _ALIASES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 

@@ -73,7 +73,8 @@ class Planner:
         return self.graph.tensors[tensor].data is not None
 
     def has_planes(self, tensor: int) -> bool:
-        return Value(tensor, PLANES) in self.made
+        """Whether it is in planes, or a function of what is."""
+        return Value(tensor, PLANES) in self.made or tensor in self.functions
 
     def picture(self, tensor: int) -> Picture:
         images, height, width, channels = self.shape(tensor)
@@ -118,7 +119,7 @@ class Planner:
 
     def want_phases(self, tensor: int, form: Form, height: int, width: int) -> Value:
         """The tensor taken apart, each phase at least that large."""
-        if tensor in self.functions:
+        if self.has_planes(tensor):
             self.want_planes(tensor)
         if form.step_y * form.step_x > MAX_SPLIT:
             self.want_plain(tensor)

@@ -44,7 +44,7 @@ cdef extern from "ek.h" nogil:
 
     const ek_kernel ek_kernel_list[]
     const int ek_kernel_count
-    int EK_LEVELS, EK_TILE, EK_QUAD, EK_ALIGNMENT, EK_SLACK, EK_MAX_DEPTH, EK_MAX_THREADS, EK_FLIP
+    int EK_LEVELS, EK_TILE, EK_QUAD, EK_ALIGNMENT, EK_SLACK, EK_MAX_DEPTH, EK_MAX_THREADS, EK_FLIP, EK_BIASED
     const char *ek_level_name(ek_level level)
     uint32_t ek_known_levels()
     uint32_t ek_cpu_levels()
@@ -61,6 +61,7 @@ QUAD = EK_QUAD
 MAX_DEPTH = EK_MAX_DEPTH
 MAX_THREADS = EK_MAX_THREADS
 FLIP = EK_FLIP
+BIASED = EK_BIASED
 
 
 cdef tuple _names(uint32_t levels):

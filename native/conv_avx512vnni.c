@@ -8,9 +8,12 @@
 
 #include "vector_zmm.h"
 
+enum { LONG = 20 };
+
 #define SINGLES(TILE)                                                                                            \
-    TILE(kept, 1) TILE(kept, 2) TILE(kept, 3) TILE(kept, 4) TILE(kept, 5) TILE(kept, 6) TILE(kept, 7) TILE(wide, 8) \
-    TILE(wide, 9) TILE(wide, 10) TILE(wide, 11) TILE(wide, 12) TILE(wide, 13)
+    TILE(kept, 1) TILE(kept, 2) TILE(kept, 3) TILE(kept, 4) TILE(kept, 5) TILE(kept, 6) TILE(kept, 7)
+#define LONG_SINGLES(TILE)                                                                                         \
+    TILE(kept_abreast, 1) TILE(kept_abreast, 2) TILE(kept_abreast, 3) TILE(kept_abreast, 4) TILE(kept_abreast, 5) TILE(kept_abreast, 6) TILE(kept_abreast, 7)
 #define FOURS(TILE) TILE(fours, 1) TILE(fours, 2) TILE(fours, 3) TILE(fours, 4) TILE(fours, 5) TILE(fours, 6)
 #define EIGHTS(TILE) TILE(eights, 1) TILE(eights, 2) TILE(eights, 3)
 

@@ -14,6 +14,11 @@
 
 #include "conv_ymm.h"
 
+enum { LONG = 20 };
+#define LONG_SINGLES(TILE)                                                                                   \
+    TILE(wide_abreast, 1) TILE(wide_abreast, 2) TILE(wide_abreast, 3) TILE(wide_abreast, 4) TILE(wide_abreast, 5) \
+    TILE(wide_abreast, 6) TILE(wide_abreast, 7)
+
 /* In assembly because GCC copies the sums back and forth around the intrinsic. */
 VECTOR vector dot(vector sums, vector x, vector word) {
     __asm__(VPDPBUSD " %2, %1, %0" : "+x"(sums) : "x"(x), "x"(word));

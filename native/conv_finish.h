@@ -1,5 +1,7 @@
 /* From sums to stored quads, for conv_walk.h. */
 
+#include <string.h>
+
 #include "conv.h"
 #include "margin.h"
 
@@ -7,58 +9,65 @@
 #define APART static __attribute__((noinline)) TARGET
 #define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
 #define LOOP _Pragma("GCC unroll 1")
-enum { BYTES = EK_QUAD * PIXELS, MOST = 13 /* vectors in a tile */ };
+enum { BYTES = EK_QUAD * PIXELS, MOST = 13 /* vectors in a tile */, RUN = 4 };
 
 /* A tile, in all planes */
 typedef struct spot {
     const ek_conv *conv;
     const uint8_t *in, *other;
     uint8_t *out;
-    int vectors, has_margin;
-    uint32_t picture[MOST * PIXELS]; /* all bits set for a pixel of the picture, none for one of the margin */
+    int vectors, margin_pixels;
+    uint32_t margin_word;
+    int32_t margin[MOST * PIXELS + RUN]; /* byte offsets of margin pixels, the last repeated up to a multiple of RUN */
 } spot;
 
-/* What becomes of the sums of 4 channels: read once, for stores of bytes could change anything */
-typedef struct ending {
-    uint8_t *out;
-    const uint32_t *picture;
-    reals scale[EK_QUAD], zero;
-    vector low, high, margin;
-    int is_clamped, has_margin;
-} ending;
+/* What is the same for all channels of a tile: read once, for stores of bytes could change anything in memory */
+typedef struct rounding {
+    const float *scale, *zero_point;
+    vector low, high;
+    reals zero;
+    int is_clamped;
+} rounding;
 
-INLINE ending ending_of(const spot *at, int64_t c) {
-    const ek_conv *conv = at->conv;
-    ending to = {.out = at->out + c / EK_QUAD * conv->output_stride,
-                 .picture = at->picture,
-                 .zero = every_real((float)conv->zero_point),
-                 .low = every_byte(conv->low),
-                 .high = every_byte(conv->high),
-                 .margin = every_byte(conv->has_residual ? conv->residual_zero_point : conv->zero_point),
-                 .is_clamped = conv->low > 0 || conv->high < 255,
-                 .has_margin = at->has_margin};
-    EACH(i, EK_QUAD) to.scale[i] = every_real(conv->scale[c + i]);
-    return to;
+INLINE rounding rounding_of(const ek_conv *conv) {
+    return (rounding){.scale = conv->scale,
+                      .zero_point = conv->biased_zero_point,
+                      .low = every_byte(conv->low),
+                      .high = every_byte(conv->high),
+                      .zero = every_real((float)conv->zero_point),
+                      .is_clamped = conv->low > 0 || conv->high < 255};
 }
 
-/* Sums of 4 channels to quads */
-INLINE vector quads_fast(const ending *to, vector a, vector b, vector c, vector d) {
-    vector quads = transpose(narrow(scaled(a, to->scale[0], to->zero), scaled(b, to->scale[1], to->zero),
-                                    scaled(c, to->scale[2], to->zero), scaled(d, to->scale[3], to->zero)));
-    return to->is_clamped ? clamp(quads, to->low, to->high) : quads;
+/* The scales and zero points of 4 channels */
+typedef struct factors {
+    reals scale[EK_QUAD], zero[EK_QUAD];
+} factors;
+
+INLINE factors factors_of(const rounding *all, int64_t c, const int biased) {
+    factors own;
+    EACH(i, EK_QUAD) {
+        own.scale[i] = every_real(all->scale[c + i]);
+        own.zero[i] = biased ? every_real(all->zero_point[c + i]) : all->zero;
+    }
+    return own;
 }
 
-/* Stores vector v of a plane, its margin pixels replaced. */
-INLINE void put(const ending *to, int v, vector quads) {
-    if (to->has_margin) quads = choose(load(to->picture + v * PIXELS), quads, to->margin);
-    store(to->out + v * BYTES, quads);
+/* Sums of 4 channels, n vectors apart, to quads */
+INLINE vector quads_fast(const rounding *all, const factors *own, const vector *sums, const int n, const int biased) {
+    vector y[EK_QUAD];
+    EACH(i, EK_QUAD) {
+        reals x = biased ? reals_of_bits(sums[i * n]) : reals_of(sums[i * n]);
+        y[i] = scaled(x, own->scale[i], own->zero[i]);
+    }
+    vector quads = transpose(narrow(y[0], y[1], y[2], y[3]));
+    return all->is_clamped ? clamp(quads, all->low, all->high) : quads;
 }
 
-INLINE vector quads_exact(const ek_conv *conv, int64_t c, const ending *to, const vector *sums, const int n) {
+INLINE vector quads_exact(const ek_conv *conv, int64_t c, const rounding *all, const vector *sums, const int n) {
     const vector zero = every(conv->zero_point);
     vector y[EK_QUAD];
     EACH(i, EK_QUAD) y[i] = plus(multiplied(sums[i * n], conv->multiplier[c + i], conv->shift[c + i]), zero);
-    return clamp(transpose(narrow(y[0], y[1], y[2], y[3])), to->low, to->high);
+    return clamp(transpose(narrow(y[0], y[1], y[2], y[3])), all->low, all->high);
 }
 
 INLINE vector add_residual(const ek_conv *conv, vector own, vector other) {
@@ -71,39 +80,70 @@ INLINE vector add_residual(const ek_conv *conv, vector own, vector other) {
     return clamp(narrow(z[0], z[1], z[2], z[3]), every_byte(conv->residual_low), every_byte(conv->residual_high));
 }
 
-INLINE void finish_each(const spot *at, int64_t c, const vector *sums, const int exact, const int residual) {
-    const ending to = ending_of(at, c);
+/* What the vectors have written over; blending them would cost more, as stores are idle here. */
+INLINE void restore_margin(const spot *at, uint8_t *out) {
+    const uint32_t word = at->margin_word;
+    LOOP for (int i = 0; i < at->margin_pixels; i += RUN)
+        EACH(j, RUN) memcpy(out + at->margin[i + j], &word, sizeof word);
+}
+
+/* Channels c..c+3, whose n sums each follow each other in memory */
+INLINE void finish_each(const spot *at, int64_t c, const vector *sums, const int biased, const int exact,
+                        const int residual) {
     const ek_conv conv = *at->conv;
+    const rounding all = rounding_of(&conv);
+    const factors own = factors_of(&all, c, biased);
     const uint8_t *other = at->other + c / EK_QUAD * conv.residual_stride;
+    uint8_t *out = at->out + c / EK_QUAD * conv.output_stride;
     const int n = at->vectors;
     LOOP for (int v = 0; v < n; v++) {
         const vector *s = sums + v;
-        vector y = exact ? quads_exact(&conv, c, &to, s, n) : quads_fast(&to, s[0], s[n], s[2 * n], s[3 * n]);
-        put(&to, v, residual ? add_residual(&conv, y, load(other + v * BYTES)) : y);
+        vector y = exact ? quads_exact(&conv, c, &all, s, n) : quads_fast(&all, &own, s, n, biased);
+        store(out + v * BYTES, residual ? add_residual(&conv, y, load(other + v * BYTES)) : y);
     }
+    restore_margin(at, out);
 }
 
-/* Channels c..c+3, whose sums follow each other in memory */
-APART void finish_any(const spot *at, int64_t c, const vector *sums) {
-    const ek_conv *conv = at->conv;
-    if (conv->exact && conv->has_residual)
-        finish_each(at, c, sums, 1, 1);
-    else if (conv->exact)
-        finish_each(at, c, sums, 1, 0);
-    else if (conv->has_residual)
-        finish_each(at, c, sums, 0, 1);
+APART void finish_exact(const spot *at, int64_t c, const vector *sums) {
+    if (at->conv->has_residual)
+        finish_each(at, c, sums, 0, 1, 1);
     else
-        finish_each(at, c, sums, 0, 0);
+        finish_each(at, c, sums, 0, 1, 0);
 }
 
-/* Channels c..c+3, whose sums are in registers */
-INLINE void finish(const spot *at, int64_t c, const int n, const vector *sums) {
-    if (at->conv->exact || at->conv->has_residual) {
+APART void finish_fast(const spot *at, int64_t c, const vector *sums) {
+    if (at->conv->has_residual)
+        finish_each(at, c, sums, 0, 0, 1);
+    else
+        finish_each(at, c, sums, 0, 0, 0);
+}
+
+APART void finish_biased(const spot *at, int64_t c, const vector *sums) {
+    if (at->conv->has_residual)
+        finish_each(at, c, sums, 1, 0, 1);
+    else
+        finish_each(at, c, sums, 1, 0, 0);
+}
+
+INLINE void finish_any(const spot *at, int64_t c, const vector *sums) {
+    if (at->conv->biased)
+        finish_biased(at, c, sums);
+    else if (at->conv->exact)
+        finish_exact(at, c, sums);
+    else
+        finish_fast(at, c, sums);
+}
+
+/* Channels c..c+3, whose sums are in registers; `plain` if they are biased and there is no residual */
+INLINE void finish(const spot *at, const rounding *all, uint8_t *out, int64_t c, const int n, const vector *sums,
+                   int plain) {
+    if (plain) {
+        const factors own = factors_of(all, c, 1);
+        EACH(v, n) store(out + v * BYTES, quads_fast(all, &own, sums + v, n, 1));
+        restore_margin(at, out);
+    } else {
         vector copy[EK_QUAD * MOST];
         EACH(i, EK_QUAD) EACH(v, n) copy[i * n + v] = sums[i * n + v];
         finish_any(at, c, copy);
-        return;
     }
-    const ending to = ending_of(at, c);
-    EACH(v, n) put(&to, v, quads_fast(&to, sums[v], sums[n + v], sums[2 * n + v], sums[3 * n + v]));
 }

@@ -14,9 +14,19 @@ static int32_t dot4(const ek_byte *x, int32_t word) {
 static int32_t sum_of(const ek_conv *conv, const ek_byte *in, int64_t channel) {
     int64_t group = channel / conv->group, member = channel % conv->group;
     int32_t sum = conv->bias[channel];
-    for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++)
-        sum += dot4(in + conv->offsets[e], conv->words[e * conv->group + member]);
+    for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++) {
+        const int32_t *entry = conv->entries + e * (1 + conv->group);
+        sum += dot4(in + entry[0], entry[1 + member]);
+    }
     return sum;
+}
+
+static int32_t value_of(const ek_conv *conv, int64_t channel, int32_t sum) {
+    if (!conv->biased) return EK_REQUANTISED(conv, channel, sum);
+    float real;
+    memcpy(&real, &sum, sizeof real);
+    real = nearbyintf(fmaf(real, conv->scale[channel], conv->biased_zero_point[channel]));
+    return ek_clamp((int32_t)real, conv->low, conv->high);
 }
 
 static int32_t add_residual(const ek_conv *conv, int32_t own, int32_t other) {
@@ -31,7 +41,7 @@ static void channel(const ek_conv *conv, uint8_t *arena, int64_t c, int64_t firs
     const ek_byte *other = (const ek_byte *)arena + conv->residual + plane * conv->residual_stride + member;
     ek_byte *out = (ek_byte *)arena + conv->output + plane * conv->output_stride + member;
     for (int64_t p = first; p < last; p++) {
-        int32_t y = EK_REQUANTISED(conv, c, sum_of(conv, in + EK_QUAD * p, c));
+        int32_t y = value_of(conv, c, sum_of(conv, in + EK_QUAD * p, c));
         out[EK_QUAD * p] = (ek_byte)(conv->has_residual ? add_residual(conv, y, other[EK_QUAD * p]) : y);
     }
 }
@@ -52,22 +62,22 @@ void ek_conv__scalar(const void *op, uint8_t *arena, int64_t begin, int64_t end)
 }
 
 static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
-    int64_t groups = conv->channels / conv->group, entries = conv->offsets_size;
-    CHECK(conv->starts_size == groups + 1, "another number of groups");
-    CHECK(conv->words_size == entries * conv->group, "another number of words");
-    CHECK(conv->starts[0] == 0 && conv->starts[groups] == entries, "entries that belong to no group");
+    int64_t groups = conv->channels / conv->group, size = 1 + conv->group;
+    CHECK(conv->starts_size == groups + 1 && conv->starts[0] == 0, "another number of groups");
     for (int64_t g = 0; g < groups; g++) CHECK(conv->starts[g] <= conv->starts[g + 1], "entries out of order");
+    CHECK(conv->entries_size == conv->starts[groups] * size, "another number of entries");
     CHECK(0 <= conv->input && conv->input <= arena_bytes, "an input outside the arena");
     int64_t reach = EK_QUAD * pixels + EK_SLACK;
-    for (int64_t e = 0; e < entries; e++)
-        CHECK(ek_inside(conv->input + conv->offsets[e], reach, arena_bytes), "an entry that reaches outside the arena");
+    for (int64_t e = 0; e < conv->entries_size; e += size)
+        CHECK(ek_inside(conv->input + conv->entries[e], reach, arena_bytes), "an entry that reaches outside the arena");
     return NULL;
 }
 
 static const char *check_requantisation(const ek_conv *conv) {
-    int64_t exact = conv->exact ? conv->channels : 0;
+    int64_t exact = conv->exact ? conv->channels : 0, biased = conv->biased ? conv->channels : 0;
     CHECK(conv->bias_size == conv->channels && conv->scale_size == conv->channels, "another number of biases or scales");
     CHECK(conv->multiplier_size == exact && conv->shift_size == exact, "another number of multipliers");
+    CHECK(conv->biased_zero_point_size == biased && !(exact && biased), "another number of zero points");
     for (int64_t c = 0; c < exact; c++) {
         CHECK(-31 <= conv->shift[c] && conv->shift[c] <= 30, "an impossible shift");
         CHECK(conv->multiplier[c] >= 0, "an impossible multiplier");

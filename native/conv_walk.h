@@ -4,7 +4,8 @@
      TARGET          the function attribute that allows its instructions
      dot(s, x, w)    sums plus the dot products of quads of stored bytes with quads of weights
      SINGLES(TILE)   how lists of single channels are walked for 1, 2, ... vectors: TILE(kept, n), with the sums of
-                     4 channels in registers, or TILE(wide, n), with those of one
+                     4 channels in registers, TILE(kept_abreast, n), or TILE(wide, n), with those of one
+     LONG_SINGLES(TILE), LONG   and how if they have at least that many entries, on average
      FOURS(TILE)     for lists shared by 4 channels: TILE(fours, n)
      EIGHTS(TILE)    and by 8: TILE(eights, n)
 
@@ -12,96 +13,195 @@
 
 #include "conv_finish.h"
 
-typedef void tile_fn(const spot *at, int64_t c);
+/* Channels [begin, end) of a tile */
+typedef void tile_fn(const spot *at, int64_t begin, int64_t end);
 
-/* The list of one channel, over n vectors */
-INLINE void add_list(vector *sums, const int n, const spot *at, int64_t c) {
+/* The lists of a convolution, likewise read once */
+typedef struct lists {
+    const int32_t *starts, *entries, *bias;
+    const uint8_t *in;
+    uint8_t *out;
+    int64_t stride;
+    int plain;
+} lists;
+
+INLINE lists lists_of(const spot *at) {
     const ek_conv *conv = at->conv;
-    EACH(v, n) sums[v] = every(conv->bias[c]);
-    LOOP for (int64_t e = conv->starts[c]; e < conv->starts[c + 1]; e++) {
-        const uint8_t *in = at->in + conv->offsets[e];
-        const vector word = every(conv->words[e]);
-        EACH(v, n) sums[v] = dot(sums[v], load(in + v * BYTES), word);
+    return (lists){conv->starts, conv->entries, conv->bias, at->in, at->out, conv->output_stride,
+                   conv->biased && !conv->has_residual};
+}
+
+INLINE const int32_t *entry_of(const lists *all, int64_t group, const int rows) {
+    return all->entries + (int64_t)all->starts[group] * (1 + rows);
+}
+
+INLINE uint8_t *out_of(const lists *all, int64_t c) {
+    return all->out + c / EK_QUAD * all->stride;
+}
+
+INLINE void start(vector *sums, const int n, int32_t bias) {
+    EACH(v, n) sums[v] = every(bias);
+}
+
+/* An entry of one channel */
+INLINE void add_entry(vector *sums, const int n, const uint8_t *in, const int32_t *entry) {
+    const uint8_t *x = in + entry[0];
+    const vector word = every(entry[1]);
+    EACH(v, n) sums[v] = dot(sums[v], load(x + v * BYTES), word);
+}
+
+INLINE void add_entries(vector *sums, const int n, const uint8_t *in, const int32_t *entry, const int32_t *end) {
+    LOOP for (; entry != end; entry += 2) add_entry(sums, n, in, entry);
+}
+
+/* 4 channels at once, one list after another */
+INLINE void kept(const spot *at, int64_t begin, int64_t end, const int n) {
+    const lists all = lists_of(at);
+    const rounding to = rounding_of(at->conv);
+    const int32_t *entry = entry_of(&all, begin, 1);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector sums[EK_QUAD * MOST];
+        EACH(i, EK_QUAD) {
+            const int32_t *next = entry_of(&all, c + i + 1, 1);
+            start(sums + i * n, n, all.bias[c + i]);
+            add_entries(sums + i * n, n, all.in, entry, next);
+            entry = next;
+        }
+        finish(at, &to, out_of(&all, c), c, n, sums, all.plain);
     }
 }
 
-INLINE void kept(const spot *at, int64_t c, const int n) {
-    vector sums[EK_QUAD * MOST];
-    EACH(i, EK_QUAD) add_list(sums + i * n, n, at, c + i);
-    finish(at, c, n, sums);
+/* The lists of channels c and c + 1 side by side, as far as both go: there is always one sum that can be added to
+   while another is not there yet. */
+INLINE void add_abreast(vector *sums, const int n, const lists *all, int64_t c) {
+    const int32_t *first = entry_of(all, c, 1), *second = entry_of(all, c + 1, 1);
+    const int32_t *first_end = second, *second_end = entry_of(all, c + 2, 1);
+    const int64_t shorter = first_end - first < second_end - second ? first_end - first : second_end - second;
+    const int32_t *both_end = first + shorter;
+    start(sums, n, all->bias[c]);
+    start(sums + n, n, all->bias[c + 1]);
+    LOOP for (; first != both_end; first += 2, second += 2) {
+        add_entry(sums, n, all->in, first);
+        add_entry(sums + n, n, all->in, second);
+    }
+    add_entries(sums, n, all->in, first, first_end);
+    add_entries(sums + n, n, all->in, second, second_end);
 }
 
-INLINE void wide(const spot *at, int64_t c, const int n) {
-    vector all[EK_QUAD * MOST];
-    LOOP for (int i = 0; i < EK_QUAD; i++) {
-        vector sums[MOST];
-        add_list(sums, n, at, c + i);
-        EACH(v, n) all[i * n + v] = sums[v];
+INLINE void kept_abreast(const spot *at, int64_t begin, int64_t end, const int n) {
+    const lists all = lists_of(at);
+    const rounding to = rounding_of(at->conv);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector sums[EK_QUAD * MOST];
+        add_abreast(sums, n, &all, c);
+        add_abreast(sums + 2 * n, n, &all, c + 2);
+        finish(at, &to, out_of(&all, c), c, n, sums, all.plain);
     }
-    finish_any(at, c, all);
+}
+
+/* One channel at once */
+INLINE void wide(const spot *at, int64_t begin, int64_t end, const int n) {
+    const lists all = lists_of(at);
+    const int32_t *entry = entry_of(&all, begin, 1);
+    vector quad[EK_QUAD * MOST];
+    LOOP for (int64_t c = begin; c < end; c++) {
+        const int32_t *next = entry_of(&all, c + 1, 1);
+        vector sums[MOST], *own = quad + c % EK_QUAD * n;
+        start(sums, n, all.bias[c]);
+        add_entries(sums, n, all.in, entry, next);
+        EACH(v, n) own[v] = sums[v];
+        if (c % EK_QUAD == EK_QUAD - 1) finish_any(at, c - c % EK_QUAD, quad);
+        entry = next;
+    }
+}
+
+/* Two */
+INLINE void wide_abreast(const spot *at, int64_t begin, int64_t end, const int n) {
+    const lists all = lists_of(at);
+    vector quad[EK_QUAD * MOST];
+    LOOP for (int64_t c = begin; c < end; c += 2) {
+        vector sums[2 * MOST], *own = quad + c % EK_QUAD * n;
+        add_abreast(sums, n, &all, c);
+        EACH(v, 2 * n) own[v] = sums[v];
+        if (c % EK_QUAD) finish_any(at, c - 2, quad);
+    }
 }
 
 /* The list of `rows` channels */
-INLINE void add_shared(vector *sums, const int rows, const int n, const spot *at, int64_t c) {
-    const ek_conv *conv = at->conv;
-    const int64_t group = c / rows;
-    EACH(r, rows) EACH(v, n) sums[r * n + v] = every(conv->bias[c + r]);
-    const int32_t *words = conv->words + conv->starts[group] * rows;
-    LOOP for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++, words += rows) {
-        const uint8_t *in = at->in + conv->offsets[e];
+INLINE void add_shared(vector *sums, const int rows, const int n, const lists *all, int64_t c) {
+    const int32_t *entry = entry_of(all, c / rows, rows), *end = entry_of(all, c / rows + 1, rows);
+    EACH(r, rows) start(sums + r * n, n, all->bias[c + r]);
+    LOOP for (; entry != end; entry += 1 + rows) {
+        const uint8_t *in = all->in + entry[0];
         vector x[MOST];
         EACH(v, n) x[v] = load(in + v * BYTES);
         EACH(r, rows) {
-            const vector word = every(words[r]);
+            const vector word = every(entry[1 + r]);
             EACH(v, n) sums[r * n + v] = dot(sums[r * n + v], x[v], word);
         }
     }
 }
 
-INLINE void fours(const spot *at, int64_t c, const int n) {
-    vector sums[EK_QUAD * MOST];
-    add_shared(sums, EK_QUAD, n, at, c);
-    finish(at, c, n, sums);
+INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, const int n) {
+    const lists all = lists_of(at);
+    const rounding to = rounding_of(at->conv);
+    LOOP for (int64_t c = begin; c < end; c += rows) {
+        vector sums[2 * EK_QUAD * MOST];
+        add_shared(sums, rows, n, &all, c);
+        EACH(q, rows / EK_QUAD)
+        finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.plain);
+    }
 }
 
-INLINE void eights(const spot *at, int64_t c, const int n) {
-    vector sums[2 * EK_QUAD * MOST];
-    add_shared(sums, 2 * EK_QUAD, n, at, c);
-    finish(at, c, n, sums);
-    finish(at, c + EK_QUAD, n, sums + EK_QUAD * n);
+INLINE void fours(const spot *at, int64_t begin, int64_t end, const int n) {
+    shared(at, begin, end, EK_QUAD, n);
+}
+
+INLINE void eights(const spot *at, int64_t begin, int64_t end, const int n) {
+    shared(at, begin, end, 2 * EK_QUAD, n);
 }
 
 #define DEFINE_TILE(kind, n) \
-    APART void kind##_##n(const spot *at, int64_t c) { kind(at, c, n); }
+    APART void kind##_##n(const spot *at, int64_t begin, int64_t end) { kind(at, begin, end, n); }
 SINGLES(DEFINE_TILE)
+#ifdef LONG_SINGLES
+LONG_SINGLES(DEFINE_TILE)
+#endif
 FOURS(DEFINE_TILE)
 EIGHTS(DEFINE_TILE)
 
-/* Tiles of 1, 2, ... vectors, and the channels that each call does */
+/* Tiles of 1, 2, ... vectors */
 typedef struct tiles {
     tile_fn *const *by_vectors;
-    int most, channels;
+    int most;
 } tiles;
 
 #define NAME_TILE(kind, n) kind##_##n,
-#define TILES(LIST, channels) \
-    (tiles) {LIST##_list, (int)(sizeof LIST##_list / sizeof *LIST##_list), channels}
+#define TILES(LIST) \
+    (tiles) {LIST##_list, (int)(sizeof LIST##_list / sizeof *LIST##_list)}
 static tile_fn *const SINGLES_list[] = {SINGLES(NAME_TILE)};
+#ifdef LONG_SINGLES
+static tile_fn *const LONG_SINGLES_list[] = {LONG_SINGLES(NAME_TILE)};
+#endif
 static tile_fn *const FOURS_list[] = {FOURS(NAME_TILE)};
 static tile_fn *const EIGHTS_list[] = {EIGHTS(NAME_TILE)};
 
-INLINE tiles tiles_of(int32_t group) {
-    if (group == 1) return TILES(SINGLES, 4);
-    return group == 4 ? TILES(FOURS, 4) : TILES(EIGHTS, 8);
+INLINE tiles tiles_of(const ek_conv *conv) {
+    if (conv->group == 4) return TILES(FOURS);
+    if (conv->group == 8) return TILES(EIGHTS);
+#ifdef LONG_SINGLES
+    if (conv->starts[conv->channels] >= LONG * conv->channels) return TILES(LONG_SINGLES);
+#endif
+    return TILES(SINGLES);
 }
 
-/* Which pixels of the tile from pixel `first` on are no margin */
+/* Which pixels of the tile from pixel `first` on are margin */
 INLINE void mark_margin(spot *at, const ek_margins *margins, int64_t first) {
-    const int64_t pixels = (int64_t)at->vectors * PIXELS;
-    at->has_margin = ek_has_margin(margins, first, first + pixels);
-    if (!at->has_margin) return;
-    memset(at->picture, 0xFF, (size_t)pixels * EK_QUAD);
-    ek_fill_margins(margins, (uint8_t *)at->picture - first * EK_QUAD, first, first + pixels, 0);
+    const int64_t end = first + (int64_t)at->vectors * PIXELS;
+    at->margin_word = margins->word;
+    for (int64_t pixel = ek_next_margin(margins, first); pixel < end; pixel = ek_next_margin(margins, pixel + 1))
+        at->margin[at->margin_pixels++] = (int32_t)(pixel - first) * EK_QUAD;
+    for (int i = at->margin_pixels; i % RUN; i++) at->margin[i] = at->margin[i - 1];
 }
 
 /* Channels [begin, end) of vectors [first, last), of which there are at most `with.most` */
@@ -111,36 +211,30 @@ APART void walk_tile(const ek_conv *conv, uint8_t *arena, const tiles *with, con
     spot at = {.conv = conv, .in = arena + conv->input + place, .other = arena + conv->residual + place,
                .out = arena + conv->output + place, .vectors = (int)(last - first)};
     mark_margin(&at, margins, first * PIXELS);
-    tile_fn *tile = with->by_vectors[at.vectors - 1];
-    for (int64_t c = begin; c < end; c += with->channels) tile(&at, c);
+    with->by_vectors[at.vectors - 1](&at, begin, end);
 }
 
-/* Pixels [first, last), in vectors that may overlap */
-INLINE void fill(uint8_t *plane, int64_t first, int64_t last, vector bytes) {
-    if (last - first < PIXELS) {
-        LOOP for (; first < last; first++) memcpy(plane + first * EK_QUAD, &bytes, EK_QUAD);
-        return;
-    }
-    LOOP for (; first < last - PIXELS; first += PIXELS) store(plane + first * EK_QUAD, bytes);
-    store(plane + (last - PIXELS) * EK_QUAD, bytes);
+INLINE void fill(uint8_t *to, int64_t pixels, vector bytes) {
+    LOOP for (; pixels >= PIXELS; pixels -= PIXELS, to += BYTES) store(to, bytes);
+    if (pixels) store_first(to, bytes, pixels);
 }
 
-/* Margins before and after all pixels, of the planes of channels [begin, end) */
+/* Margins before the unit's first pixel and after its last, if these are those of the planes */
 APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, const ek_conv_unit *unit) {
     const vector bytes = every((int32_t)margins->word);
-    const int64_t pixels = margins->pixels, before = unit->first ? 0 : margins->before;
-    const int64_t after = unit->last * PIXELS < pixels ? 0 : margins->after;
+    const int64_t before = unit->first ? 0 : margins->before;
+    const int64_t after = unit->last * PIXELS < margins->pixels ? 0 : margins->after;
     LOOP for (int64_t c = unit->begin; c < unit->end; c += EK_QUAD) {
         uint8_t *plane = arena + conv->output + c / EK_QUAD * conv->output_stride;
-        fill(plane, -before, 0, bytes);
-        fill(plane, pixels, pixels + after, bytes);
+        fill(plane - before * EK_QUAD, before, bytes);
+        fill(plane + margins->pixels * EK_QUAD, after, bytes);
     }
 }
 
 INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     const ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
     const ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
-    const tiles with = tiles_of(conv->group);
+    const tiles with = tiles_of(conv);
     const int64_t vectors = unit.last - unit.first, parts = (vectors + with.most - 1) / with.most;
     for (int64_t i = 0; i < parts; i++)
         walk_tile(conv, arena, &with, &margins, unit.first + i * vectors / parts,

@@ -29,29 +29,23 @@ typedef struct ek_margins {
             (op)->after, ek_margin_word(zero_point_)                                                      \
     }
 
-/* Margins among the pixels [first, last) of a plane; pixels beyond the last one count as its margin. */
-static inline void ek_fill_margins(const ek_margins *m, uint8_t *plane, int64_t first, int64_t last, uint32_t word) {
-    if (last > m->pixels) {
-        ek_fill_pixels(plane, m->pixels, last, word);
-        last = m->pixels;
-    }
-    if (m->pitch == m->width && m->period == m->height) return;
-    for (int64_t row = first / m->pitch; row * m->pitch < last; row++) {
-        int64_t start = row * m->pitch + (row % m->period < m->height ? m->width : 0), end = (row + 1) * m->pitch;
-        ek_fill_pixels(plane, start < first ? first : start, end > last ? last : end, word);
-    }
+/* The first pixel of a margin from `pixel` on; pixels beyond the last one count as its margin */
+static inline int64_t ek_next_margin(const ek_margins *m, int64_t pixel) {
+    int64_t row = pixel / m->pitch, column = pixel % m->pitch;
+    if (pixel >= m->pixels || column >= m->width || row % m->period >= m->height) return pixel;
+    if (m->pitch > m->width) return row * m->pitch + m->width;
+    int64_t image = row / m->period;
+    return m->period > m->height ? (image * m->period + m->height) * m->pitch : m->pixels;
 }
 
-static inline int ek_has_margin(const ek_margins *m, int64_t first, int64_t last) {
-    int64_t row = first / m->pitch;
-    return last > m->pixels || m->period > m->height || last - row * m->pitch > m->width;
-}
-
-/* Those, and with them the margins before the first pixel and after the last one where the range touches them */
+/* Margins among the pixels [first, last) of a plane, and with them those before the first pixel and after the last one
+   where the range touches them */
 static inline void ek_restore_margins(const ek_margins *m, uint8_t *plane, int64_t first, int64_t last) {
     if (first <= 0) ek_fill_pixels(plane, -m->before, 0, m->word);
     if (last >= m->pixels) ek_fill_pixels(plane, m->pixels, m->pixels + m->after, m->word);
-    ek_fill_margins(m, plane, first, last < m->pixels ? last : m->pixels, m->word);
+    last = last < m->pixels ? last : m->pixels;
+    for (int64_t p = ek_next_margin(m, first); p < last; p = ek_next_margin(m, p + 1))
+        ek_fill_pixels(plane, p, p + 1, m->word);
 }
 
 #endif

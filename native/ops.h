@@ -37,7 +37,8 @@
     ARRAY(int32_t, shift)      /* a channel, with `exact`; else empty */
 
 /* A convolution on planes, of any window: per group of `group` output channels a list of entries, each the byte
-   offset of an input quad (plane and shift of the tap) and a word of 4 int8 weights for each channel of the group:
+   offset of an input quad (plane and shift of the tap), followed by a word of 4 int8 weights for each channel of the
+   group:
 
        sum[c][p] = bias[c] + sum over entries e of dot4(byte[input + offset[e] + 4 p], word[e][c % group])
 
@@ -45,6 +46,14 @@
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
    in two entries.
+
+   `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
+   sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
+
+       y = to_nearest_even(fma(float of the bits of sum, scale, biased_zero_point[c]))
+
+   where biased_zero_point = zero_point - 12582912 * scale. It is as exact as the usual way if `scale` is rounded so
+   that this is a float. Not together with `exact`.
 
    With `residual`, y is added to another tensor of the same pitch, which becomes the output:
        z = (y * residual_own + r * residual_other + residual_bias) >> residual_shift, clamped to residual_low..high
@@ -63,9 +72,10 @@
     NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
-    ARRAY(int32_t, offsets)   /* an entry */                                               \
-    ARRAY(int32_t, words)     /* (entries, group) */                                       \
+    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words */                    \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, biased)                                                                \
+    ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \
     NUMBER(int32_t, has_residual)                                                          \
     NUMBER(int64_t, residual)                                                              \
     NUMBER(int64_t, residual_stride)                                                       \
@@ -431,6 +441,92 @@ enum {
     EK_CONVERSION(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, output_type)
 
+enum {
+    EK_SUM,
+    EK_MEAN, /* of whole numbers towards zero */
+    EK_MAX,
+    EK_MIN
+};
+
+/* Numbers taken together along some axes: sizes of and byte strides along those that are kept, the last of which varies
+   fastest in the dense output, and those that are reduced, in the order in which floats are summed. With `quantised`,
+   of bytes: out = clamp(multiply(sum - zero_point, multiplier, shift) + output_zero_point) to the type's range,
+   where zero_point is that of all numbers together. Not for int16. A unit is EK_PICKS numbers along the last axis
+   that is kept. */
+#define EK_REDUCE(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, function)                                                              \
+    ARRAY(int64_t, sizes)                                                                  \
+    ARRAY(int64_t, strides)                                                                \
+    ARRAY(int64_t, reduced_sizes)                                                          \
+    ARRAY(int64_t, reduced_strides)                                                        \
+    NUMBER(int32_t, quantised)                                                             \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, output_zero_point)
+
+/* Maximum or average over windows of plain images; only pixels inside count. The window of output pixel (y, x) starts at
+   input pixel (y * stride_y - top, x * stride_x - left). Averages of int8 round to nearest, ties away from zero;
+   those of uint8, ties up. Of float32, int8 or uint8. A unit is an output row of an image. */
+#define EK_POOL(NUMBER, ARRAY)                                                             \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, average)                                                               \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, rows) /* of the input */                                               \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int32_t, height) /* of the output */                                            \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, window_height)                                                         \
+    NUMBER(int32_t, window_width)                                                          \
+    NUMBER(int32_t, stride_y)                                                              \
+    NUMBER(int32_t, stride_x)                                                              \
+    NUMBER(int32_t, top)                                                                   \
+    NUMBER(int32_t, left)                                                                  \
+    NUMBER(float, low)                                                                     \
+    NUMBER(float, high)
+
+/* Softmax over rows of int8 or uint8, in TFLite's fixed point. exponentials[d] is exp of what a number lies d below
+   its row's largest, of 31 bits, or 0 where that does not count. A unit is a row. */
+#define EK_SOFTMAX(NUMBER, ARRAY)                                                          \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth)                                                                 \
+    NUMBER(int32_t, type)                                                                  \
+    ARRAY(int32_t, exponentials) /* 256; the first is 2^31 - 1 */
+
+/* Softmax over rows of float32, of numbers times `beta`. A unit is a row. */
+#define EK_SOFTMAX_FLOAT(NUMBER, ARRAY)                                                    \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth)                                                                 \
+    NUMBER(float, beta)
+
+/* Bilinear sampling of plain images. Output row y lies between input rows row_first[y] and row_second[y], at row_weight[y]
+   from the first; columns likewise. Weights are floats, for int8 whole numbers of 1024ths. Results are rounded to
+   nearest, ties away from zero, but on float32. A unit is an output row. */
+#define EK_BILINEAR(NUMBER, ARRAY)                                                         \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, rows)                                                                  \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, channels)                                                              \
+    ARRAY(int32_t, row_first)                                                              \
+    ARRAY(int32_t, row_second)                                                             \
+    ARRAY(float, row_weight)                                                               \
+    ARRAY(int32_t, column_first)                                                           \
+    ARRAY(int32_t, column_second)                                                          \
+    ARRAY(float, column_weight)
+
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
@@ -454,7 +550,12 @@ enum {
     FAMILY(quantize, EK_QUANTIZE)                                                          \
     FAMILY(dequantize, EK_DEQUANTIZE)                                                      \
     FAMILY(requantize, EK_REQUANTIZE)                                                      \
-    FAMILY(cast, EK_CAST)
+    FAMILY(cast, EK_CAST)                                                                  \
+    FAMILY(reduce, EK_REDUCE)                                                              \
+    FAMILY(pool, EK_POOL)                                                                  \
+    FAMILY(softmax, EK_SOFTMAX)                                                            \
+    FAMILY(softmax_float, EK_SOFTMAX_FLOAT)                                                \
+    FAMILY(bilinear, EK_BILINEAR)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \

@@ -16,6 +16,12 @@ VECTOR void store(void *p, vector v) {
     _mm256_storeu_si256((__m256i *)p, v);
 }
 
+/* Only the first pixels, fewer than all */
+VECTOR void store_first(void *p, vector v, int64_t pixels) {
+    vector mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)pixels), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    _mm256_maskstore_epi32(p, mask, v);
+}
+
 VECTOR vector every(int32_t value) {
     return _mm256_set1_epi32(value);
 }
@@ -28,9 +34,17 @@ VECTOR reals every_real(float value) {
     return _mm256_set1_ps(value);
 }
 
+VECTOR reals reals_of(vector integers) {
+    return _mm256_cvtepi32_ps(integers);
+}
+
+VECTOR reals reals_of_bits(vector bits) {
+    return _mm256_castsi256_ps(bits);
+}
+
 /* From sums to values, rounded once */
-VECTOR vector scaled(vector sums, reals scale, reals zero_point) {
-    return _mm256_cvtps_epi32(_mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, zero_point));
+VECTOR vector scaled(reals sums, reals scale, reals zero_point) {
+    return _mm256_cvtps_epi32(_mm256_fmadd_ps(sums, scale, zero_point));
 }
 
 /* From sums to values less the zero point, rounded twice: ek_multiply() for multipliers that are not negative.
@@ -64,10 +78,6 @@ VECTOR vector clamp(vector bytes, vector low, vector high) {
 VECTOR vector transpose(vector bytes) {
     const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(order));
-}
-
-VECTOR vector choose(vector mask, vector yes, vector no) {
-    return _mm256_blendv_epi8(no, yes, mask);
 }
 
 VECTOR vector interleave_low(vector a, vector b) {

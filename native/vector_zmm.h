@@ -16,6 +16,10 @@ VECTOR void store(void *p, vector v) {
     _mm512_storeu_si512(p, v);
 }
 
+VECTOR void store_first(void *p, vector v, int64_t pixels) {
+    _mm512_mask_storeu_epi32(p, (__mmask16)((1u << pixels) - 1), v);
+}
+
 VECTOR vector every(int32_t value) {
     return _mm512_set1_epi32(value);
 }
@@ -28,8 +32,16 @@ VECTOR reals every_real(float value) {
     return _mm512_set1_ps(value);
 }
 
-VECTOR vector scaled(vector sums, reals scale, reals zero_point) {
-    return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, zero_point));
+VECTOR reals reals_of(vector integers) {
+    return _mm512_cvtepi32_ps(integers);
+}
+
+VECTOR reals reals_of_bits(vector bits) {
+    return _mm512_castsi512_ps(bits);
+}
+
+VECTOR vector scaled(reals sums, reals scale, reals zero_point) {
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(sums, scale, zero_point));
 }
 
 VECTOR vector multiplied(vector sums, int32_t multiplier, int32_t shift) {
@@ -60,10 +72,6 @@ VECTOR vector clamp(vector bytes, vector low, vector high) {
 VECTOR vector transpose(vector bytes) {
     const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(order));
-}
-
-VECTOR vector choose(vector mask, vector yes, vector no) {
-    return _mm512_ternarylogic_epi32(mask, yes, no, 0xCA);
 }
 
 VECTOR vector interleave_low(vector a, vector b) {

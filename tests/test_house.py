@@ -19,7 +19,7 @@ types
 document node complaint settings config
 graph schema flatbuffer writer model operators
 tensors simplify step layout
-strided lowering arithmetic movement slicing joining blocks unary conversion binary
+strided lowering arithmetic movement slicing joining blocks unary conversion binary reduction sampling
 pack pack_depthwise costs fully_connected
 plain convolution planner
 convolve

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from single import FLOAT, INT8, INT32, UINT8, compare, single, tensor
+from single import FLOAT, INT8, INT32, UINT8, compare, constant, single, tensor
 
 SEEDS = st.integers(0, 2**31)
 DTYPES = st.sampled_from([INT8, INT8, UINT8, FLOAT, INT32])
@@ -28,11 +28,6 @@ def test_large_transpositions(shape: tuple[int, ...]) -> None:
     order = (0, *range(2, len(shape)), 1)
     inputs = [tensor(shape), tensor((len(order),), INT32, data=order)]
     compare(single("TRANSPOSE", inputs, [tensor([shape[i] for i in order])]))
-
-
-def constant(values: Any, dtype: np.dtype[Any] = INT32) -> Any:
-    array = np.asarray(values, dtype)
-    return tensor(array.shape, dtype, None, data=array)
 
 
 @settings(max_examples=50, deadline=None)
