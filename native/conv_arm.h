@@ -66,12 +66,8 @@ APART void find_margins(spot *at, const ek_margins *m, int64_t first, int64_t la
     at->margin_count = 0;
     at->margin = m->word;
     last = last < m->pixels ? last : m->pixels;
-    if (!ek_has_margin(m, first, last)) return;
-    for (int64_t row = first / m->pitch; row * m->pitch < last; row++) {
-        int64_t p = row * m->pitch + (row % m->period < m->height ? m->width : 0), end = (row + 1) * m->pitch;
-        for (p = p > first ? p : first; p < end && p < last; p++)
-            at->margins[at->margin_count++] = (int32_t)(p - first) * EK_QUAD;
-    }
+    for (int64_t p = ek_next_margin(m, first); p < last; p = ek_next_margin(m, p + 1))
+        at->margins[at->margin_count++] = (int32_t)(p - first) * EK_QUAD;
 }
 
 /* Quads [begin, end) of the pixels from `first` on */

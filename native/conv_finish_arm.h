@@ -26,9 +26,8 @@ typedef struct stroll {
     const int8_t *in;
     int8_t *out;
     int64_t stride;
-    const int32_t *starts, *offsets, *words, *bias;
-    const float *scale;
-    float32x4_t zero;
+    const int32_t *starts, *entries, *bias;
+    const float *scale, *zero_point; /* biased */
     int8x16_t low, high;
     int is_plain, is_clamped, margin_count;
     uint32_t margin;
@@ -37,12 +36,22 @@ typedef struct stroll {
 INLINE stroll stroll_of(const spot *at) {
     const ek_conv *conv = at->conv;
     return (stroll){.at = at, .in = at->in, .out = at->out, .stride = conv->output_stride, .starts = conv->starts,
-                    .offsets = conv->offsets, .words = conv->words, .bias = conv->bias, .scale = conv->scale,
-                    .zero = vdupq_n_f32((float)conv->zero_point), .low = vdupq_n_s8((int8_t)conv->low),
+                    .entries = conv->entries, .bias = conv->bias, .scale = conv->scale,
+                    .zero_point = conv->biased_zero_point, .low = vdupq_n_s8((int8_t)conv->low),
                     .high = vdupq_n_s8((int8_t)conv->high),
-                    .is_plain = conv->fits16 && !conv->exact && !conv->has_residual,
+                    .is_plain = conv->biased && conv->fits16 && !conv->has_residual,
                     .is_clamped = conv->low > -128 || conv->high < 127, .margin_count = at->margin_count,
                     .margin = at->margin};
+}
+
+/* Entry by entry, the list of a group of `rows` channels */
+typedef struct list {
+    const int32_t *entry, *end;
+} list;
+
+INLINE list list_of(const stroll *s, const int rows, int64_t group) {
+    return (list){s->entries + (int64_t)s->starts[group] * (1 + rows),
+                  s->entries + (int64_t)s->starts[group + 1] * (1 + rows)};
 }
 
 INLINE void restore_margins(const stroll *s, int8_t *plane) {
@@ -68,7 +77,9 @@ INLINE int8x16_t add_residual(const ek_conv *conv, int8x16_t own, int8x16_t othe
    channel each. */
 APART void finish_any(const spot *at, int64_t c, const int32_t *sums, int by_channel) {
     const ek_conv conv = *at->conv;
-    const ending to = ENDING(&conv, c);
+    ending to = ENDING(&conv, c);
+    to.is_biased = conv.biased;
+    if (conv.biased) to.zero = vld1q_f32(conv.biased_zero_point + c);
     const int8_t *other = at->other + c / EK_QUAD * conv.residual_stride;
     int8_t *out = at->out + c / EK_QUAD * conv.output_stride;
     const int vectors = at->vectors;
@@ -83,9 +94,9 @@ APART void finish_any(const spot *at, int64_t c, const int32_t *sums, int by_cha
 INLINE void finish_pixels(const stroll *s, int64_t q, const int n, const int32x4_t *sums) {
     int8_t *out = s->out + q * s->stride;
     if (s->is_plain) {
-        const float32x4_t scale = vld1q_f32(s->scale + EK_QUAD * q);
+        const float32x4_t scale = vld1q_f32(s->scale + EK_QUAD * q), zero = vld1q_f32(s->zero_point + EK_QUAD * q);
         int8x16_t bytes[MOST];
-        EACH(v, n) bytes[v] = bytes_that_fit(sums + v * EK_QUAD, scale, s->zero);
+        EACH(v, n) bytes[v] = bytes_of(sums + v * EK_QUAD, scale, zero);
         if (s->is_clamped) EACH(v, n) bytes[v] = clamped(bytes[v], s->low, s->high);
         EACH(v, n) vst1q_s8(out + v * BYTES, bytes[v]);
     } else {
@@ -98,11 +109,11 @@ INLINE void finish_pixels(const stroll *s, int64_t q, const int n, const int32x4
 
 /* The bytes of n vectors of pixels of channel c, 16 in a register */
 INLINE void to_bytes(int8x16_t *bytes, const stroll *s, const int32x4_t *sums, const int n, int64_t c) {
-    const float32x4_t scale = vdupq_n_f32(s->scale[c]);
+    const float32x4_t scale = vdupq_n_f32(s->scale[c]), zero = vdupq_n_f32(s->zero_point[c]);
     EACH(i, (n + 3) / 4) {
         int32x4_t four[4];
         EACH(k, 4) four[k] = sums[4 * i + k < n ? 4 * i + k : 4 * i];
-        bytes[i] = bytes_that_fit(four, scale, s->zero);
+        bytes[i] = bytes_of(four, scale, zero);
     }
 }
 

@@ -38,24 +38,12 @@ INLINE int32x4_t whole(const int32x4_t *halves, int32x4_t bias) {
     return vaddq_s32(vpaddq_s32(halves[0], halves[1]), bias);
 }
 
-/* A list that `rows` channels share */
-typedef struct list {
-    const int8_t *in;
-    const int32_t *offset, *word;
-    int64_t pairs;
-    int has_odd;
-} list;
-
-INLINE list list_of(const stroll *s, const int rows, int64_t group) {
-    const int64_t begin = s->starts[group], count = s->starts[group + 1] - begin;
-    return (list){s->in, s->offsets + begin, s->words + begin * rows, count / 2, count % 2};
-}
-
 /* Two entries, or the last one alone: halves[row][vector][2], lanes are pixels. */
-INLINE void add_rows(int32x4_t (*halves)[2 * MOST], const int rows, const int n, const list *l, const int both) {
-    const int8_t *a = settled(l->in + l->offset[0]), *b = both ? settled(l->in + l->offset[1]) : a;
-    const int32x4_t w = rows == 4 ? vld1q_s32(l->word) : vcombine_s32(vld1_s32(l->word), vdup_n_s32(0));
-    const int32x4_t other = rows == 4 && both ? vld1q_s32(l->word + 4) : vdupq_laneq_s32(w, 1);
+INLINE void add_rows(int32x4_t (*halves)[2 * MOST], const int rows, const int n, const int8_t *in, const int32_t *entry,
+                     const int both) {
+    const int8_t *a = settled(in + entry[0]), *b = both ? settled(in + entry[1 + rows]) : a;
+    const int32x4_t w = rows == 4 ? vld1q_s32(entry + 1) : vld1q_dup_s32(entry + 1);
+    const int32x4_t other = !both ? w : rows == 4 ? vld1q_s32(entry + 6) : vld1q_dup_s32(entry + 3);
     EACH(i, (n + 1) / 2) {
         entries x;
         load_some(x.first, n - 2 * i, a + 2 * i * BYTES);
@@ -69,8 +57,8 @@ INLINE void sum_rows(int32x4_t *sums, const int rows, const int n, const stroll 
     int32x4_t halves[EK_QUAD][2 * MOST];
     EACH(r, rows) EACH(i, 2 * n) halves[r][i] = vdupq_n_s32(0);
     list l = list_of(s, rows, group);
-    LOOP for (; l.pairs; l.pairs--, l.offset += 2, l.word += 2 * rows) add_rows(halves, rows, n, &l, 1);
-    if (l.has_odd) add_rows(halves, rows, n, &l, 0);
+    LOOP for (; l.end - l.entry > 1 + rows; l.entry += 2 * (1 + rows)) add_rows(halves, rows, n, s->in, l.entry, 1);
+    if (l.entry != l.end) add_rows(halves, rows, n, s->in, l.entry, 0);
     EACH(r, rows) EACH(v, n) sums[r * n + v] = whole(halves[r] + 2 * v, vdupq_n_s32(s->bias[group * rows + r]));
 }
 
@@ -85,12 +73,12 @@ INLINE void fours(const stroll *s, int64_t q, const int n) {
 }
 
 /* Two entries, or the last one alone: halves[pixel][quad][2], lanes are channels. */
-INLINE void add_pixels(int32x4_t *halves, const list *l, const int both) {
-    const int32x4_t x = vld1q_s32((const int32_t *)(l->in + l->offset[0]));
-    const int32x4_t y = both ? vld1q_s32((const int32_t *)(l->in + l->offset[1])) : x;
+INLINE void add_pixels(int32x4_t *halves, const int8_t *in, const int32_t *entry, const int both) {
+    const int32x4_t x = vld1q_s32((const int32_t *)(in + entry[0]));
+    const int32x4_t y = both ? vld1q_s32((const int32_t *)(in + entry[9])) : x;
     entries w;
-    load_pair(w.first, (const int8_t *)l->word);
-    if (both) load_pair(w.second, (const int8_t *)(l->word + 8));
+    load_pair(w.first, (const int8_t *)(entry + 1));
+    if (both) load_pair(w.second, (const int8_t *)(entry + 10));
     EACH(p, PIXELS) multiply(halves + 4 * p, 2, &w, every(x, p), every(y, p), both);
 }
 
@@ -98,8 +86,8 @@ INLINE void eights(const stroll *s, int64_t q, const int n) {
     int32x4_t halves[PIXELS * 2 * 2], sums[2 * PIXELS];
     EACH(i, PIXELS * 2 * 2) halves[i] = vdupq_n_s32(0);
     list l = list_of(s, 8, q / 2);
-    LOOP for (; l.pairs; l.pairs--, l.offset += 2, l.word += 16) add_pixels(halves, &l, 1);
-    if (l.has_odd) add_pixels(halves, &l, 0);
+    LOOP for (; l.end - l.entry > 9; l.entry += 18) add_pixels(halves, s->in, l.entry, 1);
+    if (l.entry != l.end) add_pixels(halves, s->in, l.entry, 0);
     EACH(i, 2) EACH(p, PIXELS)
     sums[i * PIXELS + p] = whole(halves + 4 * p + 2 * i, vld1q_s32(s->bias + EK_QUAD * (q + i)));
     finish_pixels(s, q, n, sums);

@@ -18,10 +18,9 @@ INLINE void add_entry(int32x4_t *sums, const int n, const int8_t *in, int8x8_t w
 
 INLINE void add_list(int32x4_t *sums, const int n, const stroll *s, int64_t c) {
     EACH(v, n) sums[v] = vdupq_n_s32(s->bias[c]);
-    const int64_t end = s->starts[c + 1];
-    LOOP for (int64_t e = s->starts[c]; e < end; e++) {
-        const int8x8_t word = vreinterpret_s8_s32(vld1_lane_s32(s->words + e, vdup_n_s32(0), 0));
-        add_entry(sums, n, settled(s->in + s->offsets[e]), word);
+    LOOP for (list l = list_of(s, 1, c); l.entry != l.end; l.entry += 2) {
+        const int8x8_t word = vreinterpret_s8_s32(vld1_lane_s32(l.entry + 1, vdup_n_s32(0), 0));
+        add_entry(sums, n, settled(s->in + l.entry[0]), word);
     }
 }
 
@@ -36,13 +35,12 @@ INLINE void add_square(int32x4_t *sums, int8x16_t words, int8x16_t x) {
 /* sums[quad][pixel] of the list that some quads from q on share */
 INLINE void add_shared(int32x4_t *sums, const int quads, const int n, const stroll *s, int64_t q) {
     EACH(i, quads) EACH(p, n * PIXELS) sums[i * n * PIXELS + p] = vld1q_s32(s->bias + EK_QUAD * (q + i));
-    const int64_t begin = s->starts[q / quads], end = s->starts[q / quads + 1];
-    const int32_t *word = s->words + begin * EK_QUAD * quads;
-    _Pragma("GCC unroll 2") for (int64_t e = begin; e < end; e++, word += EK_QUAD * quads) {
-        const int8_t *in = settled(s->in + s->offsets[e]);
+    _Pragma("GCC unroll 2") for (list l = list_of(s, EK_QUAD * quads, q / quads); l.entry != l.end;
+                                 l.entry += 1 + EK_QUAD * quads) {
+        const int8_t *in = settled(s->in + l.entry[0]);
         EACH(v, n) {
             const int8x16_t x = vld1q_s8(in + v * BYTES);
-            EACH(i, quads) add_square(sums + (i * n + v) * PIXELS, vld1q_s8((const int8_t *)(word + EK_QUAD * i)), x);
+            EACH(i, quads) add_square(sums + (i * n + v) * PIXELS, vld1q_s8((const int8_t *)(l.entry + 1 + EK_QUAD * i)), x);
         }
     }
 }

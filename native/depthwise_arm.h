@@ -54,17 +54,18 @@ DEFINE_IMAGE(image_s2, other, 0)
 
 typedef void image_fn(const plane *p, const int8_t *in, int8_t *out);
 
-INLINE image_fn *image_of(const ek_depthwise *op, const plane *p) {
+/* How the plane is done; `p` becomes what that takes. */
+INLINE image_fn *image_of(const ek_depthwise *op, plane *p, int64_t q) {
     const int is_3x3 = op->window_height == 3 && op->window_width == 3 && op->sets == 1;
-    if (!is_3x3 || !filter_suits(p)) return image_any;
-    if (op->stride == 2) return is_plain(op) ? image_s2_plain : image_s2_other;
-    if (op->height < 2) return image_any;
-    return is_plain(op) ? image_s1_plain : image_s1_other;
+    if (!is_3x3 || !filter_suits(p) || (op->stride == 1 && op->height < 2)) return image_any;
+    const int plain = make_plain(op, p, q);
+    if (op->stride == 2) return plain ? image_s2_plain : image_s2_other;
+    return plain ? image_s1_plain : image_s1_other;
 }
 
 APART void walk_plane(const ek_depthwise *op, uint8_t *arena, int64_t q) {
-    const plane p = plane_of(op, q);
-    image_fn *image = image_of(op, &p);
+    plane p = plane_of(op, q);
+    image_fn *image = image_of(op, &p, q);
     const int8_t *in = (const int8_t *)arena + op->input + q * op->input_stride;
     uint8_t *out = arena + op->output + q * op->output_stride;
     const ek_margins m = EK_MARGINS(op, op->zero_point);

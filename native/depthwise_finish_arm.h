@@ -1,5 +1,7 @@
 /* Sums of depthwise windows to stored quads, for depthwise_arm.h. A vector of sums is a pixel of 4 channels. */
 
+#include <stdlib.h>
+
 #include "margin.h"
 #include "requantise_arm.h"
 
@@ -24,8 +26,20 @@ INLINE plane plane_of(const ek_depthwise *op, int64_t q) {
                    .sets = op->sets, .stride = op->stride, .margin = ek_margin_word(op->zero_point)};
 }
 
-INLINE int is_plain(const ek_depthwise *op) {
-    return op->fits16 && !op->exact;
+/* Biases the sums of windows of 3 by 3 as EK_CONV has it, if no value changes by that. */
+INLINE int make_plain(const ek_depthwise *op, plane *p, int64_t q) {
+    if (op->exact || !op->fits16) return 0;
+    float zero[EK_QUAD];
+    for (int i = 0; i < EK_QUAD; i++) {
+        const float scale = op->scale[EK_QUAD * q + i];
+        const int32_t bias = op->bias[EK_QUAD * q + i];
+        const double exact = op->zero_point - 0x1.8p23 * scale; /* in so many bits if scale is not too small */
+        zero[i] = (float)exact;
+        if (zero[i] != exact || (scale != 0 && scale < 0x1p-24f) || abs(bias) > 1 << 21) return 0;
+    }
+    p->to.zero = vld1q_f32(zero);
+    p->bias = vaddq_s32(p->bias, vdupq_n_s32(EK_BIASED));
+    return 1;
 }
 
 /* The weights of a tap, for 4 pixels */
@@ -65,7 +79,7 @@ INLINE void put(const plane *p, int8_t *out, const int32x4_t *sums, const int pl
         vst1q_s8(out, quads_of(&p->to, sums));
         return;
     }
-    const int8x16_t bytes = bytes_that_fit(sums, p->to.scale, p->to.zero);
+    const int8x16_t bytes = bytes_of(sums, p->to.scale, p->to.zero);
     vst1q_s8(out, p->to.is_clamped ? clamped(bytes, p->to.low, p->to.high) : bytes);
 }
 
