@@ -10,7 +10,7 @@ when it has every operator of the model. `ListEngine` is the third, for tests: i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit import memory, model, plan
+from edgekit import machine, memory, model, plan, ranks
 from edgekit.errors import ModelError, UsageError
 from edgekit.graph import Graph
 from edgekit.interpreter import TfliteEngine
@@ -76,21 +76,26 @@ class ListEngine:
         return list(outputs)
 
 
-def load(path: str | Path, engine: str = "auto", threads: int = 1) -> Engine:
+def load(
+    path: str | Path, engine: str = "auto", threads: int = 1, *, exact: bool = False, tune: bool = False
+) -> Engine:
     """Load a `.tflite` file. `engine` is "auto", "native" or "tflite"; `threads` is 1 to 64.
 
-    `native` uses one thread whatever `threads` says: its layers are too small to share. Raises UsageError
-    for an engine or a number of threads that does not exist, ModelError when the file is damaged or the
-    engine lacks one of its operators.
+    With `exact` the native engine gives the bytes of TFLite's reference kernels, some slower. With `tune` it times
+    its kernels for a second or two first and keeps what it found in the user's cache, where later loads find it.
+    Raises UsageError for an engine or a number of threads that does not exist, ModelError when the file is damaged
+    or the engine lacks one of its operators.
     """
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
     if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
         raise UsageError(f"threads: expected 1 to {MAX_THREADS}, not {threads!r}")
-    return load_graph(model.read(path), str(path), engine, threads)
+    return load_graph(model.read(path), str(path), engine, threads, exact=exact, tune=tune)
 
 
-def load_graph(graph: Graph, label: str, engine: str = "auto", threads: int = 1) -> Engine:
+def load_graph(
+    graph: Graph, label: str, engine: str = "auto", threads: int = 1, *, exact: bool = False, tune: bool = False
+) -> Engine:
     """Load a graph, called `label` in messages; for the rest see `load`."""
     prepared = plan.prepare(graph)
     reason = plan.refusal(prepared)
@@ -98,7 +103,14 @@ def load_graph(graph: Graph, label: str, engine: str = "auto", threads: int = 1)
         raise ModelError(f"{label}: the native engine cannot run {reason}; engine=tflite or auto runs it")
     if engine == "tflite" or reason:
         return TfliteEngine(graph, label, threads, memory.tflite_bytes(graph))
-    return NativeEngine(prepared, threads)
+    level = native_level()
+    if tune:
+        found = ranks.find_ranks(
+            lambda tried: NativeEngine(prepared, threads, exact=exact, ranks=tried), len(prepared.ops)
+        )
+        ranks.save_ranks(prepared, level, threads, found)
+    known = found if tune else ranks.load_ranks(prepared, level, threads)
+    return NativeEngine(prepared, threads, exact=exact, ranks=known)
 
 
 def highest_level(native: Any) -> str:
@@ -141,10 +153,13 @@ class NativeEngine:
 
     name = "native"
 
-    def __init__(self, graph: Graph, threads: int = 1, *, exact: bool = False, isa: str | None = None) -> None:
+    def __init__(
+        self, graph: Graph, threads: int = 1, *, exact: bool = False, isa: str | None = None,
+        ranks: Mapping[int, int] = plan.NO_RANKS,
+    ) -> None:  # fmt: skip
         """`graph` is one that `plan.refusal` has nothing against, as `plan.prepare` makes it.
 
-        Raises UsageError for a bad $EDGEKIT_ISA.
+        For `ranks` see `plan.build`. Raises UsageError for a bad $EDGEKIT_ISA.
         """
         import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
 
@@ -152,8 +167,9 @@ class NativeEngine:
         self.runtime = f"edgekit {self.level}"
         self.inputs = describe(graph, graph.inputs)
         self.outputs = describe(graph, graph.outputs)
-        self.threads = threads
-        self.plan = plan.build(graph, self.level, exact=exact, threads=threads)
+        self.threads = min(threads, machine.usable_threads())
+        _native.limit_threads(machine.usable_threads())
+        self.plan = plan.build(graph, self.level, exact=exact, threads=threads, ranks=ranks)
         self.peak_memory_bytes = memory.native_bytes(graph, self.plan)
         steps = [(_native.Op(step.family, step.fields), True) for step in self.plan.steps]
         self._program = _native.Program(self.level, self.plan.arena_bytes, steps)

@@ -27,7 +27,7 @@ convolve
 pictures
 routes
 plan batch
-memory
+memory ranks
 machine device
 preprocess decode
 track
