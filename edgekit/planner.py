@@ -62,6 +62,7 @@ class Planner:
         self.producer = {i: number for number, op in enumerate(graph.ops) for i in op.outputs}
         self.reader = {i: number for number, op in enumerate(graph.ops) for i in op.inputs if self.readers[i] == 1}
         self.functions: dict[int, tuple[int, NDArray[np.uint8]]] = {}  # of the bytes of another tensor: that, a table
+        self.scratch: dict[Value, int] = {}  # bytes that an operator needs while it runs
         self.number = -1
 
     # What routes use
@@ -91,6 +92,16 @@ class Planner:
     ) -> None:
         self.nodes.append(Node(self.number, reads, writes, emit))
         self.made.update(writes)
+
+    def add_scratch(self, size_bytes: int) -> Value:
+        """Memory for the operator that is being routed; it has the number of no tensor."""
+        value = Value(-1 - self.number, PLAIN)
+        self.scratch[value] = size_bytes
+        return value
+
+    def size_bytes(self, value: Value) -> int:
+        """Of a plain value or of scratch memory"""
+        return self.scratch[value] if value in self.scratch else self.graph.tensors[value.tensor].size_bytes
 
     def share(self, value: Value, other: Value) -> None:
         """Say that a plain value is the bytes of another."""

@@ -20,7 +20,7 @@ document node complaint settings config
 graph schema flatbuffer writer model operators
 tensors simplify step layout
 strided lowering arithmetic movement slicing joining blocks unary conversion binary reduction sampling
-pack pack_depthwise costs fully_connected
+pack pack_depthwise costs fully_connected postprocess
 plain convolution planner
 convolve
 pictures
