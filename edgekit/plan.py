@@ -14,6 +14,7 @@ import numpy as np
 from edgekit import convolution, operators, plain, routes
 from edgekit.graph import Graph, Op
 from edgekit.layout import PLAIN, Value, arrange
+from edgekit.lowering import SCRATCH
 from edgekit.planner import Node, Places, Planner
 from edgekit.simplify import simplify, to_int8
 from edgekit.step import Step
@@ -95,7 +96,12 @@ def _plain(planner: Planner, op: Op) -> None:
     if plain.aliases(graph, op):
         planner.share(writes[0], reads[0])
     else:
-        planner.node(reads, writes, lambda places: plain.lower(graph, op, places.plain))
+        spare = planner.add_scratch(plain.scratch(graph, op))
+
+        def emit(places: Places) -> list[Step]:
+            return plain.lower(graph, op, lambda i: places.plain(spare.tensor if i == SCRATCH else i))
+
+        planner.node(reads, (*writes, spare), emit)
 
 
 def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
@@ -107,7 +113,7 @@ def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
         number: (
             planes[value].stride * planes[value].planes
             if value in planes
-            else planner.graph.tensors[value.tensor].size_bytes,
+            else planner.size_bytes(value),
             *lives[value],
         )
         for number, value in enumerate(numbered)
