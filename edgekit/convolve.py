@@ -73,11 +73,12 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
     reads = (value,) if other is None else (value, other)
-    planner.node(reads, (out,), lambda places: _convolve(planner, layer, places, value, out, residual))
+    rank = planner.ranks.get(planner.number, 0)
+    planner.node(reads, (out,), lambda places: _convolve(planner, layer, places, value, out, residual, rank))
 
 
 def _convolve(
-    planner: Planner, layer: Layer, places: Places, value: Value, out: Value, residual: Fields | None
+    planner: Planner, layer: Layer, places: Places, value: Value, out: Value, residual: Fields | None, rank: int
 ) -> list[Step]:
     planes, channels = places.of(out), places.of(out).planes * QUAD
     weights, first = pack.align_groups(layer.weights, planner.shape(layer.source)[3] // layer.weights.shape[3])
@@ -89,7 +90,7 @@ def _convolve(
         for choice in costs.choose(planner.isa, used, planes.pixels)
         if channels % choice.group == 0 and np.all(starts.reshape(-1, choice.group) == starts[:: choice.group])
     ]
-    best = choices[0]
+    best = choices[min(rank, len(choices) - 1)]
     offsets = starts + _offsets(layer.window, weights.shape[3], places.of(value), value)
     entries, runs = pack.pack_entries(words, offsets, best.group, channels), None
     if planner.isa == "avx2":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from edgekit import fully_connected
+from edgekit import fully_connected, postprocess
 from edgekit.binary import BINARY
 from edgekit.blocks import BLOCKS
 from edgekit.conversion import CONVERSIONS
@@ -34,8 +34,12 @@ _LOWER: dict[str, Lower] = {
     **REDUCTIONS,
     **SAMPLING,
     "FULLY_CONNECTED": fully_connected.lower,
+    postprocess.POSTPROCESS: postprocess.lower,
 }
-_SCRATCH: dict[str, Callable[[Lowering], int]] = {"FULLY_CONNECTED": fully_connected.scratch}
+_SCRATCH: dict[str, Callable[[Lowering], int]] = {
+    "FULLY_CONNECTED": fully_connected.scratch,
+    postprocess.POSTPROCESS: postprocess.scratch,
+}
 _ALIASES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 

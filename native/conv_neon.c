@@ -9,99 +9,89 @@
 
 #include "conv_finish_arm.h"
 
-/* Products of the quads of two entries */
-typedef struct products {
-    int16x8_t low, high;
-} products;
+/* The quads of two entries, or of one alone: of n vectors */
+typedef struct entries {
+    int8x16_t first[2], second[2];
+} entries;
 
-INLINE products multiply(int8x16_t x, int8x16_t w) {
-    return (products){vmull_s8(vget_low_s8(x), vget_low_s8(w)), vmull_high_s8(x, w)};
+INLINE int8x16_t every(int32x4_t words, const int lane) {
+    return vreinterpretq_s8_s32(vdupq_n_s32(words[lane]));
 }
 
-INLINE products multiply_add(products sum, int8x16_t x, int8x16_t w) {
-    return (products){vmlal_s8(sum.low, vget_low_s8(x), vget_low_s8(w)), vmlal_high_s8(sum.high, x, w)};
-}
-
-INLINE void accumulate(int32x4_t *halves, products p) {
-    halves[0] = vpadalq_s16(halves[0], p.low);
-    halves[1] = vpadalq_s16(halves[1], p.high);
-}
-
-INLINE int8x16_t every_word(const int32_t *word) {
-    return vreinterpretq_s8_s32(vld1q_dup_s32(word));
-}
-
-/* The two entries from e on, or the last one alone, of the list that `rows` channels share */
-INLINE void add_entries(int32x4_t (*halves)[2 * MOST], const int rows, const int n, const int8_t *in,
-                        const int32_t *entry, const int both) {
-    const int32_t *next = entry + 1 + rows;
-    const int8_t *a = in + entry[0], *b = in + (both ? next[0] : 0);
-    int8x16_t x[MOST], y[MOST];
-    EACH(v, n) x[v] = vld1q_s8(a + v * BYTES);
-    if (both) EACH(v, n) y[v] = vld1q_s8(b + v * BYTES);
-    EACH(r, rows) {
-        const int8x16_t first = every_word(entry + 1 + r), second = both ? every_word(next + 1 + r) : first;
-        EACH(v, n) {
-            products p = multiply(x[v], first);
-            accumulate(halves[r] + 2 * v, both ? multiply_add(p, y[v], second) : p);
-        }
+/* halves[vector][2] += products of n vectors, 1 or 2, with two others. The end keeps the compiler from multiplying
+   ahead until it runs out of registers. */
+INLINE void multiply(int32x4_t *halves, const int n, const entries *x, int8x16_t first, int8x16_t second, const int both) {
+    int16x8_t low[2], high[2];
+    EACH(k, n) low[k] = vmull_s8(vget_low_s8(x->first[k]), vget_low_s8(first)), high[k] = vmull_high_s8(x->first[k], first);
+    if (both) EACH(k, n) {
+        low[k] = vmlal_s8(low[k], vget_low_s8(x->second[k]), vget_low_s8(second));
+        high[k] = vmlal_high_s8(high[k], x->second[k], second);
+    }
+    EACH(i, 2 * n) {
+        int32x4_t sum = vpadalq_s16(halves[i], i % 2 ? high[i / 2] : low[i / 2]);
+        __asm__ volatile("" : "+w"(sum));
+        halves[i] = sum;
     }
 }
 
-/* sums[row][vector]: lanes are pixels. */
-INLINE void add_rows(int32x4_t *sums, const int rows, const int n, const spot *at, int64_t c) {
-    const ek_conv *conv = at->conv;
-    const int32_t *entry = ek_conv_entry(conv, c / rows, rows), *end = ek_conv_entry(conv, c / rows + 1, rows);
-    const int32_t size = 1 + rows;
+INLINE int32x4_t whole(const int32x4_t *halves, int32x4_t bias) {
+    return vaddq_s32(vpaddq_s32(halves[0], halves[1]), bias);
+}
+
+/* Two entries, or the last one alone: halves[row][vector][2], lanes are pixels. */
+INLINE void add_rows(int32x4_t (*halves)[2 * MOST], const int rows, const int n, const int8_t *in, const int32_t *entry,
+                     const int both) {
+    const int8_t *a = settled(in + entry[0]), *b = both ? settled(in + entry[1 + rows]) : a;
+    const int32x4_t w = rows == 4 ? vld1q_s32(entry + 1) : vld1q_dup_s32(entry + 1);
+    const int32x4_t other = !both ? w : rows == 4 ? vld1q_s32(entry + 6) : vld1q_dup_s32(entry + 3);
+    EACH(i, (n + 1) / 2) {
+        entries x;
+        load_some(x.first, n - 2 * i, a + 2 * i * BYTES);
+        if (both) load_some(x.second, n - 2 * i, b + 2 * i * BYTES);
+        EACH(r, rows) multiply(halves[r] + 4 * i, n - 2 * i < 2 ? 1 : 2, &x, every(w, r), every(other, r), both);
+    }
+}
+
+/* sums[row][vector] of a group of `rows` channels */
+INLINE void sum_rows(int32x4_t *sums, const int rows, const int n, const stroll *s, int64_t group) {
     int32x4_t halves[EK_QUAD][2 * MOST];
     EACH(r, rows) EACH(i, 2 * n) halves[r][i] = vdupq_n_s32(0);
-    LOOP for (; end - entry > size; entry += 2 * size) add_entries(halves, rows, n, at->in, entry, 1);
-    if (entry != end) add_entries(halves, rows, n, at->in, entry, 0);
-    EACH(r, rows) EACH(v, n)
-    sums[r * n + v] = vaddq_s32(vpaddq_s32(halves[r][2 * v], halves[r][2 * v + 1]), vdupq_n_s32(conv->bias[c + r]));
+    list l = list_of(s, rows, group);
+    LOOP for (; l.end - l.entry > 1 + rows; l.entry += 2 * (1 + rows)) add_rows(halves, rows, n, s->in, l.entry, 1);
+    if (l.entry != l.end) add_rows(halves, rows, n, s->in, l.entry, 0);
+    EACH(r, rows) EACH(v, n) sums[r * n + v] = whole(halves[r] + 2 * v, vdupq_n_s32(s->bias[group * rows + r]));
 }
 
-INLINE void add_list(int32x4_t *sums, const int n, const spot *at, int64_t c) {
-    add_rows(sums, 1, n, at, c);
+INLINE void add_list(int32x4_t *sums, const int n, const stroll *s, int64_t c) {
+    sum_rows(sums, 1, n, s, c);
 }
 
-INLINE void fours(const spot *at, int64_t c, const int n) {
+INLINE void fours(const stroll *s, int64_t q, const int n) {
     int32x4_t sums[EK_QUAD * MOST];
-    add_rows(sums, EK_QUAD, n, at, c);
-    finish_rows(at, c, n, sums);
+    sum_rows(sums, EK_QUAD, n, s, q);
+    finish_rows(s, q, n, sums);
 }
 
-/* Pixel p of the two entries with weights of 8 channels: halves[quad][pixel][2], lanes are channels. */
-INLINE void add_pixel(int32x4_t *halves, const int8_t *a, const int8_t *b, const int8x16_t *w, const int both) {
-    const int8x16_t x = every_word((const int32_t *)a), y = every_word((const int32_t *)b);
-    EACH(q, 2) {
-        products p = multiply(w[q], x);
-        accumulate(halves + q * 2 * PIXELS, both ? multiply_add(p, w[2 + q], y) : p);
-    }
-}
-
+/* Two entries, or the last one alone: halves[pixel][quad][2], lanes are channels. */
 INLINE void add_pixels(int32x4_t *halves, const int8_t *in, const int32_t *entry, const int both) {
-    int8x16_t w[4];
-    EACH(i, 2) w[i] = vreinterpretq_s8_s32(vld1q_s32(entry + 1 + EK_QUAD * i));
-    if (both) EACH(i, 2) w[2 + i] = vreinterpretq_s8_s32(vld1q_s32(entry + 10 + EK_QUAD * i));
-    const int8_t *a = in + entry[0], *b = both ? in + entry[9] : a;
-    EACH(p, PIXELS) add_pixel(halves + 2 * p, a + EK_QUAD * p, b + EK_QUAD * p, w, both);
+    const int32x4_t x = vld1q_s32((const int32_t *)(in + entry[0]));
+    const int32x4_t y = both ? vld1q_s32((const int32_t *)(in + entry[9])) : x;
+    entries w;
+    load_pair(w.first, (const int8_t *)(entry + 1));
+    if (both) load_pair(w.second, (const int8_t *)(entry + 10));
+    EACH(p, PIXELS) multiply(halves + 4 * p, 2, &w, every(x, p), every(y, p), both);
 }
 
-/* 4 pixels of 8 channels */
-INLINE void eights(const spot *at, int64_t c, const int n) {
-    const ek_conv *conv = at->conv;
-    const int32_t *entry = ek_conv_entry(conv, c / 8, 8), *end = ek_conv_entry(conv, c / 8 + 1, 8);
-    int32x4_t halves[2 * 2 * PIXELS], sums[2 * PIXELS];
-    EACH(i, 2 * 2 * PIXELS) halves[i] = vdupq_n_s32(0);
-    LOOP for (; end - entry > 9; entry += 18) add_pixels(halves, at->in, entry, 1);
-    if (entry != end) add_pixels(halves, at->in, entry, 0);
-    EACH(q, 2) EACH(p, PIXELS) {
-        const int32x4_t *both = halves + 2 * (q * PIXELS + p);
-        sums[q * PIXELS + p] = vaddq_s32(vpaddq_s32(both[0], both[1]), vld1q_s32(conv->bias + c + EK_QUAD * q));
-    }
-    finish_pixels(at, c, n, sums);
-    finish_pixels(at, c + EK_QUAD, n, sums + PIXELS);
+INLINE void eights(const stroll *s, int64_t q, const int n) {
+    int32x4_t halves[PIXELS * 2 * 2], sums[2 * PIXELS];
+    EACH(i, PIXELS * 2 * 2) halves[i] = vdupq_n_s32(0);
+    list l = list_of(s, 8, q / 2);
+    LOOP for (; l.end - l.entry > 9; l.entry += 18) add_pixels(halves, s->in, l.entry, 1);
+    if (l.entry != l.end) add_pixels(halves, s->in, l.entry, 0);
+    EACH(i, 2) EACH(p, PIXELS)
+    sums[i * PIXELS + p] = whole(halves + 4 * p + 2 * i, vld1q_s32(s->bias + EK_QUAD * (q + i)));
+    finish_pixels(s, q, n, sums);
+    finish_pixels(s, q + 1, n, sums + PIXELS);
 }
 
 #define SINGLES(TILE)                                                                                     \

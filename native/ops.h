@@ -529,6 +529,35 @@ enum {
     ARRAY(int32_t, column_second)                                                          \
     ARRAY(float, column_weight)
 
+/* TFLite_Detection_PostProcess on float32: `boxes` are rows of at least 4 coordinates (y, x, height and width relative to
+   their anchor), `scores` rows of `columns`, the last `classes` of which are classes. Anchors are y, x, height, width.
+   The best max_detections are put out in falling order, zeros behind them: boxes as top, left, bottom, right. Not
+   `regular`: each box once, with its max_classes best classes; `regular`: at most per_class of each class. `scratch`
+   is 32 * max_detections + 28 * boxes_count bytes. One unit. */
+#define EK_POSTPROCESS(NUMBER, ARRAY)                                                      \
+    EK_SOURCE(NUMBER, ARRAY, boxes)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, scores)                                                       \
+    ARRAY(float, anchors) /* (boxes_count, 4) */                                           \
+    NUMBER(int64_t, output_boxes)                                                          \
+    NUMBER(int64_t, output_classes)                                                        \
+    NUMBER(int64_t, output_scores)                                                         \
+    NUMBER(int64_t, output_count)                                                          \
+    NUMBER(int64_t, scratch)                                                               \
+    NUMBER(int32_t, boxes_count)                                                           \
+    NUMBER(int32_t, coordinates)                                                           \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, classes)                                                               \
+    NUMBER(int32_t, regular)                                                               \
+    NUMBER(int64_t, max_detections)                                                        \
+    NUMBER(int64_t, max_classes)                                                           \
+    NUMBER(int64_t, per_class)                                                             \
+    NUMBER(float, score_threshold)                                                         \
+    NUMBER(float, overlap_threshold)                                                       \
+    NUMBER(float, y_scale)                                                                 \
+    NUMBER(float, x_scale)                                                                 \
+    NUMBER(float, h_scale)                                                                 \
+    NUMBER(float, w_scale)
+
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
@@ -557,7 +586,8 @@ enum {
     FAMILY(pool, EK_POOL)                                                                  \
     FAMILY(softmax, EK_SOFTMAX)                                                            \
     FAMILY(softmax_float, EK_SOFTMAX_FLOAT)                                                \
-    FAMILY(bilinear, EK_BILINEAR)
+    FAMILY(bilinear, EK_BILINEAR)                                                          \
+    FAMILY(postprocess, EK_POSTPROCESS)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \
