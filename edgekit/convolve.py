@@ -27,10 +27,8 @@ MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than on
 
 
 def convolution(planner: Planner, op: Op) -> bool:
-    layer = layer_of(planner.graph, op)
-    if _is_fused(planner, op):
-        return True
-    _add_convolution(planner, layer, op.outputs[0], None)
+    if not _is_fused(planner, op):
+        _add_convolution(planner, layer_of(planner.graph, op), op.outputs[0], None)
     return True
 
 
@@ -74,25 +72,26 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
     reads = (value,) if other is None else (value, other)
-    planner.node(reads, (out,), lambda places: _convolve(planner, layer, places, value, out, residual))
+    rank = planner.ranks.get(planner.number, 0)
+    planner.node(reads, (out,), lambda places: _convolve(planner, layer, places, value, out, residual, rank))
 
 
 def _convolve(
-    planner: Planner, layer: Layer, places: Places, value: Value, out: Value, residual: Fields | None
+    planner: Planner, layer: Layer, places: Places, value: Value, out: Value, residual: Fields | None, rank: int
 ) -> list[Step]:
     planes, channels = places.of(out), places.of(out).planes * QUAD
     weights, first = pack.align_groups(layer.weights, planner.shape(layer.source)[3] // layer.weights.shape[3])
-    layers = pack.layers_of(pack.quads_of(weights), narrow_pairs=planner.isa == "avx2")
-    starts = np.pad(first, (0, len(layers[0]) - len(first)), "edge")[:, None] * places.of(value).stride
-    used = np.stack([part[: layer.channels].any(axis=2) for part in layers], 2).reshape(layer.channels, -1)
+    words = pack.words_of(pack.quads_of(weights), narrow_pairs=planner.isa == "avx2")
+    starts = np.pad(first, (0, len(words) - len(first)), "edge")[:, None] * places.of(value).stride
+    used = words[: layer.channels].reshape(layer.channels, -1) != 0
     choices = [
         choice
         for choice in costs.choose(planner.isa, used, planes.pixels)
         if channels % choice.group == 0 and np.all(starts.reshape(-1, choice.group) == starts[:: choice.group])
     ]
-    best = choices[0]
+    best = choices[min(rank, len(choices) - 1)]
     offsets = starts + _offsets(layer.window, weights.shape[3], places.of(value), value)
-    entries = pack.pack_entries(layers, offsets, best.group, channels)
+    entries = pack.pack_entries(words, offsets, best.group, channels)
     unit = costs.UNITS[planner.isa].pixels
     tiles = -(-planes.pixels // (unit * best.tile))
     fields = read(places, value) | written(places, out) | _requantised(planner, layer, channels) | {

@@ -47,10 +47,9 @@ class Choice:
 
 def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
     """How many entries the layer has in groups of `group`; `used` is (channels, quads): which are not zero."""
-    channels = -(-len(used) // group) * group
-    padded = np.zeros((channels, used.shape[1]), bool)
-    padded[: len(used)] = used
-    return int(padded.reshape(-1, group, used.shape[1]).any(axis=1).sum())
+    whole = len(used) // group * group
+    count = np.count_nonzero(used[:whole].reshape(-1, group, used.shape[1]).any(axis=1))
+    return int(count + np.count_nonzero(used[whole:].any(axis=0)))
 
 
 def choose(isa: str, used: NDArray[np.bool_], pixels: int) -> list[Choice]:

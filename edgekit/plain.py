@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from edgekit import fully_connected, postprocess
 from edgekit.binary import BINARY
 from edgekit.blocks import BLOCKS
 from edgekit.conversion import CONVERSIONS
@@ -32,8 +33,13 @@ _LOWER: dict[str, Lower] = {
     **BINARY,
     **REDUCTIONS,
     **SAMPLING,
+    "FULLY_CONNECTED": fully_connected.lower,
+    postprocess.POSTPROCESS: postprocess.lower,
 }
-_SCRATCH: dict[str, Callable[[Lowering], int]] = {}
+_SCRATCH: dict[str, Callable[[Lowering], int]] = {
+    "FULLY_CONNECTED": fully_connected.scratch,
+    postprocess.POSTPROCESS: postprocess.scratch,
+}
 _ALIASES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 

@@ -5,19 +5,22 @@ The operators are routed, the layout is settled, memory is arranged, and the nod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from edgekit import convolution, operators, plain, routes
 from edgekit.graph import Graph, Op
 from edgekit.layout import PLAIN, Value, arrange
+from edgekit.lowering import SCRATCH
 from edgekit.planner import Node, Places, Planner
 from edgekit.simplify import simplify, to_int8
 from edgekit.step import Step
 
 MAX_OPS = 4096
+NO_RANKS: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,14 @@ def refusal(graph: Graph) -> str | None:
     return None
 
 
-def build(graph: Graph, isa: str, *, exact: bool = False, threads: int = 1) -> Plan:
-    """Plan a graph for which `refusal` is None."""
-    planner = Planner(graph, isa, exact=exact, threads=threads)
+def build(
+    graph: Graph, isa: str, *, exact: bool = False, threads: int = 1, ranks: Mapping[int, int] = NO_RANKS
+) -> Plan:
+    """Plan a graph for which `refusal` is None.
+
+    `ranks` has operators that shall not have the kernel that is thought to be the best, but that many places behind.
+    """
+    planner = Planner(graph, isa, exact=exact, threads=threads, ranks=ranks)
     for number, op in enumerate(graph.ops):
         planner.number = number
         if not routes.route(planner, op):
@@ -88,7 +96,12 @@ def _plain(planner: Planner, op: Op) -> None:
     if plain.aliases(graph, op):
         planner.share(writes[0], reads[0])
     else:
-        planner.node(reads, writes, lambda places: plain.lower(graph, op, places.plain))
+        spare = planner.add_scratch(plain.scratch(graph, op))
+
+        def emit(places: Places) -> list[Step]:
+            return plain.lower(graph, op, lambda i: places.plain(spare.tensor if i == SCRATCH else i))
+
+        planner.node(reads, (*writes, spare), emit)
 
 
 def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
@@ -100,7 +113,7 @@ def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
         number: (
             planes[value].stride * planes[value].planes
             if value in planes
-            else planner.graph.tensors[value.tensor].size_bytes,
+            else planner.size_bytes(value),
             *lives[value],
         )
         for number, value in enumerate(numbered)

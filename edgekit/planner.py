@@ -7,7 +7,7 @@ is brought into the form that a reader wants the first time it is wanted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph import Graph
 from edgekit.layout import PLAIN, PLANES, QUAD, Form, Layout, Picture, Planes, Value
+from edgekit.lowering import SCRATCH
 from edgekit.step import Step
 
 MAX_SPLIT = 32  # phases of planes that can be told apart
@@ -30,6 +31,10 @@ class Places:
 
     def plain(self, tensor: int) -> int:
         return self.buffers[Value(tensor, PLAIN)]
+
+    def with_scratch(self, scratch: tuple[Value, ...]) -> Callable[[int], int]:
+        """What `plain.lower` wants to know: the places of plain tensors and, as SCRATCH, that of the memory given."""
+        return lambda tensor: self.buffers[scratch[0] if tensor == SCRATCH else Value(tensor, PLAIN)]
 
     def of(self, value: Value) -> Planes:
         return self.planes[value]
@@ -52,8 +57,11 @@ class Node:
 class Planner:
     """Routes the operators of one graph."""
 
-    def __init__(self, graph: Graph, isa: str, *, exact: bool = False, threads: int = 1) -> None:
-        self.graph, self.isa, self.exact, self.threads = graph, isa, exact, threads
+    def __init__(
+        self, graph: Graph, isa: str, *, exact: bool, threads: int, ranks: Mapping[int, int]
+    ) -> None:
+        """`ranks` says for operators by their number to take not the best kernel but that many places behind."""
+        self.graph, self.isa, self.exact, self.threads, self.ranks = graph, isa, exact, threads, ranks
         self.layout = Layout()
         self.nodes: list[Node] = []
         self.made: set[Value] = {Value(i, PLAIN) for i in graph.inputs}
@@ -61,7 +69,9 @@ class Planner:
         self.readers = Counter(i for op in graph.ops for i in op.inputs) + Counter(graph.outputs)
         self.producer = {i: number for number, op in enumerate(graph.ops) for i in op.outputs}
         self.reader = {i: number for number, op in enumerate(graph.ops) for i in op.inputs if self.readers[i] == 1}
+        self.scratch: dict[Value, int] = {}
         self.functions: dict[int, tuple[int, NDArray[np.uint8]]] = {}  # of the bytes of another tensor: that, a table
+        self.scratch: dict[Value, int] = {}  # bytes that an operator needs while it runs
         self.number = -1
 
     # What routes use
@@ -91,6 +101,27 @@ class Planner:
     ) -> None:
         self.nodes.append(Node(self.number, reads, writes, emit))
         self.made.update(writes)
+
+    def add_scratch(self, size_bytes: int) -> Value:
+        """Memory for the operator that is being routed; it has the number of no tensor."""
+        value = Value(-1 - self.number, PLAIN)
+        self.scratch[value] = size_bytes
+        return value
+
+    def size_bytes(self, value: Value) -> int:
+        """Of a plain value or of scratch memory"""
+        return self.scratch[value] if value in self.scratch else self.graph.tensors[value.tensor].size_bytes
+
+    def add_scratch(self, size: int) -> tuple[Value, ...]:
+        """Memory that one node needs for itself, if any."""
+        if not size:
+            return ()
+        value = Value(len(self.graph.tensors) + len(self.scratch), PLAIN)
+        self.scratch[value] = size
+        return (value,)
+
+    def plain_bytes(self, value: Value) -> int:
+        return self.scratch.get(value) or self.graph.tensors[value.tensor].size_bytes
 
     def share(self, value: Value, other: Value) -> None:
         """Say that a plain value is the bytes of another."""

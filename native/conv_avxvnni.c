@@ -12,6 +12,8 @@ enum { LONG = 20 };
     TILE(wide_abreast, 1) TILE(wide_abreast, 2) TILE(wide_abreast, 3) TILE(wide_abreast, 4) TILE(wide_abreast, 5) \
     TILE(wide_abreast, 6) TILE(wide_abreast, 7)
 
+#include "conv_finish.h"
+#include "conv_dot.h"
 #include "conv_walk.h"
 
 CONV(avxvnni)

@@ -45,7 +45,8 @@
    for all pixels p of the output from 0 to (images * period - (period - height)) * pitch, margins included; input
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
-   in two entries.
+   in two entries. `runs` says more of that kind: the entries of group g from starts[g] to runs[g][0] come in fours and
+   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either.
 
    `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
    sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
@@ -73,6 +74,7 @@
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
     ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words */                    \
+    ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, biased)                                                                \
     ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \
@@ -527,6 +529,35 @@ enum {
     ARRAY(int32_t, column_second)                                                          \
     ARRAY(float, column_weight)
 
+/* TFLite_Detection_PostProcess on float32: `boxes` are rows of at least 4 coordinates (y, x, height and width relative to
+   their anchor), `scores` rows of `columns`, the last `classes` of which are classes. Anchors are y, x, height, width.
+   The best max_detections are put out in falling order, zeros behind them: boxes as top, left, bottom, right. Not
+   `regular`: each box once, with its max_classes best classes; `regular`: at most per_class of each class. `scratch`
+   is 32 * max_detections + 28 * boxes_count bytes. One unit. */
+#define EK_POSTPROCESS(NUMBER, ARRAY)                                                      \
+    EK_SOURCE(NUMBER, ARRAY, boxes)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, scores)                                                       \
+    ARRAY(float, anchors) /* (boxes_count, 4) */                                           \
+    NUMBER(int64_t, output_boxes)                                                          \
+    NUMBER(int64_t, output_classes)                                                        \
+    NUMBER(int64_t, output_scores)                                                         \
+    NUMBER(int64_t, output_count)                                                          \
+    NUMBER(int64_t, scratch)                                                               \
+    NUMBER(int32_t, boxes_count)                                                           \
+    NUMBER(int32_t, coordinates)                                                           \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, classes)                                                               \
+    NUMBER(int32_t, regular)                                                               \
+    NUMBER(int64_t, max_detections)                                                        \
+    NUMBER(int64_t, max_classes)                                                           \
+    NUMBER(int64_t, per_class)                                                             \
+    NUMBER(float, score_threshold)                                                         \
+    NUMBER(float, overlap_threshold)                                                       \
+    NUMBER(float, y_scale)                                                                 \
+    NUMBER(float, x_scale)                                                                 \
+    NUMBER(float, h_scale)                                                                 \
+    NUMBER(float, w_scale)
+
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
@@ -555,7 +586,8 @@ enum {
     FAMILY(pool, EK_POOL)                                                                  \
     FAMILY(softmax, EK_SOFTMAX)                                                            \
     FAMILY(softmax_float, EK_SOFTMAX_FLOAT)                                                \
-    FAMILY(bilinear, EK_BILINEAR)
+    FAMILY(bilinear, EK_BILINEAR)                                                          \
+    FAMILY(postprocess, EK_POSTPROCESS)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \

@@ -1,4 +1,4 @@
-"""Kernels of every ISA level under the address and undefined-behaviour sanitizers, on memory that ends where it must."""
+"""Kernels of every ISA level under the address and undefined-behaviour sanitizers, on memory of exactly their size."""
 
 from __future__ import annotations
 
