@@ -19,7 +19,7 @@ types
 document node complaint settings config
 graph schema flatbuffer writer model operators
 tensors simplify step layout
-strided lowering arithmetic movement slicing joining blocks unary conversion binary reduction sampling
+strided lowering arithmetic movement slicing joining blocks unary conversion binary real reduction sampling products
 pack pack_depthwise costs fully_connected postprocess
 plain convolution planner
 convolve
