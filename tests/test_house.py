@@ -21,7 +21,7 @@ graph schema flatbuffer writer model operators
 tensors step layout strided lowering
 fully_connected simplify
 arithmetic movement slicing joining blocks unary conversion binary reduction sampling convolving matrix ordering postprocess
-pack pack_depthwise costs postprocess
+pack pack_depthwise costs postprocess real products
 plain convolution planner
 convolve
 pictures
