@@ -15,6 +15,7 @@ from edgekit.fully_connected import clamp, scale_of
 from edgekit.graph import Op
 from edgekit.layout import PLANES, QUAD, Form, Planes, Value
 from edgekit.pack_depthwise import pack_depthwise
+from edgekit.pack_runs import in_runs
 from edgekit.planner import Places, Planner, read, stored_flip, stored_zero, written
 from edgekit.simplify.arithmetic import fixed_point
 from edgekit.step import Step
@@ -94,7 +95,9 @@ def _convolve(
     ]
     best = choices[min(rank, len(choices) - 1)]
     offsets = starts + _offsets(layer.window, weights.shape[3], places.of(value), value)
-    entries = pack.pack_entries(words, offsets, best.group, channels)
+    entries, runs = pack.pack_entries(words, offsets, best.group, channels), None
+    if planner.isa == "avx2":
+        entries, runs = in_runs(entries)
     unit = costs.UNITS[planner.isa].pixels
     tiles = -(-planes.pixels // (unit * best.tile))
     fields = read(places, value) | written(places, out) | _requantised(planner, layer, channels) | {
@@ -103,6 +106,8 @@ def _convolve(
         "entries": entries.records,
     }  # fmt: skip
     del fields["input_period"]
+    if runs is not None:
+        fields["runs"] = runs
     if _bias_sums(planner, layer):
         fields |= _biased(fields)
     if residual:
