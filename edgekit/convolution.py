@@ -85,13 +85,13 @@ class Layer:
     def channels(self) -> int:
         return len(self.bias)
 
-    def reach(self, flip: int) -> tuple[int, int]:
-        """The least and the most that a sum can come to, over stored bytes from flip - 128 to flip + 127."""
+    def reach(self, flip: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The least and the most that each sum can come to, over stored bytes from flip - 128 to flip + 127."""
         up = np.maximum(self.weights, 0).sum(axis=self.axes, dtype=np.int64)
         down = up - self.sums
         start = self.bias - (self.zero_in + flip) * self.sums
         least, most = flip - 128, flip + 127
-        return int((start + least * up - most * down).min()), int((start + most * up - least * down).max())
+        return start + least * up - most * down, start + most * up - least * down
 
 
 def window_of(graph: Graph, op: Op, size: tuple[int, int]) -> tuple[Window, int]:

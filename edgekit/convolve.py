@@ -23,6 +23,7 @@ from edgekit.step import Step
 Fields = dict[str, Any]
 BIAS, BIAS_BITS = 1.5 * 2**23, 0x4B400000  # a float, and its bits
 BIASED_REACH = 2**22  # of sums whose bits are a float's
+FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
 SCALE_BITS = 22
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 
@@ -82,7 +83,9 @@ def _convolve(
 ) -> list[Step]:
     planes, channels = places.of(out), places.of(out).planes * QUAD
     weights, first = pack.align_groups(layer.weights, planner.shape(layer.source)[3] // layer.weights.shape[3])
-    words = pack.words_of(pack.quads_of(weights), narrow_pairs=planner.isa == "avx2")
+    words = pack.words_of(
+        pack.quads_of(weights), narrow_pairs=planner.isa == "avx2", least=-127 if planner.isa == "neon" else -128
+    )
     starts = np.pad(first, (0, len(words) - len(first)), "edge")[:, None] * places.of(value).stride
     used = words[: layer.channels].reshape(layer.channels, -1) != 0
     choices = [
@@ -147,10 +150,9 @@ def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArr
 
 
 def _bias_sums(planner: Planner, layer: Layer) -> bool:
-    """Whether sums may be read as the bits of floats: they stay small, and x86 is the one that gains by it."""
-    flip = stored_flip(planner.isa)
-    low, high = layer.reach(flip)
-    return flip != 0 and not planner.exact and -BIASED_REACH <= low and high < BIASED_REACH
+    """Whether sums may be read as the bits of floats: they stay small."""
+    low, high = layer.reach(stored_flip(planner.isa))
+    return not planner.exact and bool(low.min() >= -BIASED_REACH and high.max() < BIASED_REACH)
 
 
 def _biased(fields: Fields) -> Fields:
@@ -177,6 +179,7 @@ def _requantised(planner: Planner, layer: Layer, channels: int | None = None) ->
     fields: Fields = {
         "zero_point": layer.zero_out + flip, "low": layer.low + flip, "high": layer.high + flip,
         "bias": _filled(bias, channels, np.int32), "scale": _filled(short_scale(layer.multiplier), channels, np.float32),
+        "fits16": bool(np.max(np.abs(layer.reach(flip)) * layer.multiplier) < FITTING_REACH),
     }  # fmt: skip
     if planner.exact:
         pairs = np.array([fixed_point(float(m)) for m in layer.multiplier], np.int32)

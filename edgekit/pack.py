@@ -55,16 +55,16 @@ def align_groups(
     return aligned, first // QUAD
 
 
-def words_of(quads: NDArray[np.int16], *, narrow_pairs: bool) -> NDArray[np.int32]:
+def words_of(quads: NDArray[np.int16], *, narrow_pairs: bool = False, least: int = -128) -> NDArray[np.int32]:
     """Quads as words of four int8 that add up to them: (outputs, quads, layers), one layer where that is enough.
 
-    A weight beyond int8 is split. With `narrow_pairs` no two neighbours of a word reach beyond what AVX2 can add in
-    16 bits: the second of such a pair goes to the next layer.
+    A weight below `least` or beyond int8 is split. With `narrow_pairs` no two neighbours of a word reach beyond what
+    AVX2 can add in 16 bits: the second of such a pair goes to the next layer.
     """
     layers = []
     rest = quads
     while True:
-        layer = np.clip(rest, -128, 127)
+        layer = np.clip(rest, least, 127)
         if narrow_pairs:
             layer = _narrow(layer)
         layers.append(layer.astype(np.int8).view("<i4")[..., 0])
