@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from edgekit import costs, engine, model, plan
-from edgekit.bench import random_inputs
 from edgekit.errors import ModelError, UsageError
 from edgekit.graph import Graph, Op
 from edgekit.inference import find_file
 from edgekit.plan import Plan
+from edgekit.tensors import random_inputs
 
 COLUMNS = ("step", "operator", "output", "kernel", "MMAC", "zero", "kB", "us", "share", "why")
 WARM_UP, RUNS = 3, 20

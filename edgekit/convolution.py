@@ -85,14 +85,13 @@ class Layer:
     def channels(self) -> int:
         return len(self.bias)
 
-    def reach(self, flip: int) -> tuple[int, int]:
-        """The least and the most that a sum can come to, over stored bytes from flip - 128 to flip + 127."""
-        weights = self.weights.astype(np.int32)
-        up = np.maximum(weights, 0).sum(axis=self.axes, dtype=np.int64)
+    def reach(self, flip: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The least and the most that each sum can come to, over stored bytes from flip - 128 to flip + 127."""
+        up = np.maximum(self.weights, 0).sum(axis=self.axes, dtype=np.int64)
         down = up - self.sums
         start = self.bias - (self.zero_in + flip) * self.sums
         least, most = flip - 128, flip + 127
-        return int((start + least * up - most * down).min()), int((start + most * up - least * down).max())
+        return start + least * up - most * down, start + most * up - least * down
 
 
 def window_of(graph: Graph, op: Op, size: tuple[int, int]) -> tuple[Window, int]:
@@ -142,9 +141,10 @@ def refusal(graph: Graph, op: Op) -> str | None:
 
 def _reach(layer: Layer) -> str | None:
     """Sums, and what they are scaled to, must stay within 32 bits."""
-    if np.abs(layer.weights).max(initial=0) > 255:
+    sizes = np.abs(layer.weights)
+    if sizes.max(initial=0) > 255:
         return "weights beyond 9 bits"
-    reach = 255 * np.abs(layer.weights.astype(np.int64)).sum(axis=layer.axes) + np.abs(layer.bias)
+    reach = 255 * sizes.sum(axis=layer.axes, dtype=np.int64) + np.abs(layer.bias)
     if reach.max(initial=0) >= MAX_SUM or (reach * layer.multiplier).max(initial=0) >= MAX_SCALED:
         return "sums beyond 32 bits"
     return None

@@ -15,6 +15,7 @@ from edgekit.fully_connected import clamp, scale_of
 from edgekit.graph import Op
 from edgekit.layout import PLANES, QUAD, Form, Planes, Value
 from edgekit.pack_depthwise import pack_depthwise
+from edgekit.pack_runs import in_runs
 from edgekit.planner import Places, Planner, read, stored_flip, stored_zero, written
 from edgekit.simplify.arithmetic import fixed_point
 from edgekit.step import Step
@@ -22,15 +23,14 @@ from edgekit.step import Step
 Fields = dict[str, Any]
 BIAS, BIAS_BITS = 1.5 * 2**23, 0x4B400000  # a float, and its bits
 BIASED_REACH = 2**22  # of sums whose bits are a float's
+FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
 SCALE_BITS = 22
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 
 
 def convolution(planner: Planner, op: Op) -> bool:
-    layer = layer_of(planner.graph, op)
-    if _is_fused(planner, op):
-        return True
-    _add_convolution(planner, layer, op.outputs[0], None)
+    if not _is_fused(planner, op):
+        _add_convolution(planner, layer_of(planner.graph, op), op.outputs[0], None)
     return True
 
 
@@ -74,25 +74,30 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
     reads = (value,) if other is None else (value, other)
-    planner.node(reads, (out,), lambda places: _convolve(planner, layer, places, value, out, residual))
+    rank = planner.ranks.get(planner.number, 0)
+    planner.node(reads, (out,), lambda places: _convolve(planner, layer, places, value, out, residual, rank))
 
 
 def _convolve(
-    planner: Planner, layer: Layer, places: Places, value: Value, out: Value, residual: Fields | None
+    planner: Planner, layer: Layer, places: Places, value: Value, out: Value, residual: Fields | None, rank: int
 ) -> list[Step]:
     planes, channels = places.of(out), places.of(out).planes * QUAD
     weights, first = pack.align_groups(layer.weights, planner.shape(layer.source)[3] // layer.weights.shape[3])
-    layers = pack.layers_of(pack.quads_of(weights), narrow_pairs=planner.isa == "avx2")
-    starts = np.pad(first, (0, len(layers[0]) - len(first)), "edge")[:, None] * places.of(value).stride
-    used = np.stack([part[: layer.channels].any(axis=2) for part in layers], 2).reshape(layer.channels, -1)
+    words = pack.words_of(
+        pack.quads_of(weights), narrow_pairs=planner.isa == "avx2", least=-127 if planner.isa == "neon" else -128
+    )
+    starts = np.pad(first, (0, len(words) - len(first)), "edge")[:, None] * places.of(value).stride
+    used = words[: layer.channels].reshape(layer.channels, -1) != 0
     choices = [
         choice
         for choice in costs.choose(planner.isa, used, planes.pixels)
         if channels % choice.group == 0 and np.all(starts.reshape(-1, choice.group) == starts[:: choice.group])
     ]
-    best = choices[0]
+    best = choices[min(rank, len(choices) - 1)]
     offsets = starts + _offsets(layer.window, weights.shape[3], places.of(value), value)
-    entries = pack.pack_entries(layers, offsets, best.group, channels)
+    entries, runs = pack.pack_entries(words, offsets, best.group, channels), None
+    if planner.isa == "avx2":
+        entries, runs = in_runs(entries)
     unit = costs.UNITS[planner.isa].pixels
     tiles = -(-planes.pixels // (unit * best.tile))
     fields = read(places, value) | written(places, out) | _requantised(planner, layer, channels) | {
@@ -101,6 +106,8 @@ def _convolve(
         "entries": entries.records,
     }  # fmt: skip
     del fields["input_period"]
+    if runs is not None:
+        fields["runs"] = runs
     if _bias_sums(planner, layer):
         fields |= _biased(fields)
     if residual:
@@ -143,10 +150,9 @@ def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArr
 
 
 def _bias_sums(planner: Planner, layer: Layer) -> bool:
-    """Whether sums may be read as the bits of floats: they stay small, and x86 is the one that gains by it."""
-    flip = stored_flip(planner.isa)
-    low, high = layer.reach(flip)
-    return flip != 0 and not planner.exact and -BIASED_REACH <= low and high < BIASED_REACH
+    """Whether sums may be read as the bits of floats: they stay small."""
+    low, high = layer.reach(stored_flip(planner.isa))
+    return not planner.exact and bool(low.min() >= -BIASED_REACH and high.max() < BIASED_REACH)
 
 
 def _biased(fields: Fields) -> Fields:
@@ -173,6 +179,7 @@ def _requantised(planner: Planner, layer: Layer, channels: int | None = None) ->
     fields: Fields = {
         "zero_point": layer.zero_out + flip, "low": layer.low + flip, "high": layer.high + flip,
         "bias": _filled(bias, channels, np.int32), "scale": _filled(short_scale(layer.multiplier), channels, np.float32),
+        "fits16": bool(np.max(np.abs(layer.reach(flip)) * layer.multiplier) < FITTING_REACH),
     }  # fmt: skip
     if planner.exact:
         pairs = np.array([fixed_point(float(m)) for m in layer.multiplier], np.int32)

@@ -30,8 +30,8 @@ UNITS = {
     "avx512vnni": Unit(16, 2, 2, 0.7, 14, {1: (4, 5, 6, 7), 4: (3, 4, 5, 6), 8: (3,)}),
     "avxvnni": Unit(8, 2, 3, 0.7, 14, {1: (4, 6, 7, 8, 10, 12), 4: (2, 3)}),
     "avx2": Unit(8, 1, 3, 0.7, 14, {1: (4, 6, 7, 8, 10, 12), 4: (2, 3)}),
-    "neon": Unit(4, 0.25, 1, 1, 12, {1: (4, 6, 8), 4: (2, 3, 4)}),
-    "neondot": Unit(4, 2, 2, 0.7, 10, {1: (4, 6, 8, 10), 4: (3, 4, 5)}),
+    "neon": Unit(4, 0.5, 1, 1, 14, {1: (4, 5, 6, 7, 8), 4: (2, 8)}),  # of 8 it makes 4 of 2
+    "neondot": Unit(4, 2, 2, 0.7, 10, {1: (4, 6, 8, 10, 12, 13, 14), 4: (4, 5, 6, 12)}),  # of 12, 2 of 6
     "scalar": Unit(4, 0.1, 1, 1, 40, {1: (4,), 4: (4,)}),
 }
 
@@ -47,10 +47,9 @@ class Choice:
 
 def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
     """How many entries the layer has in groups of `group`; `used` is (channels, quads): which are not zero."""
-    channels = -(-len(used) // group) * group
-    padded = np.zeros((channels, used.shape[1]), bool)
-    padded[: len(used)] = used
-    return int(padded.reshape(-1, group, used.shape[1]).any(axis=1).sum())
+    whole = len(used) // group * group
+    count = np.count_nonzero(used[:whole].reshape(-1, group, used.shape[1]).any(axis=1))
+    return int(count + np.count_nonzero(used[whole:].any(axis=0)))
 
 
 def choose(isa: str, used: NDArray[np.bool_], pixels: int) -> list[Choice]:

@@ -6,7 +6,7 @@ want, which have to share a pitch, and which are slices of another. `settle` the
 
 from __future__ import annotations
 
-import math
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -171,19 +171,15 @@ def arrange(lives: dict[int, tuple[int, int, int]]) -> tuple[dict[int, int], int
 
     Buffers that live at the same time do not overlap. The largest are placed first, each as low as it fits.
     """
-    placed: list[tuple[int, int, int, int]] = []  # place, end, first, last
+    placed: list[tuple[int, int, int, int]] = []  # place, end, first, last; in order
     places: dict[int, int] = {}
     for number in sorted(lives, key=lambda n: (-lives[n][0], n)):
         size, first, last = lives[number]
+        size = _align(max(size, 1))
         start = 0
-        for low, high, begin, end in sorted(placed):
+        for low, high, begin, end in placed:
             if begin <= last and first <= end and low < start + size:
                 start = max(start, high)
-        end_of = start + _align(max(size, 1))
-        placed.append((start, end_of, first, last))
+        insort(placed, (start, start + size, first, last))
         places[number] = start
     return places, max((end for _, end, _, _ in placed), default=0)
-
-
-def plain_bytes(shape: tuple[int, ...], item_bytes: int) -> int:
-    return math.prod(shape) * item_bytes

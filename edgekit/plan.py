@@ -5,8 +5,9 @@ The operators are routed, the layout is settled, memory is arranged, and the nod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from edgekit.simplify import simplify, to_int8
 from edgekit.step import Step
 
 MAX_OPS = 4096
+NO_RANKS: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,14 @@ def refusal(graph: Graph) -> str | None:
     return None
 
 
-def build(graph: Graph, isa: str, *, exact: bool = False, threads: int = 1) -> Plan:
-    """Plan a graph for which `refusal` is None."""
-    planner = Planner(graph, isa, exact=exact, threads=threads)
+def build(
+    graph: Graph, isa: str, *, exact: bool = False, threads: int = 1, ranks: Mapping[int, int] = NO_RANKS
+) -> Plan:
+    """Plan a graph for which `refusal` is None.
+
+    `ranks` has operators that shall not have the kernel that is thought to be the best, but that many places behind.
+    """
+    planner = Planner(graph, isa, exact=exact, threads=threads, ranks=ranks)
     for number, op in enumerate(graph.ops):
         planner.number = number
         if not routes.route(planner, op):

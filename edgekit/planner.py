@@ -7,7 +7,7 @@ is brought into the form that a reader wants the first time it is wanted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,11 @@ class Node:
 class Planner:
     """Routes the operators of one graph."""
 
-    def __init__(self, graph: Graph, isa: str, *, exact: bool = False, threads: int = 1) -> None:
-        self.graph, self.isa, self.exact, self.threads = graph, isa, exact, threads
+    def __init__(
+        self, graph: Graph, isa: str, *, exact: bool, threads: int, ranks: Mapping[int, int]
+    ) -> None:
+        """`ranks` says for operators by their number to take not the best kernel but that many places behind."""
+        self.graph, self.isa, self.exact, self.threads, self.ranks = graph, isa, exact, threads, ranks
         self.layout = Layout()
         self.nodes: list[Node] = []
         self.made: set[Value] = {Value(i, PLAIN) for i in graph.inputs}

@@ -23,6 +23,8 @@ VECTOR vector dot(vector sums, vector x, vector word) {
     return sums;
 }
 
+#include "conv_finish.h"
+#include "conv_dot.h"
 #include "conv_walk.h"
 
 CONV(avx512vnni)

@@ -61,6 +61,17 @@ void ek_conv__scalar(const void *op, uint8_t *arena, int64_t begin, int64_t end)
     }
 }
 
+/* In fours, then in twos */
+static const char *check_runs(const ek_conv *conv, int64_t groups) {
+    CHECK(conv->runs_size == 0 || conv->runs_size == 2 * groups, "another number of runs");
+    for (int64_t g = 0; g < conv->runs_size / 2; g++) {
+        int64_t fours_end = conv->runs[2 * g], twos_end = conv->runs[2 * g + 1];
+        CHECK(conv->starts[g] <= fours_end && fours_end <= twos_end && twos_end <= conv->starts[g + 1], "impossible runs");
+        CHECK((fours_end - conv->starts[g]) % 4 == 0 && (twos_end - fours_end) % 2 == 0, "impossible runs");
+    }
+    return NULL;
+}
+
 static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
     int64_t groups = conv->channels / conv->group, size = 1 + conv->group;
     CHECK(conv->starts_size == groups + 1 && conv->starts[0] == 0, "another number of groups");
@@ -70,7 +81,7 @@ static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t ar
     int64_t reach = EK_QUAD * pixels + EK_SLACK;
     for (int64_t e = 0; e < conv->entries_size; e += size)
         CHECK(ek_inside(conv->input + conv->entries[e], reach, arena_bytes), "an entry that reaches outside the arena");
-    return NULL;
+    return check_runs(conv, groups);
 }
 
 static const char *check_requantisation(const ek_conv *conv) {

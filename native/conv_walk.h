@@ -1,24 +1,23 @@
 /* How a convolution on planes is walked, for every ISA level with vectors. A level includes this file once, after
-   vector_ymm.h or vector_zmm.h and after it has said
+   conv_finish.h and after it has said
 
-     TARGET          the function attribute that allows its instructions
-     dot(s, x, w)    sums plus the dot products of quads of stored bytes with quads of weights
+     add_run(sums, rows, n, in, entry, run)   how to add `run` entries of a list that `rows` channels share, 4 or 2 of
+                     them at once if HAS_RUNS, to the sums of n vectors of each channel
      SINGLES(TILE)   how lists of single channels are walked for 1, 2, ... vectors: TILE(kept, n), with the sums of
-                     4 channels in registers, TILE(kept_abreast, n), or TILE(wide, n), with those of one
+                     4 channels in registers, TILE(kept_abreast, n), TILE(wide, n), with those of one, or
+                     TILE(wide_abreast, n)
      LONG_SINGLES(TILE), LONG   and how if they have at least that many entries, on average
      FOURS(TILE)     for lists shared by 4 channels: TILE(fours, n)
      EIGHTS(TILE)    and by 8: TILE(eights, n)
 
    n is a constant in the functions made that way, so loops over vectors are unrolled and sums stay in registers. */
 
-#include "conv_finish.h"
-
 /* Channels [begin, end) of a tile */
 typedef void tile_fn(const spot *at, int64_t begin, int64_t end);
 
 /* The lists of a convolution, likewise read once */
 typedef struct lists {
-    const int32_t *starts, *entries, *bias;
+    const int32_t *starts, *entries, *runs, *bias;
     const uint8_t *in;
     uint8_t *out;
     int64_t stride;
@@ -27,8 +26,8 @@ typedef struct lists {
 
 INLINE lists lists_of(const spot *at) {
     const ek_conv *conv = at->conv;
-    return (lists){conv->starts, conv->entries, conv->bias, at->in, at->out, conv->output_stride,
-                   conv->biased && !conv->has_residual};
+    return (lists){conv->starts, conv->entries, conv->runs_size ? conv->runs : NULL, conv->bias, at->in, at->out,
+                   conv->output_stride, conv->biased && !conv->has_residual};
 }
 
 INLINE const int32_t *entry_of(const lists *all, int64_t group, const int rows) {
@@ -43,29 +42,35 @@ INLINE void start(vector *sums, const int n, int32_t bias) {
     EACH(v, n) sums[v] = every(bias);
 }
 
-/* An entry of one channel */
-INLINE void add_entry(vector *sums, const int n, const uint8_t *in, const int32_t *entry) {
-    const uint8_t *x = in + entry[0];
-    const vector word = every(entry[1]);
-    EACH(v, n) sums[v] = dot(sums[v], load(x + v * BYTES), word);
+INLINE void add_entries(vector *sums, const int rows, const int n, const uint8_t *in, const int32_t *entry,
+                        const int32_t *end, const int run) {
+    LOOP for (; entry != end; entry += run * (1 + rows)) add_run(sums, rows, n, in, entry, run);
 }
 
-INLINE void add_entries(vector *sums, const int n, const uint8_t *in, const int32_t *entry, const int32_t *end) {
-    LOOP for (; entry != end; entry += 2) add_entry(sums, n, in, entry);
+/* The whole list of a group of `rows` channels */
+INLINE void add_list(vector *sums, const int rows, const int n, const lists *all, int64_t group) {
+    const int32_t *entry = entry_of(all, group, rows);
+#ifdef HAS_RUNS
+    if (all->runs) {
+        const int32_t *fours_end = all->entries + (int64_t)all->runs[2 * group] * (1 + rows);
+        const int32_t *twos_end = all->entries + (int64_t)all->runs[2 * group + 1] * (1 + rows);
+        add_entries(sums, rows, n, all->in, entry, fours_end, 4);
+        add_entries(sums, rows, n, all->in, fours_end, twos_end, 2);
+        entry = twos_end;
+    }
+#endif
+    add_entries(sums, rows, n, all->in, entry, entry_of(all, group + 1, rows), 1);
 }
 
 /* 4 channels at once, one list after another */
 INLINE void kept(const spot *at, int64_t begin, int64_t end, const int n) {
     const lists all = lists_of(at);
     const rounding to = rounding_of(at->conv);
-    const int32_t *entry = entry_of(&all, begin, 1);
     LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
         vector sums[EK_QUAD * MOST];
         EACH(i, EK_QUAD) {
-            const int32_t *next = entry_of(&all, c + i + 1, 1);
             start(sums + i * n, n, all.bias[c + i]);
-            add_entries(sums + i * n, n, all.in, entry, next);
-            entry = next;
+            add_list(sums + i * n, 1, n, &all, c + i);
         }
         finish(at, &to, out_of(&all, c), c, n, sums, all.plain);
     }
@@ -81,11 +86,11 @@ INLINE void add_abreast(vector *sums, const int n, const lists *all, int64_t c) 
     start(sums, n, all->bias[c]);
     start(sums + n, n, all->bias[c + 1]);
     LOOP for (; first != both_end; first += 2, second += 2) {
-        add_entry(sums, n, all->in, first);
-        add_entry(sums + n, n, all->in, second);
+        add_run(sums, 1, n, all->in, first, 1);
+        add_run(sums + n, 1, n, all->in, second, 1);
     }
-    add_entries(sums, n, all->in, first, first_end);
-    add_entries(sums + n, n, all->in, second, second_end);
+    add_entries(sums, 1, n, all->in, first, first_end, 1);
+    add_entries(sums + n, 1, n, all->in, second, second_end, 1);
 }
 
 INLINE void kept_abreast(const spot *at, int64_t begin, int64_t end, const int n) {
@@ -102,16 +107,13 @@ INLINE void kept_abreast(const spot *at, int64_t begin, int64_t end, const int n
 /* One channel at once */
 INLINE void wide(const spot *at, int64_t begin, int64_t end, const int n) {
     const lists all = lists_of(at);
-    const int32_t *entry = entry_of(&all, begin, 1);
     vector quad[EK_QUAD * MOST];
     LOOP for (int64_t c = begin; c < end; c++) {
-        const int32_t *next = entry_of(&all, c + 1, 1);
         vector sums[MOST], *own = quad + c % EK_QUAD * n;
         start(sums, n, all.bias[c]);
-        add_entries(sums, n, all.in, entry, next);
+        add_list(sums, 1, n, &all, c);
         EACH(v, n) own[v] = sums[v];
         if (c % EK_QUAD == EK_QUAD - 1) finish_any(at, c - c % EK_QUAD, quad);
-        entry = next;
     }
 }
 
@@ -127,27 +129,13 @@ INLINE void wide_abreast(const spot *at, int64_t begin, int64_t end, const int n
     }
 }
 
-/* The list of `rows` channels */
-INLINE void add_shared(vector *sums, const int rows, const int n, const lists *all, int64_t c) {
-    const int32_t *entry = entry_of(all, c / rows, rows), *end = entry_of(all, c / rows + 1, rows);
-    EACH(r, rows) start(sums + r * n, n, all->bias[c + r]);
-    LOOP for (; entry != end; entry += 1 + rows) {
-        const uint8_t *in = all->in + entry[0];
-        vector x[MOST];
-        EACH(v, n) x[v] = load(in + v * BYTES);
-        EACH(r, rows) {
-            const vector word = every(entry[1 + r]);
-            EACH(v, n) sums[r * n + v] = dot(sums[r * n + v], x[v], word);
-        }
-    }
-}
-
 INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, const int n) {
     const lists all = lists_of(at);
     const rounding to = rounding_of(at->conv);
     LOOP for (int64_t c = begin; c < end; c += rows) {
         vector sums[2 * EK_QUAD * MOST];
-        add_shared(sums, rows, n, &all, c);
+        EACH(r, rows) start(sums + r * n, n, all.bias[c + r]);
+        add_list(sums, rows, n, &all, c / rows);
         EACH(q, rows / EK_QUAD)
         finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.plain);
     }

@@ -50,7 +50,7 @@ static const char *check_requantisation(const ek_depthwise *op, double reach) {
     CHECK(op->multiplier_size == exact && op->shift_size == exact, "another number of multipliers");
     for (int64_t c = 0; c < channels; c++) {
         CHECK(-MAX_BIAS <= op->bias[c] && op->bias[c] <= MAX_BIAS, "an impossible bias");
-        CHECK(op->exact || ek_is_scale(op->scale[c], reach + MAX_BIAS), "an impossible scale");
+        CHECK(op->exact || ek_is_scale(op->scale[c], reach + fabs((double)op->bias[c])), "an impossible scale");
         CHECK(!op->exact || ek_is_multiplier(op->multiplier[c], op->shift[c]), "an impossible multiplier");
     }
     CHECK(ek_is_stored(op->zero_point), "an impossible zero point");

@@ -45,7 +45,9 @@ int ek_family_count(void) {
     K(fc, NEON, neon)         \
     K(fc, NEONDOT, neondot)   \
     K(conv, NEON, neon)       \
-    K(conv, NEONDOT, neondot)
+    K(conv, NEONDOT, neondot) \
+    K(depthwise, NEON, neon)  \
+    K(depthwise, NEONDOT, neondot)
 
 #else
 #define KERNELS(K)

@@ -45,7 +45,8 @@
    for all pixels p of the output from 0 to (images * period - (period - height)) * pitch, margins included; input
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
-   in two entries.
+   in two entries. `runs` says more of that kind: the entries of group g from starts[g] to runs[g][0] come in fours and
+   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either.
 
    `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
    sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
@@ -73,6 +74,7 @@
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
     ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words */                    \
+    ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, biased)                                                                \
     ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \
@@ -86,6 +88,19 @@
     NUMBER(int32_t, residual_low)                                                          \
     NUMBER(int32_t, residual_high)                                                         \
     NUMBER(int32_t, residual_zero_point)
+
+/* Shifted copies of planes: pixel p of copy i of plane q, which is plane i * planes + q of the output, is pixel
+   p + shifts[i] of plane q of the input, 0 <= p < pixels, margins being pixels like others. So a level that loses time
+   where vectors cross lines of the cache can read every tap of a window from an aligned place. A unit is a plane of
+   the output. */
+#define EK_SHIFT_PLANES(NUMBER, ARRAY)                                                     \
+    NUMBER(int64_t, input)                                                                 \
+    NUMBER(int64_t, input_stride)                                                          \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, output_stride)                                                         \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int64_t, pixels)                                                                \
+    ARRAY(int32_t, shifts)
 
 /* A depthwise convolution on planes, one output a channel, dilation 1, stride 1 or 2. `input` is the place of the
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
@@ -664,6 +679,7 @@ enum {
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
     FAMILY(conv, EK_CONV)                                                                  \
+    FAMILY(shift_planes, EK_SHIFT_PLANES)                                                  \
     FAMILY(copy, EK_COPY)                                                                  \
     FAMILY(lut, EK_LUT)                                                                    \
     FAMILY(gather, EK_GATHER)                                                              \

@@ -13,6 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edgekit.pack import Entries
+from edgekit.pack_runs import in_runs
+
 LEVELS = [level for family, level in native.kernels() if family == "conv"]
 PIXELS = {"scalar": 4, "avx2": 8, "avxvnni": 8, "avx512vnni": 16, "neon": 4, "neondot": 4}
 GUARD = 256
@@ -38,6 +41,7 @@ class Shape:
     rounding: str = "fast"
     residual: bool = False
     clamped: bool = False
+    runs: bool = False
     seed: int = 0
 
     @property
@@ -68,7 +72,7 @@ class Shape:
 def random_words(random: np.random.Generator, group: int) -> NDArray[np.int32]:
     """Weights of which AVX2 may take pairs: small ones, or large ones beside zeros."""
     small, large = random.integers(-64, 64, (group, 4)), random.integers(-128, 128, (group, 2))
-    words = np.where(random.random((group, 1)) < 0.5, small, np.kron(large, [1, 0]))
+    words = np.where(random.random((group, 1)) < 0.5, small, np.kron(large, [1, 0])) >> random.integers(0, 5)
     return words.astype(np.int8).view(np.int32)[:, 0]
 
 
@@ -81,8 +85,12 @@ def entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     for _ in range(shape.channels // shape.group):
         offsets += [place for place in reach if random.random() < shape.density]
         starts.append(len(offsets))
-    entries = [[place, *random_words(random, shape.group)] for place in offsets]
-    return {"starts": np.array(starts, np.int32), "entries": np.array(entries, np.int32).reshape(-1)}
+    records = np.zeros((len(offsets), 1 + shape.group), np.int32)
+    for record, place in zip(records, offsets, strict=True):
+        record[:] = place, *random_words(random, shape.group)
+    plain = Entries(shape.group, np.array(starts, np.int32), records)
+    entries, runs = in_runs(plain) if shape.runs else (plain, np.zeros((0, 2), np.int32))
+    return {"starts": entries.starts, "entries": entries.records, "runs": runs}
 
 
 def requantisation(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
@@ -177,6 +185,7 @@ SHAPES = st.builds(
     rounding=st.sampled_from(["fast", "biased", "exact"]),
     residual=st.booleans(),
     clamped=st.booleans(),
+    runs=st.booleans(),
     seed=st.integers(0, 2**32 - 2),
 )
 
@@ -243,9 +252,10 @@ def test_the_scalar_kernel_is_what_the_words_say(shape: Shape) -> None:
 
 
 def test_the_check_refuses_what_would_leave_the_arena() -> None:
-    shape = Shape(rounding="exact", residual=True)
+    shape = Shape(rounding="exact", residual=True, runs=True)
     good, size = fields_of(shape, 4), shape.places()[3]
-    far = np.where(np.arange(good["entries"].size) % 2, good["entries"], size).astype(np.int32)
+    far = np.array(good["entries"])
+    far[:, 0] = size
     wrong: list[dict[str, Any]] = [
         {"group": 2}, {"channels": 6}, {"vector": 5}, {"tile": 0}, {"block": 4}, {"entries": far},
         {"entries": -far}, {"entries": far[1:].copy()}, {"starts": good["starts"][1:].copy()},
@@ -255,6 +265,7 @@ def test_the_check_refuses_what_would_leave_the_arena() -> None:
         {"low": LOWEST + 9, "high": LOWEST}, {"zero_point": 999}, {"biased": 1}, {"residual_shift": 31},
         {"residual_own": 2**15}, {"residual_low": LOWEST + 255, "residual_high": LOWEST},
         {"input_pitch": shape.pitch + 1}, {"output_stride": 64}, {"width": shape.pitch + 1},
+        {"runs": good["runs"][1:].copy()}, {"runs": good["runs"] + 1},
     ]  # fmt: skip
     assert native.Op("conv", good).units(size) == 3
     for mistake in wrong:
