@@ -23,9 +23,7 @@ class _Runs:
 
     members: Numbers  # (runs, length)
     group: Numbers
-    reach: NDArray[
-        np.int32
-    ]  # (runs, pairs * 2): the positive and the negative parts of pairs of weights, added up
+    reach: NDArray[np.int32]  # (runs, pairs * 2): positive and negative parts of pairs of weights, added up
 
     def pick(self, chosen: NDArray[np.bool_]) -> _Runs:
         return _Runs(self.members[chosen], self.group[chosen], self.reach[chosen])
