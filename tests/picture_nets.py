@@ -1,7 +1,4 @@
-"""Random small networks of pictures, with all that convolutional networks are made of.
-
-Every choice is asked of a `random.Random`, so that Hypothesis can shrink a network that fails.
-"""
+"""Random small networks of pictures, with all that convolutional networks are made of."""
 
 from __future__ import annotations
 
@@ -11,42 +8,30 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from growing import Growing
 from nets import Net
-from numpy.typing import NDArray
 
-from edgekit.graph import Graph, Tensor
+from edgekit.graph import Graph
 
-Numbers = NDArray[Any]
-ACTIVATIONS = ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")
-PATTERNS = ("dense", "dense", "random", "quads", "quads", "nothing", "one output")
 LONGEST = 4000  # numbers of a picture
 
 
 def picture_net(choices: Random, length: int, dtype: str = "int8") -> Graph:
     """A network of up to `length` layers on pictures, most with something behind them that is none."""
-    return Growing(choices, dtype).grow(length)
+    return PictureNet(choices, dtype).grow(length)
 
 
 def single_layer(choices: Random, kind: Step, dtype: str = "int8") -> Graph:
     """A network of one layer, or two inputs and what joins them."""
-    growing = Growing(choices, dtype)
-    made = None
+    growing = PictureNet(choices, dtype)
+    source, made = growing.unchanged(growing.live[0]), None
     while made is None:
-        made = kind(growing, growing.live[0])
+        made = kind(growing, source)
     return growing.net.graph(made)
 
 
-class Growing:
-    """`live` has the pictures that may still be read."""
-
-    def __init__(self, choices: Random, dtype: str) -> None:
-        self.choices, self.dtype = choices, dtype
-        self.net = Net(dtype, 0.1, 3)
-        self.shift = 128 if dtype == "uint8" else 0
-        images = choices.choice([1, 1, 1, 2, 3])
-        shape = (images, choices.randint(1, 20), choices.randint(1, 20), choices.randint(1, 9))
-        self.live = [self.net.input(*shape, **self.facts()) for _ in range(choices.choice([1, 1, 2]))]
-        self.sources = list(self.live)
+class PictureNet(Growing):
+    """Each step may give one more picture."""
 
     def grow(self, length: int) -> Graph:
         steps = [step for step in STEPS if self.dtype == "int8" or step not in INT8_ONLY]
@@ -58,92 +43,6 @@ class Growing:
         ends = [i for i in (self.live[-1], self.choices.choice(self.live)) if i not in self.sources]
         ends = list(dict.fromkeys(ends)) or [self.activation(self.live[0])]
         return self.net.graph(self.tail(ends[0]), *ends[1:])
-
-    # What steps are made of
-
-    def rng(self) -> np.random.Generator:
-        return np.random.default_rng(self.choices.randint(0, 2**32 - 1))
-
-    def shape(self, x: int) -> tuple[int, ...]:
-        return self.net.tensors[x].shape
-
-    def scale(self, x: int) -> float:
-        scale = self.net.tensors[x].scale
-        assert scale is not None
-        return float(scale[0])
-
-    def like(self, x: int) -> dict[str, Any]:
-        points = self.net.tensors[x].zero_point
-        assert points is not None
-        return {"scale": self.scale(x), "zero_point": int(points[0])}
-
-    def facts(self, scale: float = 0.1) -> dict[str, Any]:
-        """About that scale, if it is one that networks have, and any zero point."""
-        factor = self.choices.choice([1.0, 1.0, 0.7, 1.9]) * min(max(scale, 0.002), 2.0) / scale
-        zero_point = self.choices.choice([0, 3, -128, 127, self.choices.randint(-128, 127)])
-        return {"scale": float(np.float32(scale * factor)), "zero_point": zero_point + self.shift}
-
-    def same_or(self, x: int, scale: float = 0.1) -> dict[str, Any]:
-        return self.choices.choice([self.like(x), self.facts(scale)])
-
-    def peers(self, x: int, *, channels: bool = True) -> list[int]:
-        """Pictures as large as this one."""
-        last = 4 if channels else 3
-        return [i for i in self.live if self.shape(i)[:last] == self.shape(x)[:last]]
-
-    def options(self) -> dict[str, Any]:
-        return {"fused_activation_function": self.choices.choice(ACTIVATIONS)}
-
-    def numbers(self, shape: tuple[int, ...], axis: int) -> Numbers:
-        """Weights in one of several patterns; quads lie along the last axis."""
-        rng, pattern = self.rng(), self.choices.choice(PATTERNS)
-        reach = self.choices.choice([127, 128, 63])
-        data = rng.integers(-reach, min(reach, 127) + 1, shape)
-        if pattern == "random":
-            data[rng.random(shape) < 0.8] = 0
-        if pattern == "quads":
-            keep = rng.random((*shape[:-1], -(-shape[-1] // 4))) < 0.2
-            data *= np.repeat(keep, 4, axis=-1)[..., : shape[-1]]
-        if pattern == "nothing":
-            data[...] = 0
-        if pattern == "one output":
-            data.swapaxes(0, axis)[1:] = 0
-        return data
-
-    def weights(self, shape: tuple[int, ...], axis: int, x: int) -> tuple[int, int, dict[str, Any]]:
-        """Weights and bias of a layer, and facts of an output that its sums spread over."""
-        data, outputs, rng = self.numbers(shape, axis), shape[axis], self.rng()
-        spread = max(1.0, float(np.sqrt((data.astype(float) ** 2).sum() / outputs)) * 74)
-        per_channel = self.dtype == "int8" and self.choices.choice([True, False])
-        scales = (rng.uniform(0.5, 2, outputs if per_channel else 1) * 0.02).astype(np.float32)
-        points = np.zeros(len(scales), np.int64)
-        if self.dtype == "uint8":
-            points[0] = self.choices.choice([128, 128, self.choices.randint(0, 255)])
-            data = np.clip(data + points[0], 0, 255)
-        kernel = Tensor("w", shape, np.dtype(self.dtype), scales, points, axis, data.astype(self.dtype))
-        bias = rng.integers(-20, 20, outputs) * int(spread / 40 + 1)
-        scaled = (scales * np.float32(self.scale(x))).astype(np.float32)
-        start = Tensor("b", (outputs,), np.dtype(np.int32), scaled, None, 0, bias.astype(np.int32))
-        self.net.tensors += [kernel, start]
-        scale = self.scale(x) * 0.02 * spread / 50
-        return len(self.net.tensors) - 2, len(self.net.tensors) - 1, self.facts(scale)
-
-    def window(self, x: int, size: int) -> tuple[dict[str, Any], list[int], list[int]] | None:
-        """Options of a window operator, its height and width, and those of its output."""
-        padding, choose = self.choices.choice(["SAME", "SAME", "VALID"]), self.choices.choice
-        same = [choose([1, 1, 2, 3]), choose([1, 1, 1, 2, 3]), choose(range(1, size + 1))]
-        axes = [same, same] if choose([True, True, False]) else [same, [choose([1, 2, 3]), 1, choose([1, 2, size])]]
-        sizes = []
-        for length, (stride, spread, width) in zip(self.shape(x)[1:3], axes, strict=True):
-            rest = length if padding == "SAME" else length - (width - 1) * spread
-            sizes.append(-(-rest // stride))
-        if min(sizes) < 1:
-            return None
-        (down, spread_y, height), (across, spread_x, width) = axes
-        found = {"stride_h": down, "stride_w": across, "padding": padding, "spread": (spread_y, spread_x)}
-        return found, [height, width], sizes
-
-    # Steps: each may give one more picture
 
     def convolution(self, x: int) -> int | None:
         x = self.choices.choice([x, x, self.pad(x)])
@@ -239,7 +138,9 @@ class Growing:
 
     def activation(self, x: int) -> int:
         kind = self.choices.choice(["RELU", "RELU6", "HARD_SWISH", "LEAKY_RELU", "TANH", "QUANTIZE"])
-        facts = {"TANH": {"scale": 1 / 128, "zero_point": self.shift}}.get(kind, self.same_or(x, self.scale(x)))
+        facts = self.same_or(x, self.scale(x))
+        if kind == "TANH":
+            facts = {"scale": 1 / 128, "zero_point": self.shift}
         options = {"alpha": 0.1} if kind == "LEAKY_RELU" else {}
         version = 1 if kind == "HARD_SWISH" else 2
         return self.net.op(kind, [x], self.shape(x), version=version, **facts, **options)
@@ -269,9 +170,9 @@ class Growing:
             return None
         options, (height, width), _ = found
         del options["spread"]
-        lengths = zip(self.shape(x)[1:3], (height, width), (options["stride_h"], options["stride_w"]), strict=True)
-        padded = options["padding"] == "SAME"
-        sizes = [-(-(n if padded else n - w + 1) // step) for n, w, step in lengths]
+        steps, padded = (options["stride_h"], options["stride_w"]), options["padding"] == "SAME"
+        lengths = zip(self.shape(x)[1:3], (height, width), steps, strict=True)
+        sizes = [-(-(n if padded else n - size + 1) // step) for n, size, step in lengths]
         if min(sizes) < 1:
             return None
         kind = self.choices.choice(["MAX_POOL_2D", "AVERAGE_POOL_2D"])
@@ -287,6 +188,16 @@ class Growing:
         options = dict(zip(("align_corners", "half_pixel_centers"), ways, strict=True))
         inputs, shape = [x, self.net.constant(sizes)], (images, *sizes, channels)
         return self.net.op("RESIZE_NEAREST_NEIGHBOR", inputs, shape, version=3, **options, **self.like(x))
+
+    def unchanged(self, x: int) -> int:
+        """The picture by way of a convolution that leaves it as it is: so it stands in planes."""
+        facts, channels = self.like(x), self.shape(x)[3]
+        one = np.full((1, 1, 1, channels), 1 + self.shift)
+        kernel = self.net.constant(one, self.dtype, scale=1.0, zero_point=self.shift)
+        bias = self.net.bias(np.zeros(channels), facts["scale"])
+        options = {"stride_h": 1, "stride_w": 1, "depth_multiplier": 1, **facts}
+        self.live.append(self.net.op("DEPTHWISE_CONV_2D", [x, kernel, bias], self.shape(x), **options))
+        return self.live[-1]
 
     # What comes behind the pictures
 
@@ -334,17 +245,18 @@ def with_float_ends(graph: Graph) -> Graph:
     return net.graph(*graph.outputs)
 
 
-Step = Callable[[Growing, int], int | None]
-_G = Growing
+Step = Callable[[PictureNet, int], int | None]
+_N = PictureNet
 LAYERS: list[Step] = [
-    _G.convolution, _G.depthwise, _G.addition, _G.product, _G.pool, _G.resize, _G.activation, _G.concatenation,
+    _N.convolution, _N.depthwise, _N.addition, _N.product, _N.pool, _N.resize, _N.activation,
+    _N.concatenation,
 ]  # fmt: skip
 STEPS: list[Step] = [
-    *[_G.convolution] * 6, *[_G.depthwise] * 3, *[_G.residual] * 3, _G.addition, _G.product,
-    *[_G.concatenation] * 3, _G.split, _G.pool, _G.resize, _G.activation, _G.silu, _G.squeeze_and_excite,
-    _G.logistic,
+    *[_N.convolution] * 6, *[_N.depthwise] * 3, *[_N.residual] * 3, _N.addition, _N.product,
+    *[_N.concatenation] * 3, _N.split, _N.pool, _N.resize, _N.activation, _N.silu, _N.squeeze_and_excite,
+    _N.logistic,
 ]  # fmt: skip
-INT8_ONLY: list[Step] = [_G.product]
-TAILS: list[Callable[[Growing, int], int]] = [
-    *[_G.itself] * 3, _G.to_float, _G.flat, _G.transposed, *[_G.fully_connected] * 2,
+INT8_ONLY: list[Step] = [_N.product]
+TAILS: list[Callable[[PictureNet, int], int]] = [
+    *[_N.itself] * 3, _N.to_float, _N.flat, _N.transposed, *[_N.fully_connected] * 2,
 ]  # fmt: skip
