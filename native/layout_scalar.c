@@ -27,18 +27,23 @@ static uint32_t stored(pixels how, uint32_t word) {
     return ((word ^ how.flip) & how.kept) | (how.zero & ~how.kept);
 }
 
+static void put_word(uint8_t *out, uint32_t word) {
+    memcpy(out, &word, sizeof word);
+}
+
 /* `count` pixels, `step` bytes apart, of `channels` bytes each; nothing behind the last one is read */
 static void pack_pixels(pixels how, const uint8_t *in, int64_t step, int64_t channels, int64_t count, uint8_t *out) {
     int64_t bytes = (count - 1) * step + channels;
     int64_t whole = bytes < EK_QUAD ? 0 : within((bytes - EK_QUAD) / step + 1, count);
-    for (int64_t x = 0; x < count; x++) {
+    for (int64_t x = 0; x < whole; x++) {
+        uint32_t word;
+        memcpy(&word, in + x * step, sizeof word);
+        put_word(out + EK_QUAD * x, stored(how, word));
+    }
+    for (int64_t x = whole; x < count; x++) {
         uint32_t word = 0;
-        if (x < whole)
-            memcpy(&word, in + x * step, sizeof word);
-        else
-            memcpy(&word, in + x * step, (size_t)channels);
-        word = stored(how, word);
-        memcpy(out + EK_QUAD * x, &word, sizeof word);
+        memcpy(&word, in + x * step, (size_t)channels);
+        put_word(out + EK_QUAD * x, stored(how, word));
     }
 }
 
