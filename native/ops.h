@@ -46,7 +46,8 @@
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
    in two entries. `runs` says more of that kind: the entries of group g from starts[g] to runs[g][0] come in fours and
-   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either.
+   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either. On ARMv8.0 no weight
+   is -128, and the magnitudes of the four weights that have the same place in a run of four add up to 255 at most.
 
    `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
    sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
