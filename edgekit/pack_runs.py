@@ -1,9 +1,9 @@
 """Entries in runs of four and of two whose products are added up in 16 bits, on AVX2 and ARMv8.0.
 
-Widening products costs AVX2 as much as multiplying, and ARMv8.0 half of it. It may wait until the products of several
-entries are added up, where these stay within 16 bits whatever the input is: on AVX2 those of pairs of weights, by sign;
-on ARM those of single weights, whatever their signs. Large entries are put beside small ones, so that most find
-company.
+Widening products costs AVX2 as much as multiplying, and ARMv8.0 half of it. It may wait until the products of
+several entries are added up, where these stay within 16 bits whatever the input is: on AVX2 those of pairs of
+weights, by sign; on ARM those of single weights, whatever their signs. Large entries are put beside small ones,
+so that most find company.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def in_runs(entries: Entries, isa: str) -> tuple[Entries, NDArray[np.int32]]:
 
 
 def _magnitudes(words: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.abs(np.ascontiguousarray(words).view(np.int8).reshape(len(words), -1).astype(np.int32))
+    return np.abs(np.ascontiguousarray(words).view(np.int8).astype(np.int32))
 
 
 def _pairs(words: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -75,4 +75,6 @@ def _join(runs: _Runs, limit: int) -> tuple[_Runs, _Runs]:
 def _ends(starts: NDArray[np.int32], fours: _Runs, twos: _Runs) -> NDArray[np.int32]:
     groups = len(starts) - 1
     in_fours = starts[:-1] + 4 * np.bincount(fours.group, minlength=groups)
-    return np.stack([in_fours, in_fours + 2 * np.bincount(twos.group, minlength=groups)], axis=1).astype(np.int32)
+    return np.stack([in_fours, in_fours + 2 * np.bincount(twos.group, minlength=groups)], axis=1).astype(
+        np.int32
+    )
