@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from edgekit.graph import Graph
 from edgekit.layout import PLAIN, PLANES, QUAD, Form, Layout, Picture, Planes, Value
-from edgekit.lowering import SCRATCH
 from edgekit.step import Step
 
 MAX_SPLIT = 32  # phases of planes that can be told apart
@@ -31,10 +30,6 @@ class Places:
 
     def plain(self, tensor: int) -> int:
         return self.buffers[Value(tensor, PLAIN)]
-
-    def with_scratch(self, scratch: tuple[Value, ...]) -> Callable[[int], int]:
-        """What `plain.lower` wants to know: the places of plain tensors and, as SCRATCH, that of the memory given."""
-        return lambda tensor: self.buffers[scratch[0] if tensor == SCRATCH else Value(tensor, PLAIN)]
 
     def of(self, value: Value) -> Planes:
         return self.planes[value]
@@ -69,7 +64,6 @@ class Planner:
         self.readers = Counter(i for op in graph.ops for i in op.inputs) + Counter(graph.outputs)
         self.producer = {i: number for number, op in enumerate(graph.ops) for i in op.outputs}
         self.reader = {i: number for number, op in enumerate(graph.ops) for i in op.inputs if self.readers[i] == 1}
-        self.scratch: dict[Value, int] = {}
         self.functions: dict[int, tuple[int, NDArray[np.uint8]]] = {}  # of the bytes of another tensor: that, a table
         self.scratch: dict[Value, int] = {}  # bytes that an operator needs while it runs
         self.number = -1
@@ -111,17 +105,6 @@ class Planner:
     def size_bytes(self, value: Value) -> int:
         """Of a plain value or of scratch memory"""
         return self.scratch[value] if value in self.scratch else self.graph.tensors[value.tensor].size_bytes
-
-    def add_scratch(self, size: int) -> tuple[Value, ...]:
-        """Memory that one node needs for itself, if any."""
-        if not size:
-            return ()
-        value = Value(len(self.graph.tensors) + len(self.scratch), PLAIN)
-        self.scratch[value] = size
-        return (value,)
-
-    def plain_bytes(self, value: Value) -> int:
-        return self.scratch.get(value) or self.graph.tensors[value.tensor].size_bytes
 
     def share(self, value: Value, other: Value) -> None:
         """Say that a plain value is the bytes of another."""
