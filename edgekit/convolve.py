@@ -96,8 +96,8 @@ def _convolve(
     best = choices[min(rank, len(choices) - 1)]
     offsets = starts + _offsets(layer.window, weights.shape[3], places.of(value), value)
     entries, runs = pack.pack_entries(words, offsets, best.group, channels), None
-    if planner.isa == "avx2":
-        entries, runs = in_runs(entries)
+    if planner.isa == "avx2" or (planner.isa == "neon" and best.group == 1):
+        entries, runs = in_runs(entries, planner.isa)
     unit = costs.UNITS[planner.isa].pixels
     tiles = -(-planes.pixels // (unit * best.tile))
     fields = read(places, value) | written(places, out) | _requantised(planner, layer, channels) | {

@@ -46,7 +46,8 @@
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
    in two entries. `runs` says more of that kind: the entries of group g from starts[g] to runs[g][0] come in fours and
-   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either.
+   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either. On ARMv8.0 no weight
+   is -128, and the magnitudes of the four weights that have the same place in a run of four add up to 255 at most.
 
    With `planar` input each plane holds one channel, a byte a pixel, and an entry is 4 byte offsets and a word, whose
    weights belong to the bytes found there; `group` is 1. That is for weights whose zeros come alone:
