@@ -1,7 +1,8 @@
 """What the convolution kernels cost, and which of them a layer gets.
 
-The unit is a cycle of one core. A kernel walks its entries once a tile of pixels: an entry costs its dot products or
-its loads, whichever takes longer, and a little for the loop; a tile costs its requantisation and stores.
+The unit is a cycle of one core. A kernel walks its entries once a tile of pixels: an entry costs its dot
+products or its loads, whichever takes longer, and a little for the loop; a tile costs its requantisation
+and stores.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A kernel for a layer: channels in a group, vectors in a tile, and the cycles that it is thought to take."""
+    """A kernel for a layer: channels in a group, vectors in a tile, the cycles that it is thought to take."""
 
     group: int
     tile: int
@@ -46,7 +47,7 @@ class Choice:
 
 
 def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
-    """How many entries the layer has in groups of `group`; `used` is (channels, quads): which are not zero."""
+    """How many entries the layer has in groups of `group`; `used` is (channels, quads): those not zero."""
     whole = len(used) // group * group
     count = np.count_nonzero(used[:whole].reshape(-1, group, used.shape[1]).any(axis=1))
     return int(count + np.count_nonzero(used[whole:].any(axis=0)))
