@@ -37,7 +37,10 @@ int ek_family_count(void) {
     K(fc, AVX512VNNI, avx512vnni) \
     K(conv, AVX2, avx2)           \
     K(conv, AVXVNNI, avxvnni)     \
-    K(conv, AVX512VNNI, avx512vnni)
+    K(conv, AVX512VNNI, avx512vnni) \
+    K(depthwise, AVX2, avx2)      \
+    K(depthwise, AVXVNNI, avxvnni) \
+    K(depthwise, AVX512VNNI, avx512vnni)
 
 #elif defined(__aarch64__)
 
