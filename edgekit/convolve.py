@@ -54,6 +54,8 @@ def depthwise(planner: Planner, op: Op) -> bool:
             "input": start, "planes": places.of(out).planes, "window_height": window.height,
             "window_width": window.width, "stride": window.stride_y, "sets": sets, "weights": weights,
         }  # fmt: skip
+        if _bias_sums(planner, layer):
+            fields |= _biased(fields)
         return [Step("depthwise", fields, window.words)]
 
     planner.node((value,), (out,), emit)
