@@ -43,7 +43,8 @@ def batched(graph: Graph, count: int) -> Graph:
 
 def _longer(tensor: Tensor, count: int) -> Tensor:
     if not tensor.shape or tensor.shape[0] != 1:
-        raise ModelError(f"tensor {tensor.name!r} {list(tensor.shape)} has no first axis of 1 to put a batch on")
+        shape = list(tensor.shape)
+        raise ModelError(f"tensor {tensor.name!r} {shape} has no first axis of 1 to put a batch on")
     return replace(tensor, shape=(count, *tensor.shape[1:]))
 
 
@@ -98,7 +99,8 @@ def _slice(op: Op, inputs: list[Tensor], result: Tensor, count: int) -> Constant
 def _strided_slice(op: Op, inputs: list[Tensor], result: Tensor, count: int) -> Constants | None:
     del result
     begin, end, strides = (t.data for t in inputs[1:4])
-    masks = [int(op.options[n]) & 1 for n in ("ellipsis_mask", "new_axis_mask", "shrink_axis_mask")]  # type: ignore[arg-type]
+    names = ("ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+    masks = [int(op.options[name]) & 1 for name in names]  # type: ignore[arg-type]
     if begin is None or end is None or strides is None or any(masks) or strides[0] != 1 or begin[0] != 0:
         return None
     return {2: (count, *(int(i) for i in end[1:]))}

@@ -1,7 +1,8 @@
 """What the convolution kernels cost, and which of them a layer gets.
 
-The unit is a cycle of one core. A kernel walks its entries once a tile of pixels: an entry costs its dot products or
-its loads, whichever takes longer, and a little for the loop; a tile costs its requantisation and stores.
+The unit is a cycle of one core. A kernel walks its entries once a tile of pixels: an entry costs its dot
+products or its loads, whichever takes longer, and a little for the loop; a tile costs its requantisation
+and stores.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ UNITS = {
     "avx512vnni": Unit(16, 2, 2, 0.7, 14, {1: (4, 5, 6, 7), 4: (3, 4, 5, 6), 8: (3,)}),
     "avxvnni": Unit(8, 2, 3, 0.7, 14, {1: (4, 6, 7, 8, 10, 12), 4: (2, 3)}),
     "avx2": Unit(8, 1, 3, 0.7, 14, {1: (4, 6, 7, 8, 10, 12), 4: (2, 3)}),
-    "neon": Unit(4, 0.25, 1, 1, 12, {1: (4, 6, 8), 4: (2, 3, 4)}),
-    "neondot": Unit(4, 2, 2, 0.7, 10, {1: (4, 6, 8, 10), 4: (3, 4, 5)}),
+    "neon": Unit(4, 0.5, 1, 1, 14, {1: (4, 5, 6, 7, 8), 4: (2, 8)}),  # of 8 it makes 4 of 2
+    "neondot": Unit(4, 2, 2, 0.7, 10, {1: (4, 6, 8, 10, 12, 13, 14), 4: (4, 5, 6, 12)}),  # of 12, 2 of 6
     "scalar": Unit(4, 0.1, 1, 1, 40, {1: (4,), 4: (4,)}),
 }
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A kernel for a layer: channels in a group, vectors in a tile, and the cycles that it is thought to take."""
+    """A kernel for a layer: channels in a group, vectors in a tile, the cycles that it is thought to take."""
 
     group: int
     tile: int
@@ -46,7 +47,7 @@ class Choice:
 
 
 def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
-    """How many entries the layer has in groups of `group`; `used` is (channels, quads): which are not zero."""
+    """How many entries the layer has in groups of `group`; `used` is (channels, quads): those not zero."""
     whole = len(used) // group * group
     count = np.count_nonzero(used[:whole].reshape(-1, group, used.shape[1]).any(axis=1))
     return int(count + np.count_nonzero(used[whole:].any(axis=0)))

@@ -81,10 +81,10 @@ def load(
 ) -> Engine:
     """Load a `.tflite` file. `engine` is "auto", "native" or "tflite"; `threads` is 1 to 64.
 
-    With `exact` the native engine gives the bytes of TFLite's reference kernels, some slower. With `tune` it times
-    its kernels for a second or two first and keeps what it found in the user's cache, where later loads find it.
-    Raises UsageError for an engine or a number of threads that does not exist, ModelError when the file is damaged
-    or the engine lacks one of its operators.
+    With `exact` the native engine gives the bytes of TFLite's reference kernels, some slower. With `tune`
+    it times its kernels for a second or two first and keeps what it found in the user's cache, where later
+    loads find it. Raises UsageError for an engine or a number of threads that does not exist, ModelError
+    when the file is damaged or the engine lacks one of its operators.
     """
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
@@ -94,8 +94,9 @@ def load(
 
 
 def load_graph(
-    graph: Graph, label: str, engine: str = "auto", threads: int = 1, *, exact: bool = False, tune: bool = False
-) -> Engine:
+    graph: Graph, label: str, engine: str = "auto", threads: int = 1, *, exact: bool = False,
+    tune: bool = False,
+) -> Engine:  # fmt: skip
     """Load a graph, called `label` in messages; for the rest see `load`."""
     prepared = plan.prepare(graph)
     reason = plan.refusal(prepared)
@@ -130,7 +131,7 @@ def native_level() -> str:
 
 
 def estimate_memory(graph: Graph) -> int:
-    """Bytes that `load_graph` with engine "auto" would add to the process at its peak; the arena is not allocated."""
+    """Bytes that `load_graph` with engine "auto" would add to the process at its peak."""
     prepared = plan.prepare(graph)
     if plan.refusal(prepared):
         return memory.tflite_bytes(graph)
@@ -147,8 +148,9 @@ def native_levels() -> tuple[str, ...]:
 class NativeEngine:
     """Runs a graph by edgekit's own kernels.
 
-    `exact` gives the bytes of TFLite's reference kernels; without it a layer may differ by one, and bytes are the same
-    on every CPU. Not safe to call from two threads at once: `stream` gives another engine on the same weights.
+    `exact` gives the bytes of TFLite's reference kernels; without it a layer may differ by one, and bytes
+    are the same on every CPU. Not safe to call from two threads at once: `stream` gives another engine on
+    the same weights.
     """
 
     name = "native"

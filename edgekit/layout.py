@@ -1,7 +1,7 @@
 """Where tensors stand and in which form: plain as in TFLite, or in planes of channel quads (see native/ek.h).
 
-A `Layout` collects, while a network is planned, which forms of which tensors there are, what margins their readers
-want, which have to share a pitch, and which are slices of another. `settle` then fixes the numbers.
+A `Layout` collects, while a network is planned, which forms of which tensors there are, what margins their
+readers want, which have to share a pitch, and which are slices of another. `settle` then fixes the numbers.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ PAGE = 4096
 
 
 class Form(NamedTuple):
-    """How a tensor is stored: plain (steps 0), in planes (1), or taken apart into step_y * step_x phases of planes.
+    """How a tensor is stored: plain (steps 0), in planes (1), or in step_y * step_x phases of planes.
 
-    `top` and `left` are what the first pixel of phase (0, 0) lacks to the first one of the picture; `wanted` has a bit
-    for each phase that is there.
+    `top` and `left` are what the first pixel of phase (0, 0) lacks to the first one of the picture;
+    `wanted` has a bit for each phase that is there.
     """
 
     step_y: int
@@ -92,7 +92,7 @@ class Layout:
     def __init__(self) -> None:
         self.pictures: dict[Value, Picture] = {}
         self._tied: dict[Value, Value] = {}  # to one of the same pitch; roots stand for themselves
-        self._inside: dict[Value, tuple[Value, int]] = {}  # slice: the value it is part of, and its first plane there
+        self._inside: dict[Value, tuple[Value, int]] = {}  # slice: what it is part of, its first plane there
 
     def add(self, value: Value, picture: Picture) -> None:
         self.pictures[value] = picture
@@ -167,7 +167,7 @@ def _align(size: int) -> int:
 
 
 def arrange(lives: dict[int, tuple[int, int, int]]) -> tuple[dict[int, int], int]:
-    """Places for buffers in one arena: number -> (bytes, first step, last step) to number -> place, and its size.
+    """Places for buffers, by number, in one arena, and its size; given are bytes, first step, last step.
 
     Buffers that live at the same time do not overlap. The largest are placed first, each as low as it fits.
     """

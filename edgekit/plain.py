@@ -17,6 +17,8 @@ from edgekit.graph import Graph, Op
 from edgekit.joining import JOINING
 from edgekit.lowering import Lower, Lowering, Refused
 from edgekit.movement import MOVES
+from edgekit.products import PRODUCTS
+from edgekit.real import ARG, REAL
 from edgekit.reduction import REDUCTIONS
 from edgekit.sampling import SAMPLING
 from edgekit.slicing import SLICING
@@ -24,6 +26,7 @@ from edgekit.step import Step
 from edgekit.unary import UNARY
 
 _LOWER: dict[str, Lower] = {
+    **REAL,
     **MOVES,
     **SLICING,
     **JOINING,
@@ -33,6 +36,8 @@ _LOWER: dict[str, Lower] = {
     **BINARY,
     **REDUCTIONS,
     **SAMPLING,
+    **PRODUCTS,
+    **ARG,
     "FULLY_CONNECTED": fully_connected.lower,
     postprocess.POSTPROCESS: postprocess.lower,
 }

@@ -68,7 +68,7 @@ def build(
 ) -> Plan:
     """Plan a graph for which `refusal` is None.
 
-    `ranks` has operators that shall not have the kernel that is thought to be the best, but that many places behind.
+    `ranks` has operators that shall have the kernel that many places behind the one thought to be the best.
     """
     planner = Planner(graph, isa, exact=exact, threads=threads, ranks=ranks)
     for number, op in enumerate(graph.ops):
@@ -84,7 +84,8 @@ def build(
             steps.append(step)
             operators.append(node.number)
     inputs, outputs = (
-        tuple((places.plain(i), graph.tensors[i].size_bytes) for i in side) for side in (graph.inputs, graph.outputs)
+        tuple((places.plain(i), graph.tensors[i].size_bytes) for i in side)
+        for side in (graph.inputs, graph.outputs)
     )
     return Plan(isa, tuple(steps), tuple(operators), arena_bytes, inputs, outputs)
 
@@ -111,16 +112,15 @@ def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
     numbered = list(lives)
     sizes = {
         number: (
-            planes[value].stride * planes[value].planes
-            if value in planes
-            else planner.size_bytes(value),
+            planes[value].stride * planes[value].planes if value in planes else planner.size_bytes(value),
             *lives[value],
         )
         for number, value in enumerate(numbered)
     }
     found, arena_bytes = arrange(sizes)
     roots = {value: found[number] for number, value in enumerate(numbered)}
-    buffers = {value: roots[planner.storage(value)] for value in planner.made if planner.storage(value) in roots}
+    storage = {value: planner.storage(value) for value in planner.made}
+    buffers = {value: roots[holder] for value, holder in storage.items() if holder in roots}
     return Places(buffers, planes), arena_bytes
 
 

@@ -1,7 +1,7 @@
 """Routes the operators of a graph: what the planner knows, and how tensors change their form.
 
-Convolutions and what stands between them work in planes (see native/ek.h), everything else on plain tensors. A tensor
-is brought into the form that a reader wants the first time it is wanted.
+Convolutions and what stands between them work in planes (see native/ek.h), everything else on plain
+tensors. A tensor is brought into the form that a reader wants the first time it is wanted.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from edgekit.graph import Graph
 from edgekit.layout import PLAIN, PLANES, QUAD, Form, Layout, Picture, Planes, Value
-from edgekit.lowering import SCRATCH
 from edgekit.step import Step
 
 MAX_SPLIT = 32  # phases of planes that can be told apart
+Function = tuple[int, NDArray[np.uint8]]  # of the bytes of which tensor, and its table
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,6 @@ class Places:
     def plain(self, tensor: int) -> int:
         return self.buffers[Value(tensor, PLAIN)]
 
-    def with_scratch(self, scratch: tuple[Value, ...]) -> Callable[[int], int]:
-        """What `plain.lower` wants to know: the places of plain tensors and, as SCRATCH, that of the memory given."""
-        return lambda tensor: self.buffers[scratch[0] if tensor == SCRATCH else Value(tensor, PLAIN)]
-
     def of(self, value: Value) -> Planes:
         return self.planes[value]
 
@@ -46,7 +42,7 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """Something that will be one or more steps: the values that it reads and writes, and how it makes them."""
+    """What will be some steps: the values that it reads and writes, and how it makes them."""
 
     number: int  # of the operator in the graph; -1 for a change of form
     reads: tuple[Value, ...]
@@ -60,7 +56,7 @@ class Planner:
     def __init__(
         self, graph: Graph, isa: str, *, exact: bool, threads: int, ranks: Mapping[int, int]
     ) -> None:
-        """`ranks` says for operators by their number to take not the best kernel but that many places behind."""
+        """`ranks` says for operators, by number, to take the kernel that many places behind the best."""
         self.graph, self.isa, self.exact, self.threads, self.ranks = graph, isa, exact, threads, ranks
         self.layout = Layout()
         self.nodes: list[Node] = []
@@ -68,9 +64,8 @@ class Planner:
         self.shared: dict[Value, Value] = {}  # plain values that are the bytes of another
         self.readers = Counter(i for op in graph.ops for i in op.inputs) + Counter(graph.outputs)
         self.producer = {i: number for number, op in enumerate(graph.ops) for i in op.outputs}
-        self.reader = {i: number for number, op in enumerate(graph.ops) for i in op.inputs if self.readers[i] == 1}
-        self.scratch: dict[Value, int] = {}
-        self.functions: dict[int, tuple[int, NDArray[np.uint8]]] = {}  # of the bytes of another tensor: that, a table
+        self.reader = {i: n for n, op in enumerate(graph.ops) for i in op.inputs if self.readers[i] == 1}
+        self.functions: dict[int, Function] = {}  # tensors that are functions of the bytes of another
         self.scratch: dict[Value, int] = {}  # bytes that an operator needs while it runs
         self.number = -1
 
@@ -96,6 +91,12 @@ class Planner:
         self.layout.add(value, self.picture(tensor))
         return value
 
+    def add_slice(self, whole: Value, number: int, picture: Picture) -> Value:
+        """Say that a slice of a value in planes will be written by itself; a value's slices have numbers."""
+        value = Value(whole.tensor, PLANES._replace(top=1 + number))
+        self.layout.add(value, picture)
+        return value
+
     def node(
         self, reads: tuple[Value, ...], writes: tuple[Value, ...], emit: Callable[[Places], list[Step]]
     ) -> None:
@@ -109,19 +110,8 @@ class Planner:
         return value
 
     def size_bytes(self, value: Value) -> int:
-        """Of a plain value or of scratch memory"""
+        """Of a plain value or of scratch memory."""
         return self.scratch[value] if value in self.scratch else self.graph.tensors[value.tensor].size_bytes
-
-    def add_scratch(self, size: int) -> tuple[Value, ...]:
-        """Memory that one node needs for itself, if any."""
-        if not size:
-            return ()
-        value = Value(len(self.graph.tensors) + len(self.scratch), PLAIN)
-        self.scratch[value] = size
-        return (value,)
-
-    def plain_bytes(self, value: Value) -> int:
-        return self.scratch.get(value) or self.graph.tensors[value.tensor].size_bytes
 
     def share(self, value: Value, other: Value) -> None:
         """Say that a plain value is the bytes of another."""
@@ -188,8 +178,8 @@ class Planner:
             _, rows, columns, channels = self.shape(tensor)
             fields = {
                 "input": places.buffers[source], "rows": rows, "columns": columns, "channels": channels,
-                "step_y": form.step_y, "step_x": form.step_x, "top": form.top, "left": form.left, "flip": flip,
-                "zero_point": stored_zero(self, tensor),
+                "step_y": form.step_y, "step_x": form.step_x, "top": form.top, "left": form.left,
+                "flip": flip, "zero_point": stored_zero(self, tensor),
             } | written(places, value)  # fmt: skip
             return [Step("pack_planes", fields)]
 
@@ -209,7 +199,7 @@ class Planner:
 
         def emit(places: Places) -> list[Step]:
             planes, (*_, channels) = places.of(value), self.shape(value.tensor)
-            fields = {
+            fields: dict[str, Any] = {
                 "input": places.pixel(value), "input_stride": planes.stride, "input_pitch": planes.pitch,
                 "images": planes.images, "height": planes.height, "width": planes.width,
                 "period": planes.period, "output": places.buffers[result], "channels": channels,

@@ -9,9 +9,18 @@ import numpy as np
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
-from edgekit.conversion import FLOAT, type_number
 from edgekit.graph import Op, Tensor
-from edgekit.lowering import BYTES, SCRATCH, Lowering, Refused, need, scale_of, zero_point_of
+from edgekit.lowering import (
+    BYTES,
+    FLOAT,
+    SCRATCH,
+    Lowering,
+    Refused,
+    need,
+    scale_of,
+    type_number,
+    zero_point_of,
+)
 from edgekit.step import Step
 from edgekit.strided import Source
 

@@ -45,7 +45,7 @@ def find_ranks(make: Callable[[Mapping[int, int]], Timed], operators: int) -> di
             times[rank] = np.minimum(times[rank], _by_operator(engine, inputs, operators + 1))
     best = times.argmin(axis=0)
     gain = times[0] / times.min(axis=0)
-    return {number: int(best[number]) for number in np.flatnonzero(gain > WORTH_IT)}
+    return {int(number): int(best[number]) for number in np.flatnonzero(gain > WORTH_IT)}
 
 
 def _by_operator(engine: Timed, inputs: Sequence[NDArray[Any]], count: int) -> NDArray[np.float64]:

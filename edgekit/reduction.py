@@ -16,9 +16,9 @@ from edgekit.arithmetic import (
     multiplier,
     shift_right,
 )
-from edgekit.conversion import FLOAT, type_number
 from edgekit.lowering import (
     BYTES,
+    FLOAT,
     Lower,
     Lowering,
     axis_of,
@@ -26,6 +26,7 @@ from edgekit.lowering import (
     equally_scaled,
     need,
     scale_of,
+    type_number,
     zero_point_of,
 )
 from edgekit.step import Fields, Step

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.arithmetic import nearest as to_nearest
-from edgekit.conversion import FLOAT, type_number
-from edgekit.lowering import BYTES, Lower, Lowering, need
+from edgekit.lowering import BYTES, FLOAT, Lower, Lowering, need, type_number
 from edgekit.movement import pick
 from edgekit.step import Fields, Step
 

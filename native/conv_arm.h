@@ -2,11 +2,9 @@
    said what becomes of a tile of n vectors of pixels, n being a constant there:
 
      add_list(sums, n, s, c)     n vectors: pixels of channel c, whose list is its own
-     fours(s, q, n)              quad q of channels that share a list
-     eights(s, q, n)             and quads q, q + 1
+     fours(s, q, n)              quad q, whose channels share a list
 
-   and which tiles there are: TILE(singles, n) in SINGLES, TILE(fours, n) in FOURS, TILE(eights, n) in EIGHTS, n = 1,
-   2, ... */
+   and which tiles there are: TILE(singles, n) in SINGLES and TILE(fours, n) in FOURS, n = 1, 2, ... */
 
 typedef void tile_fn(const spot *at, int64_t begin, int64_t end);
 
@@ -17,7 +15,7 @@ INLINE void singles(const stroll *s, int64_t q, const int n) {
         EACH(i, EK_QUAD) {
             int32x4_t sums[MOST];
             add_list(sums, n, s, EK_QUAD * q + i);
-            to_bytes(bytes[i], s, sums, n, EK_QUAD * q + i);
+            to_bytes(bytes[i], sums, n, s->scale[EK_QUAD * q + i], s->zero_point[EK_QUAD * q + i]);
         }
         store_rows(s, q, n, bytes);
     } else {
@@ -32,17 +30,14 @@ INLINE void singles(const stroll *s, int64_t q, const int n) {
     }
 }
 
-enum { singles_quads = 1, fours_quads = 1, eights_quads = 2 };
-
 /* Quads [begin, end) of a tile */
-#define DEFINE_TILE(kind, n)                                                          \
-    APART void kind##_##n(const spot *at, int64_t begin, int64_t end) {               \
-        const stroll s = stroll_of(at);                                               \
-        LOOP for (int64_t q = begin; q < end; q += kind##_quads) kind(&s, q, n);      \
+#define DEFINE_TILE(kind, n)                                             \
+    APART void kind##_##n(const spot *at, int64_t begin, int64_t end) {  \
+        const stroll s = stroll_of(at);                                  \
+        LOOP for (int64_t q = begin; q < end; q++) kind(&s, q, n);       \
     }
 SINGLES(DEFINE_TILE)
 FOURS(DEFINE_TILE)
-EIGHTS(DEFINE_TILE)
 
 /* Tiles of 1, 2, ... vectors */
 typedef struct tiles {
@@ -54,12 +49,6 @@ typedef struct tiles {
 #define TILES(LIST) (tiles) {LIST##_list, (int)(sizeof LIST##_list / sizeof *LIST##_list)}
 static tile_fn *const SINGLES_list[] = {SINGLES(NAME_TILE)};
 static tile_fn *const FOURS_list[] = {FOURS(NAME_TILE)};
-static tile_fn *const EIGHTS_list[] = {EIGHTS(NAME_TILE)};
-
-INLINE tiles tiles_of(int32_t group) {
-    if (group == 1) return TILES(SINGLES);
-    return group == 4 ? TILES(FOURS) : TILES(EIGHTS);
-}
 
 /* Lists the margin's pixels among [first, last), those behind the last row not. */
 APART void find_margins(spot *at, const ek_margins *m, int64_t first, int64_t last) {
@@ -96,7 +85,7 @@ APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *m, i
 INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     const ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
     const ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
-    const tiles with = tiles_of(conv->group);
+    const tiles with = conv->group == 1 ? TILES(SINGLES) : TILES(FOURS);
     const int64_t first = unit.first * conv->vector, last = unit.last * conv->vector;
     const int64_t end = last < margins.pixels ? last : margins.pixels, vectors = (end - first + PIXELS - 1) / PIXELS;
     const int64_t parts = (vectors + with.most - 1) / with.most;

@@ -18,8 +18,8 @@ INLINE void add_entry(int32x4_t *sums, const int n, const int8_t *in, int8x8_t w
 
 INLINE void add_list(int32x4_t *sums, const int n, const stroll *s, int64_t c) {
     EACH(v, n) sums[v] = vdupq_n_s32(s->bias[c]);
-    LOOP for (list l = list_of(s, 1, c); l.entry != l.end; l.entry += 2) {
-        const int8x8_t word = vreinterpret_s8_s32(vld1_lane_s32(l.entry + 1, vdup_n_s32(0), 0));
+    LOOP for (list l = list_of(s, 1, c); l.entry != l.end; l.entry += l.size) {
+        const int8x8_t word = vreinterpret_s8_s32(vld1_lane_s32(l.entry + l.word, vdup_n_s32(0), 0));
         add_entry(sums, n, settled(s->in + l.entry[0]), word);
     }
 }
@@ -32,30 +32,20 @@ INLINE void add_square(int32x4_t *sums, int8x16_t words, int8x16_t x) {
     sums[3] = vdotq_laneq_s32(sums[3], words, x, 3);
 }
 
-/* sums[quad][pixel] of the list that some quads from q on share */
-INLINE void add_shared(int32x4_t *sums, const int quads, const int n, const stroll *s, int64_t q) {
-    EACH(i, quads) EACH(p, n * PIXELS) sums[i * n * PIXELS + p] = vld1q_s32(s->bias + EK_QUAD * (q + i));
-    _Pragma("GCC unroll 2") for (list l = list_of(s, EK_QUAD * quads, q / quads); l.entry != l.end;
-                                 l.entry += 1 + EK_QUAD * quads) {
-        const int8_t *in = settled(s->in + l.entry[0]);
-        EACH(v, n) {
-            const int8x16_t x = vld1q_s8(in + v * BYTES);
-            EACH(i, quads) add_square(sums + (i * n + v) * PIXELS, vld1q_s8((const int8_t *)(l.entry + 1 + EK_QUAD * i)), x);
-        }
-    }
-}
-
+/* A list that channels share, 4 of them, all pixels of n vectors */
 INLINE void fours(const stroll *s, int64_t q, const int n) {
     int32x4_t sums[EK_QUAD * MOST];
-    add_shared(sums, 1, n, s, q);
+    EACH(p, n * PIXELS) sums[p] = vld1q_s32(s->bias + EK_QUAD * q);
+    _Pragma("GCC unroll 2") for (list l = list_of(s, EK_QUAD, EK_QUAD * q); l.entry != l.end; l.entry += l.size) {
+        const int8_t *in = settled(s->in + l.entry[0]);
+        const int8x16_t words = vld1q_s8((const int8_t *)(l.entry + l.word));
+        EACH(i, (n + 1) / 2) {
+            int8x16_t x[2];
+            load_some(x, n - 2 * i, in + 2 * i * BYTES);
+            EACH(k, 2) if (2 * i + k < n) add_square(sums + (2 * i + k) * PIXELS, words, x[k]);
+        }
+    }
     finish_pixels(s, q, n, sums);
-}
-
-INLINE void eights(const stroll *s, int64_t q, const int n) {
-    int32x4_t sums[EK_QUAD * MOST];
-    add_shared(sums, 2, n, s, q);
-    finish_pixels(s, q, n, sums);
-    finish_pixels(s, q + 1, n, sums + n * PIXELS);
 }
 
 #define SINGLES(TILE)                                                                                           \
@@ -63,8 +53,6 @@ INLINE void eights(const stroll *s, int64_t q, const int n) {
     TILE(singles, 7) TILE(singles, 8) TILE(singles, 9) TILE(singles, 10) TILE(singles, 11) TILE(singles, 12)    \
     TILE(singles, 13) TILE(singles, 14)
 #define FOURS(TILE) TILE(fours, 1) TILE(fours, 2) TILE(fours, 3) TILE(fours, 4) TILE(fours, 5) TILE(fours, 6)
-#define EIGHTS(TILE) TILE(eights, 1) TILE(eights, 2) TILE(eights, 3)
-
 #include "conv_arm.h"
 
 CONV(neondot)

@@ -79,7 +79,7 @@ INLINE void put(const plane *p, int8_t *out, const int32x4_t *sums, const int pl
         vst1q_s8(out, quads_of(&p->to, sums));
         return;
     }
-    const int8x16_t bytes = bytes_of(sums, p->to.scale, p->to.zero);
+    const int8x16_t bytes = bytes_of(sums, p->to.scale, p->to.zero, vdupq_n_f32(0x1.8p23f));
     vst1q_s8(out, p->to.is_clamped ? clamped(bytes, p->to.low, p->to.high) : bytes);
 }
 

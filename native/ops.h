@@ -46,7 +46,8 @@
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
    in two entries. `runs` says more of that kind: the entries of group g from starts[g] to runs[g][0] come in fours and
-   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either.
+   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either. On ARMv8.0 no weight
+   is -128, and the magnitudes of the four weights that have the same place in a run of four add up to 255 at most.
 
    With `planar` input each plane holds one channel, a byte a pixel, and an entry is 4 byte offsets and a word, whose
    weights belong to the bytes found there; `group` is 1. That is for weights whose zeros come alone:
@@ -588,6 +589,110 @@ enum {
     NUMBER(float, h_scale)                                                                 \
     NUMBER(float, w_scale)
 
+/* Products of int8 matrices, for each of some batches: out[m][n] = clamp(multiply(sum over k of (first[m][k] - first_zero)
+   * (second[k][n] - second_zero), multiplier, shift) + zero_point). Strides are in bytes; a batch's are 0 where an
+   operand is used again. The output is dense. A unit is a row of a product. */
+#define EK_MATMUL(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, first)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, second)                                                       \
+    NUMBER(int64_t, output)                                                                \
+    ARRAY(int64_t, batches) /* sizes of the axes of batches; at least one axis */          \
+    ARRAY(int64_t, first_batch_strides)                                                    \
+    ARRAY(int64_t, second_batch_strides)                                                   \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth) /* 1..EK_MAX_DEPTH */                                           \
+    NUMBER(int64_t, columns)                                                               \
+    NUMBER(int64_t, first_row_stride)                                                      \
+    NUMBER(int64_t, first_depth_stride)                                                    \
+    NUMBER(int64_t, second_depth_stride)                                                   \
+    NUMBER(int64_t, second_column_stride)                                                  \
+    NUMBER(int32_t, first_zero)                                                            \
+    NUMBER(int32_t, second_zero)                                                           \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point)
+
+/* TRANSPOSE_CONV on plain int8: input pixel (y, x) adds its products to the output pixels from (y * stride_y - top,
+   x * stride_x - left) on, a window of them; sums are multiplied by `multiplier` and `shift` of their channel. A unit is
+   an output row of an image. */
+#define EK_TRANSPOSE_CONV(NUMBER, ARRAY)                                                   \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, rows) /* of the input */                                               \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, depth)                                                                 \
+    NUMBER(int32_t, height) /* of the output */                                            \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int32_t, window_height)                                                         \
+    NUMBER(int32_t, window_width)                                                          \
+    NUMBER(int32_t, stride_y)                                                              \
+    NUMBER(int32_t, stride_x)                                                              \
+    NUMBER(int32_t, top)                                                                   \
+    NUMBER(int32_t, left)                                                                  \
+    NUMBER(int32_t, input_zero_point)                                                      \
+    ARRAY(int16_t, weights) /* (window_height, window_width, depth, channels) */           \
+    ARRAY(int32_t, bias)                                                                   \
+    ARRAY(int32_t, multiplier)                                                             \
+    ARRAY(int32_t, shift)                                                                  \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)
+
+/* The number along an axis that is the largest or the least, the first of equal ones, as `output_type`, INT32 or INT64:
+   for each of `outer` slices of `count` rows of `inner` numbers. A unit is a slice. */
+#define EK_ARG(NUMBER, ARRAY)                                                              \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, output_type)                                                           \
+    NUMBER(int32_t, least)                                                                 \
+    NUMBER(int64_t, outer)                                                                 \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int64_t, inner)
+
+/* L2_NORMALIZATION of rows of int8, in TFLite's fixed point; an output of 127 is 127/128. A unit is a row. */
+#define EK_L2NORM(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth) /* 1..EK_MAX_DEPTH */                                           \
+    NUMBER(int32_t, zero_point)
+
+/* Functions of a float32. Those from EK_EXP on are as good as the math library. */
+enum {
+    EK_ABS,
+    EK_NEG,
+    EK_SQUARE,
+    EK_SQRT,
+    EK_RSQRT,
+    EK_FLOOR,
+    EK_CEIL,
+    EK_CLAMP,      /* to low..high */
+    EK_LEAKY_RELU, /* x below 0 times `low` */
+    EK_HARD_SWISH,
+    EK_EXP,
+    EK_LOG,
+    EK_LOGISTIC,
+    EK_TANH,
+    EK_ELU,
+    EK_GELU,
+    EK_GELU_BY_TANH,
+    EK_SIN,
+    EK_COS,
+    EK_REAL_FUNCTIONS
+};
+
+/* A function of `count` float32. A unit is EK_RUN of them. */
+#define EK_REAL(NUMBER, ARRAY)                                                             \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int32_t, function)                                                              \
+    NUMBER(float, low)                                                                     \
+    NUMBER(float, high)
+
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
@@ -619,7 +724,12 @@ enum {
     FAMILY(softmax, EK_SOFTMAX)                                                            \
     FAMILY(softmax_float, EK_SOFTMAX_FLOAT)                                                \
     FAMILY(bilinear, EK_BILINEAR)                                                          \
-    FAMILY(postprocess, EK_POSTPROCESS)
+    FAMILY(postprocess, EK_POSTPROCESS)                                                    \
+    FAMILY(matmul, EK_MATMUL)                                                              \
+    FAMILY(transpose_conv, EK_TRANSPOSE_CONV)                                              \
+    FAMILY(arg, EK_ARG)                                                                    \
+    FAMILY(l2norm, EK_L2NORM)                                                              \
+    FAMILY(real, EK_REAL)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \

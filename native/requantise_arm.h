@@ -15,6 +15,12 @@ INLINE const int8_t *settled(const int8_t *p) {
     return p;
 }
 
+/* A vector that is made where it is used, and not kept in a register through loops before. */
+INLINE int32x4_t fresh(int32_t value) {
+    __asm__ volatile("" : "+r"(value));
+    return vdupq_n_s32(value);
+}
+
 /* Two neighbouring vectors. That both are wanted at once makes one LDP of it; that nothing is read before or after
    keeps the compiler from reading ahead until it runs out of registers. */
 INLINE void load_pair(int8x16_t *x, const int8_t *in) {
@@ -57,17 +63,16 @@ INLINE float32x4_t scaled(float32x4_t sums, float32x4_t scale, float32x4_t zero)
     return vfmaq_f32(zero, sums, scale);
 }
 
-/* Rounds to nearest even: the low 16 bits of a float beyond 1.5 * 2^23 are its last digits. */
-INLINE int16x8_t low_halves(float32x4_t a, float32x4_t b) {
-    const float32x4_t digits = vdupq_n_f32(0x1.8p23f);
+/* Rounds to nearest even: the low 16 bits of a float beyond 1.5 * 2^23, which is `digits`, are its last digits. */
+INLINE int16x8_t low_halves(float32x4_t a, float32x4_t b, float32x4_t digits) {
     return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(a, digits)), vreinterpretq_s16_f32(vaddq_f32(b, digits)));
 }
 
 /* Biased sums whose values fit 16 bits */
-INLINE int8x16_t bytes_of(const int32x4_t *sums, float32x4_t scale, float32x4_t zero) {
+INLINE int8x16_t bytes_of(const int32x4_t *sums, float32x4_t scale, float32x4_t zero, float32x4_t digits) {
     float32x4_t y[EK_QUAD];
     EACH(i, EK_QUAD) y[i] = scaled(vreinterpretq_f32_s32(sums[i]), scale, zero);
-    return vqmovn_high_s16(vqmovn_s16(low_halves(y[0], y[1])), low_halves(y[2], y[3]));
+    return vqmovn_high_s16(vqmovn_s16(low_halves(y[0], y[1], digits)), low_halves(y[2], y[3], digits));
 }
 
 INLINE int8x16_t saturated(const int32x4_t *y, int16x8_t more) {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from strategies import layer, network
 
-from edgekit import bench, model
+from edgekit import bench, model, tensors
 from edgekit.errors import UsageError
 from edgekit.tensors import TensorInfo
 

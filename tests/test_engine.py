@@ -239,7 +239,7 @@ def test_what_the_interpreter_refuses_is_a_model_error() -> None:
     tensors = (Tensor("x", (1, 3), FLOAT), Tensor("y", (1, 3), FLOAT))
     graph = Graph(tensors, (Op("TANH", (0,), (1,), version=99),), (0,), (1,))
     with pytest.raises(ModelError, match=r"test: the interpreter refuses it: .*TANH") as caught:
-        engine.load_graph(graph, "test")
+        engine.load_graph(graph, "test", "tflite")
     assert "\n" not in str(caught.value)
 
 

@@ -20,8 +20,8 @@ document node complaint settings config
 graph schema flatbuffer writer model operators
 tensors step layout strided lowering
 fully_connected simplify
-arithmetic movement slicing joining blocks unary conversion binary reduction sampling convolving matrix ordering postprocess
-pack pack_depthwise costs postprocess
+arithmetic movement slicing joining blocks unary conversion binary real reduction sampling products
+pack pack_runs pack_depthwise costs postprocess
 plain convolution planner
 convolve
 pictures
