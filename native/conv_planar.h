@@ -17,29 +17,46 @@ INLINE void add_planar(vector *sums, const int n, const uint8_t *in, const int32
     }
 }
 
-INLINE vector quads_any(const ek_conv *conv, int64_t c, const rounding *all, const factors *own, const vector *sums,
-                        const int n) {
-    if (conv->biased) return quads_fast(all, own, sums, n, 1);
-    return conv->exact ? quads_exact(conv, c, all, sums, n) : quads_fast(all, own, sums, n, 0);
-}
-
 /* Channels c..c+3, whose n sums each follow each other in memory */
-APART void finish_planar(const spot *at, int64_t c, const vector *sums, const int n) {
+INLINE void finish_planar(const spot *at, int64_t c, const vector *sums, const int n, const int biased, const int exact,
+                          const int residual) {
     const ek_conv conv = *at->conv;
     const rounding all = rounding_of(&conv);
-    const factors own = factors_of(&all, c, conv.biased);
+    const factors own = factors_of(&all, c, biased);
     const uint8_t *other = at->other + c / EK_QUAD * conv.residual_stride;
     uint8_t *out = at->out + c / EK_QUAD * conv.output_stride;
-    LOOP for (int v = 0; v < at->vectors; v += EK_QUAD) {
+    const int vectors = at->vectors;
+    LOOP for (int v = 0; v < vectors; v += EK_QUAD) {
         vector y[EK_QUAD];
-        EACH(i, EK_QUAD) y[i] = quads_any(&conv, c, &all, &own, sums + v + i, n);
+        EACH(i, EK_QUAD) {
+            const vector *s = sums + v + i;
+            y[i] = exact ? quads_exact(&conv, c, &all, s, n) : quads_fast(&all, &own, s, n, biased);
+        }
         transpose_lanes(y);
-        EACH(i, EK_QUAD) if (v + i < at->vectors) {
+        EACH(i, EK_QUAD) if (v + i < vectors) {
             const int64_t place = (v + i) * BYTES;
-            store(out + place, conv.has_residual ? add_residual(&conv, y[i], load(other + place)) : y[i]);
+            store(out + place, residual ? add_residual(&conv, y[i], load(other + place)) : y[i]);
         }
     }
     restore_margin(at, out);
+}
+
+APART void finish_planar_biased(const spot *at, int64_t c, const vector *sums, const int n) {
+    finish_planar(at, c, sums, n, 1, 0, 0);
+}
+
+APART void finish_planar_any(const spot *at, int64_t c, const vector *sums, const int n) {
+    const ek_conv *conv = at->conv;
+    if (conv->exact && conv->has_residual)
+        finish_planar(at, c, sums, n, 0, 1, 1);
+    else if (conv->exact)
+        finish_planar(at, c, sums, n, 0, 1, 0);
+    else if (!conv->has_residual)
+        finish_planar(at, c, sums, n, 0, 0, 0);
+    else if (conv->biased)
+        finish_planar(at, c, sums, n, 1, 0, 1);
+    else
+        finish_planar(at, c, sums, n, 0, 0, 1);
 }
 
 INLINE void planar(const spot *at, int64_t begin, int64_t end, const int n) {
@@ -52,6 +69,10 @@ INLINE void planar(const spot *at, int64_t begin, int64_t end, const int n) {
         start(sums, EK_QUAD * n, all.bias[c]);
         LOOP for (; entry != next; entry += EK_QUAD + 1) add_planar(sums, n, all.in, entry);
         EACH(v, EK_QUAD * n) own[v] = sums[v];
-        if (c % EK_QUAD == EK_QUAD - 1) finish_planar(at, c - c % EK_QUAD, quad, EK_QUAD * n);
+        if (c % EK_QUAD != EK_QUAD - 1) continue;
+        if (all.plain)
+            finish_planar_biased(at, c - c % EK_QUAD, quad, EK_QUAD * n);
+        else
+            finish_planar_any(at, c - c % EK_QUAD, quad, EK_QUAD * n);
     }
 }
