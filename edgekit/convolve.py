@@ -54,6 +54,8 @@ def depthwise(planner: Planner, op: Op) -> bool:
             "input": start, "planes": places.of(out).planes, "window_height": window.height,
             "window_width": window.width, "stride": window.stride_y, "sets": sets, "weights": weights,
         }  # fmt: skip
+        if _bias_sums(planner, layer):
+            fields |= _biased(fields)
         return [Step("depthwise", fields, window.words)]
 
     planner.node((value,), (out,), emit)
@@ -141,9 +143,9 @@ def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) 
 
 
 def _lists(entries: pack.Entries, isa: str) -> Fields:
-    if isa != "avx2":
+    if isa != "avx2" and not (isa == "neon" and entries.group == 1):
         return {"starts": entries.starts, "entries": entries.records}
-    entries, runs = in_runs(entries)
+    entries, runs = in_runs(entries, isa)
     return {"starts": entries.starts, "entries": entries.records, "runs": runs}
 
 

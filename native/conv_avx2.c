@@ -29,6 +29,10 @@ INLINE void add_run(vector *sums, const int rows, const int n, const uint8_t *in
     }
 }
 
+VECTOR vector dot(vector sums, vector x, vector word) {
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(x, word), _mm256_set1_epi16(1)));
+}
+
 #include "conv_walk.h"
 
 CONV(avx2)

@@ -26,7 +26,7 @@ typedef struct stroll {
     const int8_t *in;
     int8_t *out;
     int64_t stride;
-    const int32_t *starts, *entries, *bias;
+    const int32_t *starts, *entries, *runs /* or NULL */, *bias;
     const float *scale, *zero_point; /* biased */
     int32_t low, high; /* 4 times the byte */
     int group, is_plain, is_clamped, margin_count;
@@ -36,26 +36,27 @@ typedef struct stroll {
 INLINE stroll stroll_of(const spot *at) {
     const ek_conv *conv = at->conv;
     return (stroll){.at = at, .in = at->in, .out = at->out, .stride = conv->output_stride, .starts = conv->starts,
-                    .entries = conv->entries, .bias = conv->bias, .scale = conv->scale,
-                    .zero_point = conv->biased_zero_point, .low = (int32_t)ek_margin_word(conv->low),
-                    .high = (int32_t)ek_margin_word(conv->high), .group = conv->group, .is_plain = conv->biased && conv->fits16 && !conv->has_residual,
+                    .entries = conv->entries, .runs = conv->runs_size ? conv->runs : NULL, .bias = conv->bias,
+                    .scale = conv->scale, .zero_point = conv->biased_zero_point,
+                    .low = (int32_t)ek_margin_word(conv->low), .high = (int32_t)ek_margin_word(conv->high),
+                    .group = conv->group, .is_plain = conv->biased && conv->fits16 && !conv->has_residual,
                     .is_clamped = conv->low > -128 || conv->high < 127, .margin_count = at->margin_count,
                     .margin = at->margin};
 }
 
 /* The entries of channel c's group: `size` numbers from one to the next, `word` to the word of c */
 typedef struct list {
-    const int32_t *entry, *end;
+    const int32_t *entry, *fours_end, *end;
     int64_t size, word;
     int is_odd; /* how many they are */
 } list;
 
 /* `rows` is 1 for lists of single channels, otherwise 4, which is half of a group of 8. */
 INLINE list list_of(const stroll *s, const int rows, int64_t c) {
-    const int64_t group = rows == 1 ? 1 : s->group, size = 1 + group;
-    const int32_t *start = s->starts + (group == 8 ? c / 8 : c / rows);
-    return (list){s->entries + start[0] * size, s->entries + start[1] * size, size, 1 + (group == 8 ? c % 8 : 0),
-                  (start[1] - start[0]) % 2};
+    const int64_t group = rows == 1 ? 1 : s->group, size = 1 + group, number = group == 8 ? c / 8 : c / rows;
+    const int32_t begin = s->starts[number], end = s->starts[number + 1];
+    return (list){s->entries + begin * size, s->entries + (s->runs ? s->runs[2 * number] : begin) * size,
+                  s->entries + end * size, size, 1 + (group == 8 ? c % 8 : 0), (end - begin) % 2};
 }
 
 INLINE void restore_margins(const stroll *s, int8_t *plane) {

@@ -9,6 +9,7 @@
      LONG_SINGLES(TILE), LONG   and how if they have at least that many entries, on average
      FOURS(TILE)     for lists shared by 4 channels: TILE(fours, n)
      EIGHTS(TILE)    and by 8: TILE(eights, n)
+     PLANARS(TILE)   for planar input: TILE(planar, n), n vectors of 4 * PIXELS bytes, by dot(sums, x, word)
 
    n is a constant in the functions made that way, so loops over vectors are unrolled and sums stay in registers. */
 
@@ -149,6 +150,8 @@ INLINE void eights(const spot *at, int64_t begin, int64_t end, const int n) {
     shared(at, begin, end, 2 * EK_QUAD, n);
 }
 
+#include "conv_planar.h"
+
 #define DEFINE_TILE(kind, n) \
     APART void kind##_##n(const spot *at, int64_t begin, int64_t end) { kind(at, begin, end, n); }
 SINGLES(DEFINE_TILE)
@@ -157,6 +160,7 @@ LONG_SINGLES(DEFINE_TILE)
 #endif
 FOURS(DEFINE_TILE)
 EIGHTS(DEFINE_TILE)
+PLANARS(DEFINE_TILE)
 
 /* Tiles of 1, 2, ... vectors */
 typedef struct tiles {
@@ -173,8 +177,10 @@ static tile_fn *const LONG_SINGLES_list[] = {LONG_SINGLES(NAME_TILE)};
 #endif
 static tile_fn *const FOURS_list[] = {FOURS(NAME_TILE)};
 static tile_fn *const EIGHTS_list[] = {EIGHTS(NAME_TILE)};
+static tile_fn *const PLANARS_list[] = {PLANARS(NAME_TILE)};
 
 INLINE tiles tiles_of(const ek_conv *conv) {
+    if (conv->planar) return TILES(PLANARS);
     if (conv->group == 4) return TILES(FOURS);
     if (conv->group == 8) return TILES(EIGHTS);
 #ifdef LONG_SINGLES
@@ -192,14 +198,16 @@ INLINE void mark_margin(spot *at, const ek_margins *margins, int64_t first) {
     for (int i = at->margin_pixels; i % RUN; i++) at->margin[i] = at->margin[i - 1];
 }
 
-/* Channels [begin, end) of vectors [first, last), of which there are at most `with.most` */
-APART void walk_tile(const ek_conv *conv, uint8_t *arena, const tiles *with, const ek_margins *margins,
-                     int64_t first, int64_t last, int64_t begin, int64_t end) {
-    const int64_t place = first * BYTES;
-    spot at = {.conv = conv, .in = arena + conv->input + place, .other = arena + conv->residual + place,
-               .out = arena + conv->output + place, .vectors = (int)(last - first)};
-    mark_margin(&at, margins, first * PIXELS);
-    with->by_vectors[at.vectors - 1](&at, begin, end);
+/* Channels [begin, end) of the conv->vector pixels times `vectors` from pixel `first` on */
+APART void walk_tile(const ek_conv *conv, uint8_t *arena, tile_fn *tile, const ek_margins *margins, int64_t first,
+                     int64_t vectors, int64_t begin, int64_t end) {
+    const int64_t place = EK_QUAD * first, left = (margins->pixels - first + PIXELS - 1) / PIXELS;
+    const int64_t all = vectors * conv->vector / PIXELS;
+    spot at = {.conv = conv, .in = arena + conv->input + (conv->planar ? first : place),
+               .other = arena + conv->residual + place, .out = arena + conv->output + place,
+               .vectors = (int)(all < left ? all : left)};
+    mark_margin(&at, margins, first);
+    tile(&at, begin, end);
 }
 
 INLINE void fill(uint8_t *to, int64_t pixels, vector bytes) {
@@ -211,7 +219,7 @@ INLINE void fill(uint8_t *to, int64_t pixels, vector bytes) {
 APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, const ek_conv_unit *unit) {
     const vector bytes = every((int32_t)margins->word);
     const int64_t before = unit->first ? 0 : margins->before;
-    const int64_t after = unit->last * PIXELS < margins->pixels ? 0 : margins->after;
+    const int64_t after = unit->last * conv->vector < margins->pixels ? 0 : margins->after;
     LOOP for (int64_t c = unit->begin; c < unit->end; c += EK_QUAD) {
         uint8_t *plane = arena + conv->output + c / EK_QUAD * conv->output_stride;
         fill(plane - before * EK_QUAD, before, bytes);
@@ -224,9 +232,11 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     const ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
     const tiles with = tiles_of(conv);
     const int64_t vectors = unit.last - unit.first, parts = (vectors + with.most - 1) / with.most;
-    for (int64_t i = 0; i < parts; i++)
-        walk_tile(conv, arena, &with, &margins, unit.first + i * vectors / parts,
-                  unit.first + (i + 1) * vectors / parts, unit.begin, unit.end);
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t first = i * vectors / parts, last = (i + 1) * vectors / parts;
+        walk_tile(conv, arena, with.by_vectors[last - first - 1], &margins, (unit.first + first) * conv->vector,
+                  last - first, unit.begin, unit.end);
+    }
     fill_ends(conv, arena, &margins, &unit);
 }
 
@@ -234,7 +244,7 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
         const ek_conv *conv = op;                                                              \
-        if (conv->vector != PIXELS)                                                            \
+        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS)                                                            \
             ek_conv__scalar(op, arena, begin, end);                                            \
         else                                                                                   \
             for (int64_t unit = begin; unit < end; unit++) walk(conv, arena, unit);            \

@@ -46,7 +46,13 @@
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
    in two entries. `runs` says more of that kind: the entries of group g from starts[g] to runs[g][0] come in fours and
-   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either.
+   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either. On ARMv8.0 no weight
+   is -128, and the magnitudes of the four weights that have the same place in a run of four add up to 255 at most.
+
+   With `planar` input each plane holds one channel, a byte a pixel, and an entry is 4 byte offsets and a word, whose
+   weights belong to the bytes found there; `group` is 1. That is for weights whose zeros come alone:
+
+       sum[c][p] = bias[c] + sum over entries e of sum over k of byte[input + offset[e][k] + p] * weight[e][k]
 
    `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
    sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
@@ -69,11 +75,12 @@
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, channels) /* of the output, a multiple of 4 and of `group` */          \
     NUMBER(int32_t, group)    /* 1, 4 or 8 */                                              \
-    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4, as the level has them */  \
+    NUMBER(int32_t, planar)                                                                \
+    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4, as the level has them; 4 times that if planar */ \
     NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
-    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words */                    \
+    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words; or (entries, 5): offsets, word */ \
     ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, biased)                                                                \
@@ -88,6 +95,17 @@
     NUMBER(int32_t, residual_low)                                                          \
     NUMBER(int32_t, residual_high)                                                         \
     NUMBER(int32_t, residual_zero_point)
+
+/* Planes of quads to planes of one channel, for `planar` input of EK_CONV: byte p of plane c of the output is byte
+   4 p + c % 4 of plane c / 4 of the input, 0 <= p < pixels, margins being pixels like others. A unit is a plane of the
+   input. Behind the output lie EK_SLACK bytes that may be overwritten. */
+#define EK_SPREAD_PLANES(NUMBER, ARRAY)                                                    \
+    NUMBER(int64_t, input)                                                                 \
+    NUMBER(int64_t, input_stride)                                                          \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, output_stride)                                                         \
+    NUMBER(int32_t, planes) /* of the input */                                             \
+    NUMBER(int64_t, pixels)
 
 /* Shifted copies of planes: pixel p of copy i of plane q, which is plane i * planes + q of the output, is pixel
    p + shifts[i] of plane q of the input, 0 <= p < pixels, margins being pixels like others. So a level that loses time
@@ -106,7 +124,8 @@
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
    starts at input row i * input_period + r * stride. Weights are (planes, sets, window_height, window_width, 4
    channels) int8; the sets are summed, so that a weight beyond int8 can be two. On AVX2 taps t and t + 2 of a row of a
-   set may not together reach beyond 16 bits, as in EK_CONV, unless t % 4 is 2. A unit is a plane. */
+   set may not together reach beyond 16 bits, as in EK_CONV, unless t % 4 is 2. Sums may be `biased` as in EK_CONV. A
+   unit is a plane. */
 #define EK_DEPTHWISE(NUMBER, ARRAY)                                                        \
     EK_PLANES(NUMBER, input)                                                               \
     NUMBER(int32_t, input_period)                                                          \
@@ -118,7 +137,9 @@
     NUMBER(int32_t, stride)                                                                \
     NUMBER(int32_t, sets)                                                                  \
     ARRAY(int8_t, weights)                                                                 \
-    EK_REQUANTISE(NUMBER, ARRAY)
+    EK_REQUANTISE(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, biased)                                                                \
+    ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */
 
 /* FULLY_CONNECTED on plain int8: (rows, depth) to (rows, cols).
 
@@ -680,6 +701,7 @@ enum {
     FAMILY(fc, EK_FC)                                                                      \
     FAMILY(conv, EK_CONV)                                                                  \
     FAMILY(shift_planes, EK_SHIFT_PLANES)                                                  \
+    FAMILY(spread_planes, EK_SPREAD_PLANES)                                                \
     FAMILY(copy, EK_COPY)                                                                  \
     FAMILY(lut, EK_LUT)                                                                    \
     FAMILY(gather, EK_GATHER)                                                              \

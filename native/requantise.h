@@ -4,6 +4,7 @@
 #define EK_REQUANTISE_H
 
 #include <math.h>
+#include <string.h>
 
 #include "ops.h"
 
@@ -33,6 +34,13 @@ static inline int32_t ek_multiply(int32_t x, int32_t multiplier, int32_t shift) 
 /* The fast way: one rounding, to nearest even. */
 static inline int32_t ek_scale(int32_t sum, float scale, int32_t zero_point) {
     return (int32_t)nearbyintf(fmaf((float)sum, scale, (float)zero_point));
+}
+
+/* The same of a sum that is `biased`: see EK_CONV in ops.h. */
+static inline int32_t ek_scale_biased(int32_t sum, float scale, float biased_zero_point) {
+    float real;
+    memcpy(&real, &sum, sizeof real);
+    return (int32_t)nearbyintf(fmaf(real, scale, biased_zero_point));
 }
 
 #define EK_REQUANTISED(op, c, sum)                                                                          \

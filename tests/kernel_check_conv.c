@@ -17,6 +17,18 @@ static int32_t word(void) {
     return (int32_t)bytes;
 }
 
+/* Entries of any 4 bytes of `planes` planes */
+static void make_planar(ek_conv *conv, int planes, int64_t margin, int64_t pixels) {
+    int32_t most = (int32_t)below(20), *starts = exactly((size_t)(conv->channels + 1) * 4, 0);
+    for (int32_t c = 0; c < conv->channels; c++) starts[c + 1] = starts[c] + (int32_t)below((uint32_t)most + 1);
+    int64_t count = starts[conv->channels] * 5, reach = planes * conv->input_stride - pixels - EK_SLACK + 1;
+    int32_t *entries = exactly((size_t)count * 4, 0);
+    for (int64_t i = 0; i < count; i++)
+        entries[i] = i % 5 == 4 ? word() : (int32_t)(below((uint32_t)reach) - EK_QUAD * margin);
+    conv->planar = conv->group = 1, conv->vector *= EK_QUAD;
+    conv->starts = starts, conv->starts_size = conv->channels + 1, conv->entries = entries, conv->entries_size = count;
+}
+
 /* Entries for each group, at random places of `planes` planes, up to `margin` pixels away */
 static void make_entries(ek_conv *conv, int planes, int64_t margin) {
     int32_t groups = conv->channels / conv->group, most = (int32_t)below(60), *starts = exactly((size_t)(groups + 1) * 4, 0);
@@ -70,7 +82,10 @@ static int check_one(int32_t vector) {
     conv.input_stride = conv.output_stride = EK_QUAD * (pixels + 2 * margin) + EK_SLACK;
     conv.input = EK_QUAD * margin; /* the planes of input, residual and output follow each other */
     conv.output = conv.input + (planes + outputs) * conv.input_stride;
-    make_entries(&conv, planes, margin);
+    if (below(4))
+        make_entries(&conv, planes, margin);
+    else
+        make_planar(&conv, planes, margin, pixels);
     make_rounding(&conv, (int)below(3));
     make_residual(&conv, conv.input + planes * conv.input_stride);
     int64_t slack = conv.output + EK_QUAD * (pixels + margin);
