@@ -22,7 +22,8 @@ ACTIVATIONS = st.sampled_from(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
 @settings(max_examples=60, deadline=None)
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 150)), SEEDS,
-    st.tuples(st.booleans(), st.booleans()), ACTIVATIONS, st.sampled_from([127, 128]), st.tuples(WHOLE, WHOLE),
+    st.tuples(st.booleans(), st.booleans()), ACTIVATIONS, st.sampled_from([127, 128]),
+    st.tuples(WHOLE, WHOLE),
 )  # fmt: skip
 def test_layers(
     sizes: tuple[int, int, int], seed: int, ways: tuple[bool, bool], activation: str, reach: int,
