@@ -13,7 +13,7 @@ from edgekit import costs, pack
 from edgekit.convolution import Layer, Window, layer_of
 from edgekit.fully_connected import clamp, scale_of
 from edgekit.graph import Op
-from edgekit.layout import PLANES, QUAD, Form, Planes, Value
+from edgekit.layout import PLANES, QUAD, Form, Margins, Planes, Value
 from edgekit.pack_depthwise import pack_depthwise
 from edgekit.pack_runs import in_runs
 from edgekit.planner import Places, Planner, read, stored_flip, stored_zero, written
@@ -68,12 +68,14 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
     picture = planner.layout.pictures[out]
     if window.stride_y == window.stride_x == 1:
         value = planner.want_planes(source)
-        planner.layout.want(value, window.margins(planner.shape(source), planner.shape(result)))
+        margins = window.margins(planner.shape(source), planner.shape(result))
+        planner.layout.want(value, margins, window.reach_x - 1)
     else:
         form = Form(window.stride_y, window.stride_x, window.top, window.left, window.phases)
         rows = picture.height + (window.reach_y - 1) // window.stride_y
         columns = picture.width + (window.reach_x - 1) // window.stride_x
         value = planner.want_phases(source, form, rows, columns)
+        planner.layout.want(value, Margins(), (window.reach_x - 1) // window.stride_x)
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
     reads = (value,) if other is None else (value, other)
@@ -180,10 +182,10 @@ def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArr
 
 
 def _bias_sums(planner: Planner, layer: Layer) -> bool:
-    """Whether sums may be read as the bits of floats: they stay small."""
+    """Whether sums may be read as the bits of floats: they stay small, and biased zero points are floats."""
     low, high = layer.reach(stored_flip(planner.isa))
     small = low.min() >= -BIASED_REACH and high.max() < BIASED_REACH
-    return not planner.exact and bool(small)
+    return not planner.exact and bool(small) and bool(layer.multiplier.max() <= 1)
 
 
 def _biased(fields: Fields) -> Fields:
