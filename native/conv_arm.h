@@ -97,7 +97,11 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     fill_ends(conv, arena, &margins, unit.begin / EK_QUAD, unit.end / EK_QUAD, unit.first == 0, last >= margins.pixels);
 }
 
+/* Planar input is gathered on x86 only. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
-        for (int64_t unit = begin; unit < end; unit++) walk(op, arena, unit);                  \
+        if (((const ek_conv *)op)->planar)                                                     \
+            ek_conv__scalar(op, arena, begin, end);                                            \
+        else                                                                                   \
+            for (int64_t unit = begin; unit < end; unit++) walk(op, arena, unit);              \
     }
