@@ -13,7 +13,7 @@ from edgekit import costs, pack
 from edgekit.convolution import Layer, Window, layer_of
 from edgekit.fully_connected import clamp, scale_of
 from edgekit.graph import Op
-from edgekit.layout import PLANES, QUAD, Form, Planes, Value
+from edgekit.layout import PLANES, QUAD, Form, Margins, Planes, Value
 from edgekit.pack_depthwise import pack_depthwise
 from edgekit.pack_runs import in_runs
 from edgekit.planner import Places, Planner, read, stored_flip, stored_zero, written
@@ -25,6 +25,7 @@ BIAS, BIAS_BITS = 1.5 * 2**23, 0x4B400000  # a float, and its bits
 BIASED_REACH = 2**22  # of sums whose bits are a float's
 FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
 SCALE_BITS = 22
+MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 
 
@@ -54,6 +55,8 @@ def depthwise(planner: Planner, op: Op) -> bool:
             "input": start, "planes": places.of(out).planes, "window_height": window.height,
             "window_width": window.width, "stride": window.stride_y, "sets": sets, "weights": weights,
         }  # fmt: skip
+        if _bias_sums(planner, layer):
+            fields |= _biased(fields)
         return [Step("depthwise", fields, window.words)]
 
     planner.node((value,), (out,), emit)
@@ -66,12 +69,14 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
     picture = planner.layout.pictures[out]
     if window.stride_y == window.stride_x == 1:
         value = planner.want_planes(source)
-        planner.layout.want(value, window.margins(planner.shape(source), planner.shape(result)))
+        margins = window.margins(planner.shape(source), planner.shape(result))
+        planner.layout.want(value, margins, window.reach_x - 1)
     else:
         form = Form(window.stride_y, window.stride_x, window.top, window.left, window.phases)
         rows = picture.height + (window.reach_y - 1) // window.stride_y
         columns = picture.width + (window.reach_x - 1) // window.stride_x
         value = planner.want_phases(source, form, rows, columns)
+        planner.layout.want(value, Margins(), (window.reach_x - 1) // window.stride_x)
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
     reads = (value,) if other is None else (value, other)
@@ -139,7 +144,8 @@ def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) 
 
 
 def _lists(entries: pack.Entries, isa: str) -> Fields:
-    if isa != "avx2" and not (isa == "neon" and entries.group == 1):
+    is_short = len(entries.records) < MIN_RUNS * (len(entries.starts) - 1)
+    if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
         return {"starts": entries.starts, "entries": entries.records}
     entries, runs = in_runs(entries, isa)
     return {"starts": entries.starts, "entries": entries.records, "runs": runs}
@@ -178,10 +184,10 @@ def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArr
 
 
 def _bias_sums(planner: Planner, layer: Layer) -> bool:
-    """Whether sums may be read as the bits of floats: they stay small."""
+    """Whether sums may be read as the bits of floats: they stay small, and biased zero points are floats."""
     low, high = layer.reach(stored_flip(planner.isa))
     small = low.min() >= -BIASED_REACH and high.max() < BIASED_REACH
-    return not planner.exact and bool(small)
+    return not planner.exact and bool(small) and bool(layer.multiplier.max() <= 1)
 
 
 def _biased(fields: Fields) -> Fields:

@@ -63,6 +63,7 @@ class Picture:
     width: int
     planes: int  # quads, times phases
     margins: Margins = field(default_factory=Margins)
+    overrun: int = 0  # pixels behind the margins that windows over the end of the last row read, for nothing
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,10 @@ class Layout:
         self.pictures[value] = picture
         self._tied[value] = value
 
-    def want(self, value: Value, margins: Margins) -> None:
+    def want(self, value: Value, margins: Margins, overrun: int = 0) -> None:
         picture = self.pictures[value]
         picture.margins = picture.margins.join(margins)
+        picture.overrun = max(picture.overrun, overrun)
 
     def tie(self, values: Iterable[Value]) -> None:
         """These values get the same pitch and period."""
@@ -134,7 +136,7 @@ class Layout:
         """Fix pitch, margins and places of every value in planes."""
         for part in self._inside:
             whole, _ = self.whole(part)
-            self.want(whole, self.pictures[part].margins)
+            self.want(whole, self.pictures[part].margins, self.pictures[part].overrun)
         members: dict[Value, list[Picture]] = {}
         for value, picture in self.pictures.items():
             members.setdefault(self._root(value), []).append(picture)
@@ -142,11 +144,12 @@ class Layout:
         for value, picture in self.pictures.items():
             whole, first = self.whole(value)
             group = members[self._root(value)]
-            settled[value] = _settle(picture, self.pictures[whole].margins, group, first)
+            settled[value] = _settle(picture, self.pictures[whole], group, first)
         return settled
 
 
-def _settle(picture: Picture, margins: Margins, group: list[Picture], first_plane: int) -> Planes:
+def _settle(picture: Picture, whole: Picture, group: list[Picture], first_plane: int) -> Planes:
+    margins = whole.margins
     pitch = max(p.width + max(p.margins.left, p.margins.right) for p in group)
     period = picture.height
     if picture.images > 1:
@@ -154,7 +157,7 @@ def _settle(picture: Picture, margins: Margins, group: list[Picture], first_plan
     before, after = margins.top * pitch + margins.left, margins.bottom * pitch + margins.right
     lead = _align(QUAD * before)
     pixels = ((picture.images - 1) * period + picture.height) * pitch
-    stride = _align(lead + QUAD * (pixels + after) + SLACK)
+    stride = _align(lead + QUAD * (pixels + after + whole.overrun) + SLACK)
     stride += ALIGNMENT if stride % PAGE == 0 else 0
     return Planes(
         picture.images, picture.height, picture.width, picture.planes, pitch, period, before, after,

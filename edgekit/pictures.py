@@ -237,14 +237,12 @@ def split(planner: Planner, op: Op) -> bool:
     """SPLIT of channels: each output is a slice of the input."""
     axis = planner.graph.tensors[op.inputs[0]].data
     source = op.inputs[1]
-    value = Value(source, PLANES)
     sizes = [planner.shape(i)[-1] for i in op.outputs]
     if axis is None or not planner.has_planes(source) or int(axis.reshape(-1)[0]) not in (3, -1):
         return False
     if any(size % QUAD for size in sizes[:-1]):
         return False
-    first = 0
-    outs = []
+    value, first, outs = planner.want_planes(source), 0, []
     for tensor in op.outputs:
         out = planner.add_planes(tensor)
         planner.layout.put_inside(out, value, first)

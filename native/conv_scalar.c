@@ -29,10 +29,8 @@ static int32_t sum_of(const ek_conv *conv, const ek_byte *in, int64_t channel) {
 
 static int32_t value_of(const ek_conv *conv, int64_t channel, int32_t sum) {
     if (!conv->biased) return EK_REQUANTISED(conv, channel, sum);
-    float real;
-    memcpy(&real, &sum, sizeof real);
-    real = nearbyintf(fmaf(real, conv->scale[channel], conv->biased_zero_point[channel]));
-    return ek_clamp((int32_t)real, conv->low, conv->high);
+    int32_t y = ek_scale_biased(sum, conv->scale[channel], conv->biased_zero_point[channel]);
+    return ek_clamp(y, conv->low, conv->high);
 }
 
 static int32_t add_residual(const ek_conv *conv, int32_t own, int32_t other) {

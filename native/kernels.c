@@ -38,7 +38,11 @@ int ek_family_count(void) {
     K(conv, AVX2, avx2)           \
     K(conv, AVXVNNI, avxvnni)     \
     K(conv, AVX512VNNI, avx512vnni) \
-    K(spread_planes, AVX2, avx2)
+    K(spread_planes, AVX2, avx2)    \
+    K(pool_planes, AVX2, avx2)      \
+    K(depthwise, AVX2, avx2)      \
+    K(depthwise, AVXVNNI, avxvnni) \
+    K(depthwise, AVX512VNNI, avx512vnni)
 
 #elif defined(__aarch64__)
 

@@ -124,7 +124,8 @@
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
    starts at input row i * input_period + r * stride. Weights are (planes, sets, window_height, window_width, 4
    channels) int8; the sets are summed, so that a weight beyond int8 can be two. On AVX2 taps t and t + 2 of a row of a
-   set may not together reach beyond 16 bits, as in EK_CONV, unless t % 4 is 2. A unit is a plane. */
+   set may not together reach beyond 16 bits, as in EK_CONV, unless t % 4 is 2. Sums may be `biased` as in EK_CONV. A
+   unit is a plane. */
 #define EK_DEPTHWISE(NUMBER, ARRAY)                                                        \
     EK_PLANES(NUMBER, input)                                                               \
     NUMBER(int32_t, input_period)                                                          \
@@ -136,7 +137,9 @@
     NUMBER(int32_t, stride)                                                                \
     NUMBER(int32_t, sets)                                                                  \
     ARRAY(int8_t, weights)                                                                 \
-    EK_REQUANTISE(NUMBER, ARRAY)
+    EK_REQUANTISE(NUMBER, ARRAY)                                                           \
+    NUMBER(int32_t, biased)                                                                \
+    ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */
 
 /* FULLY_CONNECTED on plain int8: (rows, depth) to (rows, cols).
 

@@ -47,22 +47,35 @@ VECTOR vector scaled(reals sums, reals scale, reals zero_point) {
     return _mm256_cvtps_epi32(_mm256_fmadd_ps(sums, scale, zero_point));
 }
 
-/* From sums to values less the zero point, rounded twice: ek_multiply() for multipliers that are not negative.
-   Halves of a doubled product are rounded up, also those below zero: in 64 bits that is the same. */
-VECTOR vector multiplied(vector sums, int32_t multiplier, int32_t shift) {
-    const vector factor = every(multiplier), half = _mm256_set1_epi64x(INT64_C(1) << 30);
-    const int32_t right = shift < 0 ? -shift : 0, mask = (int32_t)((INT64_C(1) << right) - 1);
-    vector x = _mm256_sllv_epi32(sums, every(shift > 0 ? shift : 0));
+/* From sums to values less the zero point, rounded twice: ek_multiply() for multipliers that are not negative; shifts to
+   the left and to the right. Halves of a doubled product are rounded up, also those below zero: in 64 bits that is the
+   same. */
+VECTOR vector multiplied_each(vector sums, vector factor, vector left, vector right) {
+    const vector half = _mm256_set1_epi64x(INT64_C(1) << 30), one = every(1);
+    const vector mask = _mm256_sub_epi32(_mm256_sllv_epi32(one, right), one);
+    vector x = _mm256_sllv_epi32(sums, left);
     vector even = _mm256_add_epi64(_mm256_mul_epi32(x, factor), half);
-    vector odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(x, 32), factor), half);
+    vector odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(x, 32), _mm256_srli_epi64(factor, 32)), half);
     x = _mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xAA);
-    vector limit = _mm256_sub_epi32(every(mask >> 1), _mm256_srai_epi32(x, 31));
-    vector up = _mm256_cmpgt_epi32(_mm256_and_si256(x, every(mask)), limit);
-    return _mm256_sub_epi32(_mm256_srav_epi32(x, every(right)), up);
+    vector limit = _mm256_sub_epi32(_mm256_srli_epi32(mask, 1), _mm256_srai_epi32(x, 31));
+    vector up = _mm256_cmpgt_epi32(_mm256_and_si256(x, mask), limit);
+    return _mm256_sub_epi32(_mm256_srav_epi32(x, right), up);
+}
+
+VECTOR vector multiplied(vector sums, int32_t multiplier, int32_t shift) {
+    return multiplied_each(sums, every(multiplier), every(shift > 0 ? shift : 0), every(shift < 0 ? -shift : 0));
 }
 
 VECTOR vector plus(vector x, vector y) {
     return _mm256_add_epi32(x, y);
+}
+
+VECTOR vector minus(vector x, vector y) {
+    return _mm256_sub_epi32(x, y);
+}
+
+VECTOR vector larger(vector x, vector y) {
+    return _mm256_max_epi32(x, y);
 }
 
 /* To bytes, saturated, in groups of 4 of each */
@@ -110,4 +123,18 @@ VECTOR void transpose_lanes(vector *v) {
     const vector a = v[0], b = v[1], c = v[2], d = v[3];
     v[0] = _mm256_permute2x128_si256(a, b, 0x20), v[1] = _mm256_permute2x128_si256(c, d, 0x20);
     v[2] = _mm256_permute2x128_si256(a, b, 0x31), v[3] = _mm256_permute2x128_si256(c, d, 0x31);
+}
+
+/* Four numbers for the channels of each pixel; reals are floats like any bits */
+VECTOR vector every_quad(const void *p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(p));
+}
+
+VECTOR reals every_quad_of_reals(const float *p) {
+    return _mm256_castsi256_ps(every_quad(p));
+}
+
+/* Of groups of 4 pixels, the first pairs of all groups, then the last ones */
+VECTOR vector part_pairs(vector pixels) {
+    return _mm256_permute4x64_epi64(pixels, 0xD8);
 }

@@ -44,21 +44,33 @@ VECTOR vector scaled(reals sums, reals scale, reals zero_point) {
     return _mm512_cvtps_epi32(_mm512_fmadd_ps(sums, scale, zero_point));
 }
 
-VECTOR vector multiplied(vector sums, int32_t multiplier, int32_t shift) {
-    const vector factor = every(multiplier), half = _mm512_set1_epi64(INT64_C(1) << 30);
-    const int32_t right = shift < 0 ? -shift : 0, mask = (int32_t)((INT64_C(1) << right) - 1);
-    vector x = _mm512_sllv_epi32(sums, every(shift > 0 ? shift : 0));
+VECTOR vector multiplied_each(vector sums, vector factor, vector left, vector right) {
+    const vector half = _mm512_set1_epi64(INT64_C(1) << 30), one = every(1);
+    const vector mask = _mm512_sub_epi32(_mm512_sllv_epi32(one, right), one);
+    vector x = _mm512_sllv_epi32(sums, left);
     vector even = _mm512_add_epi64(_mm512_mul_epi32(x, factor), half);
-    vector odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), factor), half);
+    vector odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(factor, 32)), half);
     x = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 31), _mm512_slli_epi64(odd, 1));
-    vector limit = _mm512_sub_epi32(every(mask >> 1), _mm512_srai_epi32(x, 31));
-    __mmask16 up = _mm512_cmpgt_epi32_mask(_mm512_and_si512(x, every(mask)), limit);
-    x = _mm512_srav_epi32(x, every(right));
+    vector limit = _mm512_sub_epi32(_mm512_srli_epi32(mask, 1), _mm512_srai_epi32(x, 31));
+    __mmask16 up = _mm512_cmpgt_epi32_mask(_mm512_and_si512(x, mask), limit);
+    x = _mm512_srav_epi32(x, right);
     return _mm512_mask_sub_epi32(x, up, x, every(-1));
+}
+
+VECTOR vector multiplied(vector sums, int32_t multiplier, int32_t shift) {
+    return multiplied_each(sums, every(multiplier), every(shift > 0 ? shift : 0), every(shift < 0 ? -shift : 0));
 }
 
 VECTOR vector plus(vector x, vector y) {
     return _mm512_add_epi32(x, y);
+}
+
+VECTOR vector minus(vector x, vector y) {
+    return _mm512_sub_epi32(x, y);
+}
+
+VECTOR vector larger(vector x, vector y) {
+    return _mm512_max_epi32(x, y);
 }
 
 VECTOR vector narrow(vector a, vector b, vector c, vector d) {
@@ -103,4 +115,16 @@ VECTOR void transpose_lanes(vector *v) {
     const vector c = _mm512_shuffle_i32x4(v[0], v[1], 0xEE), d = _mm512_shuffle_i32x4(v[2], v[3], 0xEE);
     v[0] = _mm512_shuffle_i32x4(a, b, 0x88), v[1] = _mm512_shuffle_i32x4(a, b, 0xDD);
     v[2] = _mm512_shuffle_i32x4(c, d, 0x88), v[3] = _mm512_shuffle_i32x4(c, d, 0xDD);
+}
+
+VECTOR vector every_quad(const void *p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(p));
+}
+
+VECTOR reals every_quad_of_reals(const float *p) {
+    return _mm512_castsi512_ps(every_quad(p));
+}
+
+VECTOR vector part_pairs(vector pixels) {
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), pixels);
 }
