@@ -54,13 +54,17 @@ int ek_family_count(void) {
 
 #elif defined(__aarch64__)
 
-#define KERNELS(K)    \
-    K(fc, NEON, neon)         \
-    K(fc, NEONDOT, neondot)   \
-    K(conv, NEON, neon)       \
-    K(conv, NEONDOT, neondot) \
-    K(depthwise, NEON, neon)  \
-    K(depthwise, NEONDOT, neondot)
+#define KERNELS(K)                 \
+    K(fc, NEON, neon)              \
+    K(fc, NEONDOT, neondot)        \
+    K(conv, NEON, neon)            \
+    K(conv, NEONDOT, neondot)      \
+    K(depthwise, NEON, neon)       \
+    K(depthwise, NEONDOT, neondot) \
+    K(add_planes, NEON, neon)      \
+    K(mul_planes, NEON, neon)      \
+    K(lut_planes, NEON, neon)      \
+    K(pool_planes, NEON, neon)
 
 #else
 #define KERNELS(K)
