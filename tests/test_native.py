@@ -1,4 +1,4 @@
-"""Whole networks on the native engine: `exact` gives the reference's bytes, fast the same everywhere."""
+"""Whole networks on the native engine: `exact` gives TFLite's reference bytes, fast the same everywhere."""
 
 from __future__ import annotations
 
