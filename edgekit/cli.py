@@ -310,13 +310,16 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 def _add_analyze(commands: Any) -> None:
     parser = _add(
-        commands, "analyze", _analyze, "Show the native engine's plan of a model: each layer's kernel and why."
+        commands,
+        "analyze",
+        _analyze,
+        "Show a model's plan on the native engine: each layer's kernel and why.",
     )
     parser.add_argument("model", metavar="MODEL", help="zoo name or path of a .tflite")
     parser.add_argument("--isa", help="plan for this level of kernels (default: the best of this machine)")
     parser.add_argument("--threads", type=_at_least_one, default=1)
     parser.add_argument("--exact", action="store_true", help="the bytes of TFLite's reference kernels")
-    parser.add_argument("--no-time", action="store_true", help="do not run it; needed for another machine's isa")
+    parser.add_argument("--no-time", action="store_true", help="do not run it: for another machine's isa")
 
 
 def _analyze(arguments: argparse.Namespace) -> int:

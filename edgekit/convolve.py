@@ -25,6 +25,7 @@ BIAS, BIAS_BITS = 1.5 * 2**23, 0x4B400000  # a float, and its bits
 BIASED_REACH = 2**22  # of sums whose bits are a float's
 FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
 SCALE_BITS = 22
+MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 
 
@@ -143,7 +144,8 @@ def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) 
 
 
 def _lists(entries: pack.Entries, isa: str) -> Fields:
-    if isa != "avx2" and not (isa == "neon" and entries.group == 1):
+    is_short = len(entries.records) < MIN_RUNS * (len(entries.starts) - 1)
+    if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
         return {"starts": entries.starts, "entries": entries.records}
     entries, runs = in_runs(entries, isa)
     return {"starts": entries.starts, "entries": entries.records, "runs": runs}

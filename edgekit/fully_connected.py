@@ -83,7 +83,8 @@ def _centred(weights: Tensor) -> NDArray[np.int16]:
 
 def _sets(weights: Tensor) -> list[NDArray[np.int8]]:
     """Matrices of int8 that add up to the weights: one, or more for those that were uint8."""
-    rest, sets = _centred(weights), list[NDArray[np.int8]]()
+    rest = _centred(weights)
+    sets: list[NDArray[np.int8]] = []
     while not sets or rest.any():
         sets.append(np.clip(rest, -128, 127).astype(np.int8))
         rest = rest - sets[-1]

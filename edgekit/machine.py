@@ -131,7 +131,7 @@ def cpu_quota(root: Path) -> float | None:
 
 
 def usable_threads(root: Path = Path("/")) -> int:
-    """How many threads can run at once: the CPUs that this process may use, within its control group's quota."""
+    """How many threads can run at once: the CPUs of this process, within its control group's quota."""
     quota = cpu_quota(root)
     cpus = len(os.sched_getaffinity(0))
     return cpus if quota is None else max(1, min(cpus, math.floor(quota)))

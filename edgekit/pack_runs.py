@@ -1,8 +1,8 @@
 """Entries in runs of four and of two whose products are added up in 16 bits, on AVX2 and ARMv8.0.
 
-Widening products costs AVX2 as much as multiplying, and ARMv8.0 half of it. It may wait until the products
-of several entries are added up, where these stay within 16 bits whatever the input is: on AVX2 those of
-pairs of weights, by sign; on ARM those of single weights, whatever their signs. Large entries are put beside
+Widening products costs AVX2 as much as multiplying, and ARMv8.0 half of it. It may wait until the products of
+several entries are added up, where these stay within 16 bits whatever the input is: on AVX2 those of pairs
+of weights, by sign; on ARM those of single weights, whatever their signs. Large entries are put beside
 small ones, so that most find company.
 """
 

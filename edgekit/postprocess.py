@@ -74,9 +74,9 @@ def lower(job: Lowering) -> list[Step]:
             sources[name] = Source(at)
             at += _float_bytes(tensor)
     fields = {
-        **sources["boxes"].fields("boxes"), **sources["scores"].fields("scores"), "anchors": _real(anchors).ravel(),
-        "output_boxes": job.output(0), "output_classes": job.output(1), "output_scores": job.output(2),
-        "output_count": job.output(3), "scratch": job.place(SCRATCH), "boxes_count": boxes.shape[1],
+        **sources["boxes"].fields("boxes"), **sources["scores"].fields("scores"),
+        "anchors": _real(anchors).ravel(), "output_boxes": job.output(0), "output_classes": job.output(1),
+        "output_scores": job.output(2), "output_count": job.output(3), "scratch": job.place(SCRATCH), "boxes_count": boxes.shape[1],
         "coordinates": boxes.shape[2], "columns": scores.shape[2], "classes": values["num_classes"],
         "regular": int(values["use_regular_nms"]), "max_detections": values["max_detections"],
         "max_classes": values["max_classes_per_detection"], "per_class": values["detections_per_class"],
@@ -131,8 +131,8 @@ def _real(tensor: Tensor) -> NDArray[np.float32]:
 def _dequantize(job: Lowering, number: int, place: int) -> Step:
     tensor = job.inputs[number]
     fields = {
-        **job.source(number).fields(), "output": place, "count": _float_bytes(tensor) // 4, "type": type_number(tensor),
-        "scale": float(scale_of(tensor)), "zero_point": zero_point_of(tensor),
+        **job.source(number).fields(), "output": place, "count": _float_bytes(tensor) // 4,
+        "type": type_number(tensor), "scale": float(scale_of(tensor)), "zero_point": zero_point_of(tensor),
     }  # fmt: skip
     return Step("dequantize", fields)
 

@@ -28,7 +28,7 @@ def batch_matmul(job: Lowering) -> list[Step]:
     job.takes(2)
     _int8(*job.inputs, job.result)
     first, second = (dense(tensor) for tensor in job.inputs)
-    need(2 <= min(len(first.shape), len(second.shape)), "a matrix with less than two axes")
+    need(min(len(first.shape), len(second.shape)) >= 2, "a matrix with less than two axes")
     swapped = [*range(len(first.shape) - 2), len(first.shape) - 1, len(first.shape) - 2]
     first = first.transpose(swapped) if job.option("adj_x") else first
     swapped = [*range(len(second.shape) - 2), len(second.shape) - 1, len(second.shape) - 2]
@@ -42,7 +42,7 @@ def batch_matmul(job: Lowering) -> list[Step]:
     need(depth == again and 0 < depth <= MAX_DEPTH, f"{depth} times {again} numbers")
     views = [view.broadcast((*batches, *view.shape[-2:])) for view in (first, second)]
     sizes, strides = merge(batches, *(view.strides[:-2] for view in views))
-    fixed, shift = multiplier(_factor(*job.inputs, job.result))
+    fixed, shift = multiplier(_factor(job.inputs[0], job.inputs[1], job.result))
     need(255 * 255 * depth << max(shift, 0) < 2**31, "scales that are too far apart")
     fields = {
         **job.source(0).fields("first"), **job.source(1).fields("second"), "output": job.output(),
@@ -135,8 +135,8 @@ def l2_normalization(job: Lowering) -> list[Step]:
     depth = source.shape[-1] if source.shape else 1
     need(depth <= MAX_DEPTH, f"{depth} numbers in a row")
     fields = {
-        **job.source(0).fields(), "output": job.output(), "rows": math.prod(source.shape[:-1]), "depth": depth,
-        "zero_point": zero_point_of(source),
+        **job.source(0).fields(), "output": job.output(), "rows": math.prod(source.shape[:-1]),
+        "depth": depth, "zero_point": zero_point_of(source),
     }  # fmt: skip
     return [Step("l2norm", fields)]
 

@@ -1,4 +1,4 @@
-"""Numbers taken together along axes: MEAN, SUM and the extremes; windows of a picture; rows that add up to 1."""
+"""Numbers taken together: along axes, in windows of a picture, in rows that then add up to 1."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def reduce(job: Lowering) -> list[Step]:
 
 
 def _axes(job: Lowering, kept: list[int], axes: list[int]) -> Fields:
-    view, fields = dense(job.inputs[0]), {}
+    view = dense(job.inputs[0])
+    fields: Fields = {}
     for prefix, chosen in (("", kept), ("reduced_", axes)):
         part = view.transpose(chosen)
         sizes, (strides,) = merge(part.shape, part.strides)
@@ -137,7 +138,7 @@ def softmax(job: Lowering) -> list[Step]:
 
 def exponentials(scale: float) -> NDArray[np.int32]:
     """exp(-scale * d) for d = 0..255 in 31 bits, as gemmlowp computes it; 0 where TFLite leaves it out."""
-    need(0 < scale * 2**26, "a factor that is not positive")
+    need(scale > 0, "a factor that is not positive")
     fixed, shift = multiplier(min(scale * 2**26, 2.0**31 - 1))
     need(shift >= 0, "a factor that is too small")
     reach = math.floor(31 * 2**26 / 2**shift)

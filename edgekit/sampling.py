@@ -31,7 +31,7 @@ def _nearest(job: Lowering, size: int, wanted: int) -> NDArray[np.int64]:
     parts = (size - 1, wanted - 1) if aligned and wanted > 1 else (size, wanted)
     scale = np.float32(parts[0]) / np.float32(parts[1])
     at = (np.arange(wanted).astype(np.float32) + np.float32(0.5 if halves else 0)) * scale
-    return np.clip((to_nearest(at) if aligned else np.floor(at)).astype(np.int64), 0, size - 1)
+    return np.asarray(np.clip((to_nearest(at) if aligned else np.floor(at)).astype(np.int64), 0, size - 1))
 
 
 def nearest(job: Lowering) -> list[Step]:

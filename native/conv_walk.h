@@ -1,14 +1,16 @@
 /* How a convolution on planes is walked, for every ISA level with vectors. A level includes this file once, after
    conv_finish.h and after it has said
 
-     add_run(sums, rows, n, in, entry, run)   how to add `run` entries of a list that `rows` channels share, 4 or 2 of
-                     them at once if HAS_RUNS, to the sums of n vectors of each channel
+     add_run(sums, rows, n, in, entry, run)   how to add `run` entries of a list that `rows` channels share to the
+                     sums of n vectors of each channel; `run` is 1, or 4 or 2 if HAS_RUNS
      SINGLES(TILE)   how lists of single channels are walked for 1, 2, ... vectors: TILE(kept, n), with the sums of
                      4 channels in registers, TILE(kept_abreast, n), TILE(wide, n), with those of one, or
                      TILE(wide_abreast, n)
      LONG_SINGLES(TILE), LONG   and how if they have at least that many entries, on average
      FOURS(TILE)     for lists shared by 4 channels: TILE(fours, n)
      EIGHTS(TILE)    and by 8: TILE(eights, n)
+     RUN_SINGLES(TILE), RUN_FOURS(TILE), RUN_EIGHTS(TILE)   if HAS_RUNS, the same for lists in runs: TILE(wide_runs, n),
+                     TILE(fours_runs, n), TILE(eights_runs, n)
      PLANARS(TILE)   for planar input: TILE(planar, n), n vectors of 4 * PIXELS bytes, by dot(sums, x, word)
 
    n is a constant in the functions made that way, so loops over vectors are unrolled and sums stay in registers. */
@@ -27,7 +29,7 @@ typedef struct lists {
 
 INLINE lists lists_of(const spot *at) {
     const ek_conv *conv = at->conv;
-    return (lists){conv->starts, conv->entries, conv->runs_size ? conv->runs : NULL, conv->bias, at->in, at->out,
+    return (lists){conv->starts, conv->entries, conv->runs, conv->bias, at->in, at->out,
                    conv->output_stride, conv->biased && !conv->has_residual};
 }
 
@@ -48,19 +50,17 @@ INLINE void add_entries(vector *sums, const int rows, const int n, const uint8_t
     LOOP for (; entry != end; entry += run * (1 + rows)) add_run(sums, rows, n, in, entry, run);
 }
 
-/* The whole list of a group of `rows` channels */
-INLINE void add_list(vector *sums, const int rows, const int n, const lists *all, int64_t group) {
-    const int32_t *entry = entry_of(all, group, rows);
-#ifdef HAS_RUNS
-    if (all->runs) {
+/* The whole list of a group of `rows` channels, in runs or not */
+INLINE void add_list(vector *sums, const int rows, const int n, const lists *all, int64_t group, const int in_runs) {
+    const int32_t *entry = entry_of(all, group, rows), *end = entry_of(all, group + 1, rows);
+    if (in_runs) {
         const int32_t *fours_end = all->entries + (int64_t)all->runs[2 * group] * (1 + rows);
         const int32_t *twos_end = all->entries + (int64_t)all->runs[2 * group + 1] * (1 + rows);
         add_entries(sums, rows, n, all->in, entry, fours_end, 4);
         add_entries(sums, rows, n, all->in, fours_end, twos_end, 2);
         entry = twos_end;
     }
-#endif
-    add_entries(sums, rows, n, all->in, entry, entry_of(all, group + 1, rows), 1);
+    add_entries(sums, rows, n, all->in, entry, end, 1);
 }
 
 /* 4 channels at once, one list after another */
@@ -71,7 +71,7 @@ INLINE void kept(const spot *at, int64_t begin, int64_t end, const int n) {
         vector sums[EK_QUAD * MOST];
         EACH(i, EK_QUAD) {
             start(sums + i * n, n, all.bias[c + i]);
-            add_list(sums + i * n, 1, n, &all, c + i);
+            add_list(sums + i * n, 1, n, &all, c + i, 0);
         }
         finish(at, &to, out_of(&all, c), c, n, sums, all.plain);
     }
@@ -106,49 +106,71 @@ INLINE void kept_abreast(const spot *at, int64_t begin, int64_t end, const int n
 }
 
 /* One channel at once */
-INLINE void wide(const spot *at, int64_t begin, int64_t end, const int n) {
+INLINE void wide_any(const spot *at, int64_t begin, int64_t end, const int n, const int in_runs) {
     const lists all = lists_of(at);
-    vector quad[EK_QUAD * MOST];
-    LOOP for (int64_t c = begin; c < end; c++) {
-        vector sums[MOST], *own = quad + c % EK_QUAD * n;
-        start(sums, n, all.bias[c]);
-        add_list(sums, 1, n, &all, c);
-        EACH(v, n) own[v] = sums[v];
-        if (c % EK_QUAD == EK_QUAD - 1) finish_any(at, c - c % EK_QUAD, quad);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector quad[EK_QUAD * MOST];
+        LOOP for (int i = 0; i < EK_QUAD; i++) {
+            vector sums[MOST];
+            start(sums, n, all.bias[c + i]);
+            add_list(sums, 1, n, &all, c + i, in_runs);
+            EACH(v, n) quad[i * n + v] = sums[v];
+        }
+        finish_any(at, c, quad);
     }
+}
+
+INLINE void wide(const spot *at, int64_t begin, int64_t end, const int n) {
+    wide_any(at, begin, end, n, 0);
 }
 
 /* Two */
 INLINE void wide_abreast(const spot *at, int64_t begin, int64_t end, const int n) {
     const lists all = lists_of(at);
-    vector quad[EK_QUAD * MOST];
-    LOOP for (int64_t c = begin; c < end; c += 2) {
-        vector sums[2 * MOST], *own = quad + c % EK_QUAD * n;
-        add_abreast(sums, n, &all, c);
-        EACH(v, 2 * n) own[v] = sums[v];
-        if (c % EK_QUAD) finish_any(at, c - 2, quad);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector quad[EK_QUAD * MOST];
+        LOOP for (int i = 0; i < EK_QUAD; i += 2) {
+            vector sums[2 * MOST];
+            add_abreast(sums, n, &all, c + i);
+            EACH(v, 2 * n) quad[i * n + v] = sums[v];
+        }
+        finish_any(at, c, quad);
     }
 }
 
-INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, const int n) {
+INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, const int n, const int in_runs) {
     const lists all = lists_of(at);
     const rounding to = rounding_of(at->conv);
     LOOP for (int64_t c = begin; c < end; c += rows) {
         vector sums[2 * EK_QUAD * MOST];
         EACH(r, rows) start(sums + r * n, n, all.bias[c + r]);
-        add_list(sums, rows, n, &all, c / rows);
+        add_list(sums, rows, n, &all, c / rows, in_runs);
         EACH(q, rows / EK_QUAD)
         finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.plain);
     }
 }
 
 INLINE void fours(const spot *at, int64_t begin, int64_t end, const int n) {
-    shared(at, begin, end, EK_QUAD, n);
+    shared(at, begin, end, EK_QUAD, n, 0);
 }
 
 INLINE void eights(const spot *at, int64_t begin, int64_t end, const int n) {
-    shared(at, begin, end, 2 * EK_QUAD, n);
+    shared(at, begin, end, 2 * EK_QUAD, n, 0);
 }
+
+#ifdef HAS_RUNS
+INLINE void wide_runs(const spot *at, int64_t begin, int64_t end, const int n) {
+    wide_any(at, begin, end, n, 1);
+}
+
+INLINE void fours_runs(const spot *at, int64_t begin, int64_t end, const int n) {
+    shared(at, begin, end, EK_QUAD, n, 1);
+}
+
+INLINE void eights_runs(const spot *at, int64_t begin, int64_t end, const int n) {
+    shared(at, begin, end, 2 * EK_QUAD, n, 1);
+}
+#endif
 
 #include "conv_planar.h"
 
@@ -157,6 +179,11 @@ INLINE void eights(const spot *at, int64_t begin, int64_t end, const int n) {
 SINGLES(DEFINE_TILE)
 #ifdef LONG_SINGLES
 LONG_SINGLES(DEFINE_TILE)
+#endif
+#ifdef HAS_RUNS
+RUN_SINGLES(DEFINE_TILE)
+RUN_FOURS(DEFINE_TILE)
+RUN_EIGHTS(DEFINE_TILE)
 #endif
 FOURS(DEFINE_TILE)
 EIGHTS(DEFINE_TILE)
@@ -175,12 +202,21 @@ static tile_fn *const SINGLES_list[] = {SINGLES(NAME_TILE)};
 #ifdef LONG_SINGLES
 static tile_fn *const LONG_SINGLES_list[] = {LONG_SINGLES(NAME_TILE)};
 #endif
+#ifdef HAS_RUNS
+static tile_fn *const RUN_SINGLES_list[] = {RUN_SINGLES(NAME_TILE)};
+static tile_fn *const RUN_FOURS_list[] = {RUN_FOURS(NAME_TILE)};
+static tile_fn *const RUN_EIGHTS_list[] = {RUN_EIGHTS(NAME_TILE)};
+#endif
 static tile_fn *const FOURS_list[] = {FOURS(NAME_TILE)};
 static tile_fn *const EIGHTS_list[] = {EIGHTS(NAME_TILE)};
 static tile_fn *const PLANARS_list[] = {PLANARS(NAME_TILE)};
 
 INLINE tiles tiles_of(const ek_conv *conv) {
     if (conv->planar) return TILES(PLANARS);
+#ifdef HAS_RUNS
+    if (conv->runs_size && conv->group == 1) return TILES(RUN_SINGLES);
+    if (conv->runs_size) return conv->group == 4 ? TILES(RUN_FOURS) : TILES(RUN_EIGHTS);
+#endif
     if (conv->group == 4) return TILES(FOURS);
     if (conv->group == 8) return TILES(EIGHTS);
 #ifdef LONG_SINGLES

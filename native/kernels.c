@@ -39,20 +39,32 @@ int ek_family_count(void) {
     K(conv, AVXVNNI, avxvnni)     \
     K(conv, AVX512VNNI, avx512vnni) \
     K(spread_planes, AVX2, avx2)    \
-    K(pool_planes, AVX2, avx2)      \
     K(depthwise, AVX2, avx2)      \
     K(depthwise, AVXVNNI, avxvnni) \
-    K(depthwise, AVX512VNNI, avx512vnni)
+    K(depthwise, AVX512VNNI, avx512vnni) \
+    K(pack_planes, AVX2, avx2)    \
+    K(unpack_planes, AVX2, avx2)  \
+    K(split_phases, AVX2, avx2)   \
+    K(add_planes, AVX2, avx2)     \
+    K(mul_planes, AVX2, avx2)     \
+    K(lut_planes, AVX2, avx2)     \
+    K(pool_planes, AVX2, avx2)    \
+    K(mean_planes, AVX2, avx2)    \
+    K(resize_planes, AVX2, avx2)
 
 #elif defined(__aarch64__)
 
-#define KERNELS(K)    \
-    K(fc, NEON, neon)         \
-    K(fc, NEONDOT, neondot)   \
-    K(conv, NEON, neon)       \
-    K(conv, NEONDOT, neondot) \
-    K(depthwise, NEON, neon)  \
-    K(depthwise, NEONDOT, neondot)
+#define KERNELS(K)                 \
+    K(fc, NEON, neon)              \
+    K(fc, NEONDOT, neondot)        \
+    K(conv, NEON, neon)            \
+    K(conv, NEONDOT, neondot)      \
+    K(depthwise, NEON, neon)       \
+    K(depthwise, NEONDOT, neondot) \
+    K(add_planes, NEON, neon)      \
+    K(mul_planes, NEON, neon)      \
+    K(lut_planes, NEON, neon)      \
+    K(pool_planes, NEON, neon)
 
 #else
 #define KERNELS(K)

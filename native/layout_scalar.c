@@ -193,7 +193,7 @@ void ek_split_phases__scalar(const void *op_, uint8_t *arena, int64_t begin, int
         for (int64_t phase = 0; phase < op->step_y * op->step_x; phase++) {
             if (!(op->phases >> phase & 1)) continue;
             split_plane(op, in, out, phase / op->step_x, phase % op->step_x);
-            ek_fill_plane(&margins, out);
+            ek_restore_plane(&margins, out);
             out += op->planes * op->output_stride;
         }
     }
@@ -225,7 +225,7 @@ void ek_resize_planes__scalar(const void *op_, uint8_t *arena, int64_t begin, in
                     int64_t from = (i * op->input_period + op->source_rows[y]) * op->input_pitch + op->source_columns[x];
                     memcpy(out + EK_QUAD * ((i * op->period + y) * op->output_pitch + x), in + EK_QUAD * from, EK_QUAD);
                 }
-        ek_fill_plane(&margins, out);
+        ek_restore_plane(&margins, out);
     }
 }
 

@@ -50,20 +50,19 @@ static inline void ek_restore_margins(const ek_margins *m, uint8_t *plane, int64
 
 /* All margins of a plane that lie between its first pixel and its last */
 static inline void ek_fill_margins(const ek_margins *m, uint8_t *plane) {
-    int64_t gap = m->pitch - m->width, rows = m->pixels / m->pitch;
-    for (int64_t row = 0; row < rows; row += m->period) {
-        uint8_t *at = plane + EK_QUAD * (row * m->pitch + m->width);
+    int64_t gap = m->pitch - m->width, image = m->period * m->pitch;
+    for (int64_t first = 0; first < m->pixels; first += image) {
+        uint8_t *at = plane + EK_QUAD * (first + m->width);
         if (gap == 1)
             for (int64_t y = 0; y < m->height; y++) memcpy(at + EK_QUAD * y * m->pitch, &m->word, sizeof m->word);
         else
             for (int64_t y = 0; y < m->height; y++) ek_fill_pixels(at + EK_QUAD * y * m->pitch, 0, gap, m->word);
-        if (row + m->period < rows)
-            ek_fill_pixels(plane, (row + m->height) * m->pitch, (row + m->period) * m->pitch, m->word);
+        if (first + image < m->pixels) ek_fill_pixels(plane, first + m->height * m->pitch, first + image, m->word);
     }
 }
 
 /* All margins of a plane */
-static inline void ek_fill_plane(const ek_margins *m, uint8_t *plane) {
+static inline void ek_restore_plane(const ek_margins *m, uint8_t *plane) {
     ek_fill_pixels(plane, -m->before, 0, m->word);
     ek_fill_margins(m, plane);
     ek_fill_pixels(plane, m->pixels, m->pixels + m->after, m->word);

@@ -4,6 +4,7 @@
 #include "requantise.h"
 
 static void matmul_row(const ek_matmul *op, const int8_t *a, const int8_t *b, int8_t *out) {
+    ek_factor f = ek_factor_of(op->multiplier, op->shift);
     for (int64_t start = 0; start < op->columns; start += EK_PICKS) {
         int64_t count = ek_least(EK_PICKS, op->columns - start), step = op->second_column_stride;
         int32_t sum[EK_PICKS] = {0};
@@ -16,7 +17,7 @@ static void matmul_row(const ek_matmul *op, const int8_t *a, const int8_t *b, in
                 for (int64_t n = 0; n < count; n++) sum[n] += x * (part[n * step] - op->second_zero);
         }
         for (int64_t n = 0; n < count; n++)
-            out[start + n] = (int8_t)ek_clamp(ek_multiply(sum[n], op->multiplier, op->shift) + op->zero_point, -128, 127);
+            out[start + n] = (int8_t)ek_clamp(ek_times(f, sum[n]) + op->zero_point, -128, 127);
     }
 }
 

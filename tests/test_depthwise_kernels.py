@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from planes import BOOLS, FLIP, SCENES, SEEDS, Memory, Scene, aligned_copy, run_levels, signed, stored
+from planes import FLIP, SCENES, SEEDS, Memory, Scene, aligned_copy, run_levels, signed, stored
 
 from edgekit.arithmetic import multiplier, multiply
 from edgekit.pack_depthwise import pack_depthwise
@@ -103,7 +103,7 @@ class Layer:
 def short(factors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rounded to what `biased` sums ask of scales: 12582912 times it and a zero point are floats."""
     mantissa, exponent = np.frexp(factors)
-    return np.ldexp(np.rint(np.ldexp(mantissa, 18)), exponent - 18).astype(np.float32)
+    return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, 18)), exponent - 18), np.float32)
 
 
 @given(SCENES, st.sampled_from(WINDOWS), st.integers(1, 2), st.sampled_from(WAYS), st.integers(0, 255))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +161,10 @@ def test_an_unknown_level_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_takes_native_where_it_can(tmp_path: Path) -> None:
-    dense, picture = save(network(), tmp_path / "dense.tflite"), save(convolution(), tmp_path / "picture.tflite")
+    dense, picture = (
+        save(network(), tmp_path / "dense.tflite"),
+        save(convolution(), tmp_path / "picture.tflite"),
+    )
     real = save(real_convolution(), tmp_path / "real.tflite")
     assert edgekit.load(dense).name == "native"
     assert edgekit.load(picture, threads=2).name == "native"

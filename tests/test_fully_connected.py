@@ -19,7 +19,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 ACTIVATIONS = st.sampled_from(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 150)), SEEDS,
     st.tuples(st.booleans(), st.booleans()), ACTIVATIONS, st.sampled_from([127, 128]),
@@ -41,10 +41,10 @@ def of_unsigned(graph: Graph, zero_point: int) -> tuple[Graph, Graph]:
     source, weights, result, *bias = unsigned(graph).tensors
     assert weights.data is not None
     weights = replace(
-        weights, dtype=UINT8, data=(weights.data ^ -128).view(np.uint8), zero_point=[zero_point]
+        weights, dtype=UINT8, data=(weights.data ^ -128).view(np.uint8), zero_point=np.array([zero_point])
     )
-    wide = weights.data.astype(np.int16) - zero_point
-    signed = replace(weights, dtype=np.dtype(np.int16), data=wide, zero_point=[0])
+    wide = np.asarray(weights.data).astype(np.int16) - zero_point
+    signed = replace(weights, dtype=np.dtype(np.int16), data=wide, zero_point=np.array([0]))
     twin = replace(graph, tensors=(source, weights, result, *bias))
     return twin, replace(graph, tensors=(graph.tensors[0], signed, graph.tensors[2], *bias))
 
@@ -132,7 +132,9 @@ def test_weights_are_packed_without_loss() -> None:
 @pytest.mark.parametrize(("kind", "reason"), [("weights", "weights that are no constant matrix of int8")])
 def test_other_layers_are_refused(kind: str, reason: str) -> None:
     graph = layer(2, 5, 3)
-    computed = replace(graph.tensors[1], data=None, zero_point=[0], scale=[0.1])
+    computed = replace(
+        graph.tensors[1], data=None, zero_point=np.array([0]), scale=np.array([0.1], np.float32)
+    )
     assert (
         refuses(replace(graph, tensors=(graph.tensors[0], computed, *graph.tensors[2:]), inputs=(0, 1)))
         == reason

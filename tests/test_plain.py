@@ -1,4 +1,4 @@
-"""What operators on plain tensors have in common: hostile steps do no harm, and what cannot be done is named."""
+"""What operators on plain tensors have in common: hostile steps do no harm, refusals say why."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from edgekit.step import Step
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 FAMILIES = {
-    "fc", "copy", "lut", "gather", "arithmetic", "pair", "binary", "quantize", "dequantize", "requantize", "cast",
-    "reduce", "pool", "softmax", "softmax_float", "bilinear", "postprocess", "matmul", "transpose_conv", "arg",
-    "l2norm", "real",
+    "fc", "copy", "lut", "gather", "arithmetic", "pair", "binary", "quantize", "dequantize", "requantize",
+    "cast", "reduce", "pool", "softmax", "softmax_float", "bilinear", "postprocess", "matmul",
+    "transpose_conv", "arg", "l2norm", "real",
 }  # fmt: skip
 PICTURE = (2, 6, 5, 9)
 ROWS = tensor((4, 70))
@@ -60,7 +60,8 @@ def graphs() -> list[Graph]:
         single("RESIZE_BILINEAR", [picture, constant([11, 9])], [larger], half_pixel_centers=True),
         single("BATCH_MATMUL", [LARGE, tensor((1, 5, 8))], [tensor((3, 4, 8), INT8, 0.3)]),
         single(
-            "TRANSPOSE_CONV", [constant([2, 12, 10, 7]), weights, picture], [tensor((2, 12, 10, 7), INT8, 0.3)],
+            "TRANSPOSE_CONV", [constant([2, 12, 10, 7]), weights, picture],
+            [tensor((2, 12, 10, 7), INT8, 0.3)],
             padding="SAME", stride_h=2, stride_w=2,
         ),
         single("ARG_MAX", [picture, constant(1)], [tensor((2, 5, 9), INT32)]),

@@ -17,7 +17,8 @@ from edgekit.postprocess import POSTPROCESS
 
 SEEDS = st.integers(0, 2**31)
 OPTIONS = {
-    "max_detections": 10, "max_classes_per_detection": 1, "detections_per_class": 20, "use_regular_nms": False,
+    "max_detections": 10, "max_classes_per_detection": 1, "detections_per_class": 20,
+    "use_regular_nms": False,
     "num_classes": 3, "nms_score_threshold": 0.3, "nms_iou_threshold": 0.5,
     "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0,
 }  # fmt: skip
@@ -53,11 +54,12 @@ def inputs_of(graph: Graph, seed: int) -> list[Any]:
 CHANGES = st.fixed_dictionaries({
     "max_detections": st.integers(1, 30), "detections_per_class": st.integers(1, 40),
     "use_regular_nms": st.booleans(), "num_classes": st.integers(1, 6),
-    "nms_score_threshold": st.sampled_from([0.0, 0.3, 0.8]), "nms_iou_threshold": st.sampled_from([0.2, 0.5, 1.0]),
+    "nms_score_threshold": st.sampled_from([0.0, 0.3, 0.8]),
+    "nms_iou_threshold": st.sampled_from([0.2, 0.5, 1.0]),
 })  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), SEEDS, st.booleans(), CHANGES)
 def test_detections(count: int, seed: int, background: bool, changes: dict[str, Any]) -> None:
     graph = detector(count, background=background, **changes)

@@ -17,7 +17,7 @@ SEEDS = st.integers(0, 2**31)
 SIZES = st.integers(1, 9)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.tuples(SIZES, st.integers(1, 40), st.integers(1, 90)), SEEDS, st.data())
 def test_matrix_products(sizes: tuple[int, int, int], seed: int, data: st.DataObject) -> None:
     rows, depth, columns = sizes
@@ -27,6 +27,8 @@ def test_matrix_products(sizes: tuple[int, int, int], seed: int, data: st.DataOb
     ends = (rows, depth)[:: -1 if adj_x else 1], (depth, columns)[:: -1 if adj_y else 1]
     shapes = [(*batches, *ends[0]), (*few, *ends[1]), (*batches, rows, columns)]
     first, second, result = (data.draw(quantised(shape, INT8)) for shape in shapes)
+    assert first.scale is not None
+    assert second.scale is not None
     scale = first.scale * second.scale * np.float32(60 * np.sqrt(depth))
     compare(
         single("BATCH_MATMUL", [first, second], [replace(result, scale=scale)], adj_x=adj_x, adj_y=adj_y),
@@ -34,7 +36,7 @@ def test_matrix_products(sizes: tuple[int, int, int], seed: int, data: st.DataOb
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.tuples(st.integers(1, 2), SIZES, SIZES, st.integers(1, 12)), SEEDS, st.data())
 def test_transposed_convolutions(shape: tuple[int, int, int, int], seed: int, data: st.DataObject) -> None:
     padding = data.draw(st.sampled_from(["SAME", "VALID"]))
@@ -67,7 +69,7 @@ def filters(shape: tuple[int, ...], seed: int, *, per_channel: bool) -> Tensor:
     return Tensor("w", shape, INT8, scale, None, 0, data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 300), SEEDS, SCALES, st.integers(-128, 127))
 def test_rows_of_length_one(rows: int, depth: int, seed: int, scale: float, zero: int) -> None:
     source, result = tensor((rows, depth), INT8, scale, zero), tensor((rows, depth), INT8, 1 / 128, 0)
@@ -78,7 +80,7 @@ def test_rows_of_length_one(rows: int, depth: int, seed: int, scale: float, zero
 
 
 @pytest.mark.parametrize("kind", ["ARG_MAX", "ARG_MIN"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(SIZES, min_size=1, max_size=4), st.sampled_from([INT8, UINT8, FLOAT, INT32]), SEEDS, st.data()
 )
@@ -114,7 +116,8 @@ def test_functions_of_floats(kind: str) -> None:
     x = np.random.default_rng(3).normal(0, 4, (3, 3000)).astype(np.float32)
     x = np.abs(x) + np.float32(1e-3) if kind in ("SQRT", "RSQRT", "LOG") else x
     ends = tensor(x.shape, FLOAT)
-    options = {"LEAKY_RELU": {"alpha": 0.3}, "GELU": {"approximate": True}}.get(kind, {})
+    choices: dict[str, dict[str, Any]] = {"LEAKY_RELU": {"alpha": 0.3}, "GELU": {"approximate": True}}
+    options = choices.get(kind, {})
     for changed in [options, {"approximate": False}] if kind == "GELU" else [options]:
         near = 1e-6 if kind in NEAR else 0
         compare(single(kind, [ends], [ends], **changed), inputs=[x], near=near)

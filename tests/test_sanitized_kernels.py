@@ -1,4 +1,4 @@
-"""Kernels of every ISA level under the address and undefined-behaviour sanitizers, on memory of exactly their size."""
+"""Kernels of every ISA level under address and undefined-behaviour sanitizers, in memory of their size."""
 
 from __future__ import annotations
 
