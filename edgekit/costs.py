@@ -25,7 +25,7 @@ class Unit:
     entry: float  # cycles of an entry beside those
     requantise: float  # cycles of four vectors of sums until they are stored
     tiles: dict[int, tuple[int, ...]]  # vectors in a tile that there are kernels for, by channels in a group
-    alone: float = 1  # how much faster the products of a list of one channel are: ARMv8.0 adds up four, not two
+    alone: float = 1  # how much faster lists of one channel multiply: ARMv8.0 adds up four products, not two
 
 
 UNITS = {
