@@ -13,7 +13,8 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.link import Ending, Link, MqttVersion, tls_context
-from edgekit.outbox import Mailbox, Message
+from edgekit.mailbox import Mailbox
+from edgekit.messages import Message
 
 if TYPE_CHECKING:
     from edgekit.settings import MqttConfig
@@ -25,7 +26,7 @@ _FAREWELL_S = 0.5  # of a stop's time belong to the farewell, whatever else stil
 _GRACE_S = 0.1  # beyond a stop's time, for the thread to end
 _STEADY_S = 10.0  # a connection that lived this long was a good one
 _JITTER = SystemRandom()
-_TICK_S = 1.0  # how often keep-alives are looked after
+_TICK_S = 1.0  # how often keep-alives and the mailbox are looked after
 
 
 class Courier:
@@ -59,6 +60,7 @@ class Courier:
         self._tls = tls_context(settings.tls) if settings.tls else None
         self._retry_s = retry_s
         self._failures = self._short_lives = 0
+        self._upkeep_at_s = 0.0
         self._born = False  # whether `online` was ever acknowledged
         self._complaints: set[str] = set()
         self._flying: dict[int, Message] = {}  # number -> message sent, not acknowledged
@@ -106,11 +108,21 @@ class Courier:
     def _run(self) -> None:
         try:
             wait_s: float | None = 0.0
-            while wait_s == 0.0 or (wait_s is not None and not self._stopping.wait(wait_s)):
+            while wait_s is not None and self._waited(wait_s):
                 wait_s = self._attempt()
         finally:
             for end in self._bell or ():
                 end.close()
+
+    def _waited(self, wait_s: float) -> bool:
+        """Wait, and look after the mailbox meanwhile; False when a stop came first."""
+        until_s = time.monotonic() + wait_s
+        while wait_s > 0.0:
+            if self._stopping.wait(min(wait_s, _TICK_S)):
+                return False
+            self._mailbox.upkeep()
+            wait_s = until_s - time.monotonic()
+        return True
 
     def _attempt(self) -> float | None:
         """One connection from start to end; returns the seconds to wait for the next, None for never."""
@@ -140,6 +152,9 @@ class Courier:
                 born = True
                 self._before_birth()
                 self._mailbox.begin()
+            if time.monotonic() >= self._upkeep_at_s:
+                self._upkeep_at_s = time.monotonic() + _TICK_S
+                self._mailbox.upkeep()
             self._send(link)
             self._keep_stop_time(link)
             link.poll(wake, self._patience_s())
@@ -184,8 +199,8 @@ class Courier:
 
     def _give_up(self, message: Message, why: str) -> None:
         """The broker will never take this one; said once per topic."""
-        self._mailbox.done(message)
-        self.refused_events += not message.retain
+        self._mailbox.lose(message)
+        self.refused_events += not message.retain and not message.lost
         if message.topic not in self._complaints:
             self._complaints.add(message.topic)
             _log.warning("not published to %s: %s", message.topic, why)

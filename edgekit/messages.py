@@ -17,9 +17,34 @@ from typing import Any
 
 from edgekit.types import Event, Track
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """One MQTT message, ready to go. Two are never equal: each is sent and acknowledged for itself.
+
+    What waits in an outbox has more: `seq`, the number of an event; `key`, its place in the order; `since_s`,
+    the `Boot.now_s()` at which it began to wait; `lost`, for a message about events that are gone, how many:
+    `seq` is then the last of them.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    seq: int | None = None
+    key: int = 0
+    since_s: float = 0.0
+    lost: int = 0
+
+
 ONLINE, OFFLINE, STOPPED = "online", "offline", "stopped"
 CAMERA_STATUSES = ("online", "offline", "degraded", "disabled")
-SCHEMAS = {"event": "edgekit.event/1", "info": "edgekit.info/1", "health": "edgekit.health/1"}
+SCHEMAS = {
+    "event": "edgekit.event/1",
+    "gap": "edgekit.gap/1",
+    "info": "edgekit.info/1",
+    "health": "edgekit.health/1",
+}
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -49,6 +74,10 @@ class Topics:
     @property
     def health(self) -> str:
         return f"{self.base}/{self.device}/health"
+
+    @property
+    def gap(self) -> str:
+        return f"{self.base}/{self.device}/gap"
 
     def schema(self, name: str) -> str:
         return f"{self.base}/{self.device}/schema/{name}"
@@ -146,6 +175,11 @@ def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[
     }
 
 
+def mark_replayed(payload: bytes) -> bytes:
+    """An event's payload, as `encode` made it, that says that it is late or may have come before."""
+    return payload.replace(b'"replayed":false', b'"replayed":true', 1)
+
+
 def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[str, Any]:
     """One track as subscribers of Frigate know it; `box` in whole pixels of the frame, `box_norm` in 0..1."""
     width, height = event.frame_width, event.frame_height
@@ -186,13 +220,35 @@ def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[
     }
 
 
-def health_payload(health: Mapping[str, Any], mqtt: Mapping[str, Any]) -> dict[str, Any]:
-    """How the device does, `edgekit.health/1`: what the pipeline knows, and `mqtt` of the publisher."""
-    return {"state": "ok", "cameras": {}, "budget_mb": None, **health, "mqtt": dict(mqtt)}
+def gap_payload(device: str, boot_id: str, first: int, last: int, now_s: float) -> dict[str, Any]:
+    """Events that will never come, `edgekit.gap/1`: those with the numbers `first` to `last`."""
+    return {
+        "schema": SCHEMAS["gap"],
+        "device": device,
+        "boot_id": boot_id,
+        "first_seq": first,
+        "last_seq": last,
+        "count": last - first + 1,
+        "time": utc_text(now_s),
+    }
+
+
+def health_payload(
+    health: Mapping[str, Any], mqtt: Mapping[str, Any], outbox: Mapping[str, Any]
+) -> dict[str, Any]:
+    """How the device does, `edgekit.health/1`: the pipeline, and the publisher's `mqtt` and `outbox`."""
+    return {
+        "state": "ok",
+        "cameras": {},
+        "budget_mb": None,
+        **health,
+        "outbox": dict(outbox),
+        "mqtt": dict(mqtt),
+    }
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """The JSON schema of a message: "event", "info" or "health"."""
+    """The JSON schema of a message, by its name in SCHEMAS."""
     text = resources.files("edgekit").joinpath("schemas", f"{name}.schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

@@ -4,13 +4,13 @@ The manners, each of which a subscriber may rely on:
 - the will (`offline`, retained) is registered before anything else; a clean stop says `stopped` itself;
 - on EVERY connect all retained state is sent again, then `online`, then the events that waited;
 - of a state only the last value counts, so it is kept once per topic; of events none is skipped: they wait
-  in order, at most `Limits.events` of them (then the oldest is dropped, counted and logged);
+  in order, on disk where `mqtt.outbox.path` names a place, and the numbers go on after a restart; when too
+  many wait, or for too long, the oldest is dropped, counted, logged and told in its place (`gap`);
 - nothing here blocks the caller: one thread talks to the broker.
 
 From the top down: `mqtt` (what to publish), `courier` (the thread: when to connect again, what to tell
-people), `link` (one connection, paho), `outbox` (what waits), `messages` (topics and payloads). A new kind
-of retained topic, say for Home Assistant's discovery, is one more `_retain`; a durable outbox is
-another `Outbox`.
+people), `link` (one connection, paho), `mailbox` (what is said next), `outbox` (events that wait), `disk`,
+`journal` and `reserve` (where they survive), `messages` (topics and payloads).
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from edgekit import machine, messages
 from edgekit.courier import Courier, State
+from edgekit.disk import Disk, Pace, Storage
 from edgekit.link import MqttVersion
-from edgekit.messages import Stamp, Topics
-from edgekit.outbox import Mailbox, Message
+from edgekit.machine import Boot
+from edgekit.mailbox import Mailbox
+from edgekit.messages import Message, Stamp, Topics
+from edgekit.outbox import Bounds, Outbox
 from edgekit.types import Event
 
 if TYPE_CHECKING:
@@ -92,19 +95,25 @@ def _clock_synced() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Seconds since the epoch, seconds of the clock of `Frame.mono_s`, whether the first is to be trusted."""
+    """Seconds since the epoch, seconds of the clock of `Frame.mono_s`, whether the first is to be trusted;
+    the run of Linux, whose seconds count for what waits.
+    """
 
     wall_s: Callable[[], float] = time.time
     mono_s: Callable[[], float] = time.monotonic
     synced: Callable[[], bool] = _clock_synced
+    boot: Boot = field(default_factory=machine.boot)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many events wait for a broker, and the shortest and the longest wait between two attempts."""
+    """How many events wait in RAM, the shortest and the longest wait between two attempts to connect, and
+    what an SD card can be asked for.
+    """
 
     events: int = 2000
     retry_s: tuple[float, float] = (1.0, 60.0)
+    pace: Pace = field(default_factory=Pace)
 
 
 CLOCK, LIMITS = Clock(), Limits()
@@ -133,11 +142,11 @@ class Publisher:
         self.topics = Topics(settings.base, device_id)
         self.boot_id = boot_id or secrets.token_hex(4)
         self._clock = clock
-        self._seq = 0
         self._next_drop = 1
         self._seq_lock = threading.Lock()
         self._health: Mapping[str, Any] | None = None
-        self._mailbox = Mailbox(self._status(messages.ONLINE), limits.events)
+        outbox = _outbox(settings, limits, clock.boot, self._gap)
+        self._mailbox = Mailbox(self._status(messages.ONLINE), outbox)
         self._courier = Courier(
             self._mailbox,
             settings,
@@ -178,6 +187,11 @@ class Publisher:
         """Events that still wait, were dropped from a full queue, or were refused by the broker."""
         return self._mailbox.waiting + self._mailbox.dropped + self._courier.refused_events
 
+    @property
+    def kept(self) -> int:
+        """Those of the undelivered events that wait on disk."""
+        return self._mailbox.kept
+
     def start(self) -> None:
         """Begin to connect, in a thread; returns at once, whether there is a broker or not."""
         self._courier.start()
@@ -190,9 +204,9 @@ class Publisher:
         """Give the event its number and its time and send it. ValueError for a number that is not finite."""
         topic = self.topics.events(event.camera)
         with self._seq_lock:
-            payload = messages.encode(messages.event_payload(event, self._stamp(self._seq + 1), model))
-            self._seq += 1
-            self._mailbox.put(Message(topic, payload))
+            seq = self._mailbox.last_seq + 1
+            payload = messages.encode(messages.event_payload(event, self._stamp(seq), model))
+            self._mailbox.put(Message(topic, payload, seq=seq))
             self._tell_of_drops()
         self._courier.wake()
 
@@ -208,14 +222,17 @@ class Publisher:
 
     def publish_health(self, health: Mapping[str, Any]) -> None:
         """Send how the pipeline does; the part `mqtt` is filled in here. ValueError as for events."""
-        payload = messages.encode(messages.health_payload(health, self._mqtt_health()))
+        self._retain(self.topics.health, self._health_payload(health, self._mqtt_health()), qos=0)
         self._health = health
-        self._retain(self.topics.health, payload, qos=0)
 
     def stop(self, timeout_s: float = 1.5) -> int:
-        """Deliver what waits, say `stopped`, disconnect; in `timeout_s` at most. Returns `undelivered`."""
+        """Deliver what waits, say `stopped`, disconnect; in `timeout_s` at most.
+
+        Returns how many events are lost: `undelivered`, without those that wait on disk for the next start.
+        """
         self._courier.stop(self._status(messages.STOPPED), timeout_s)
-        return self.undelivered
+        self._mailbox.close()
+        return self.undelivered - self.kept
 
     def __enter__(self) -> Self:
         self.start()
@@ -262,9 +279,25 @@ class Publisher:
             "undelivered": self.undelivered,
         }
 
+    def _gap(self, first: int, last: int) -> Message:
+        now_s = self._clock.wall_s()
+        payload = messages.gap_payload(self.topics.device, self.boot_id, first, last, now_s)
+        return Message(self.topics.gap, messages.encode(payload))
+
     def _renew_health(self) -> None:
         """The last health is part of the birth, with what is true of the connection now."""
         if self._health is not None:
             mqtt = self._mqtt_health() | {"connected": True}
-            payload = messages.encode(messages.health_payload(self._health, mqtt))
+            payload = self._health_payload(self._health, mqtt)
             self._mailbox.retain(Message(self.topics.health, payload, 0, retain=True))
+
+    def _health_payload(self, health: Mapping[str, Any], mqtt: Mapping[str, Any]) -> bytes:
+        return messages.encode(messages.health_payload(health, mqtt, self._mailbox.health()))
+
+
+def _outbox(
+    settings: MqttConfig, limits: Limits, boot: Boot, tell_gap: Callable[[int, int], Message]
+) -> Outbox:
+    wanted = settings.outbox
+    disk = Disk(Storage(wanted.path, wanted.max_mb), limits.pace, boot) if wanted.path else None
+    return Outbox(disk, Bounds(limits.events, wanted.max_age), boot, tell_gap)

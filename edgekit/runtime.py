@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 from edgekit.broker import EmbeddedBroker
@@ -25,6 +28,7 @@ from edgekit.pipeline import CameraState, Observer, Pipeline
 from edgekit.sources import Source, open_source
 from edgekit.zoo import list_models
 
+_log = logging.getLogger("edgekit.mqtt")
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
 
 
@@ -75,7 +79,7 @@ def run(
     cameras = [
         Camera(name, camera.detect, partial(_open, name, camera)) for name, camera in config.cameras.items()
     ]
-    with _broker(config.mqtt) as (settings, embedded):
+    with _broker(with_outbox(config.mqtt)) as (settings, embedded):
         publisher = Publisher(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
@@ -145,6 +149,15 @@ def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
     }
 
 
+def with_outbox(mqtt: MqttConfig) -> MqttConfig:
+    """The settings with a place for the outbox, where systemd has made one and none is set."""
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if mqtt.outbox.path is not None or not folder:
+        return mqtt
+    outbox = mqtt.outbox.model_copy(update={"path": Path(folder) / "outbox"})
+    return mqtt.model_copy(update={"outbox": outbox})
+
+
 @contextlib.contextmanager
 def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
     """The settings to connect with: as given, or of an embedded broker that lives as long as this block."""
@@ -158,7 +171,7 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
 
 @contextlib.contextmanager
 def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bool) -> Iterator[None]:
-    """Connected if it is required; at the end, nothing undelivered is passed over in silence."""
+    """Connected if it is required; at the end, nothing that is lost is passed over in silence."""
     publisher.start()
     try:
         if require and not _connected(publisher, interrupted):
@@ -171,6 +184,8 @@ def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bo
     finally:
         reason = publisher.reason
         lost = publisher.stop(timeout_s=1.0)
+    if publisher.kept:
+        _log.warning("%s: %d events wait on disk for the next start", reason, publisher.kept)
     if lost:
         raise UnavailableError(f"{reason}: {lost} events were not delivered")
 

@@ -26,7 +26,9 @@ rules
 engine interpreter zoo
 reel capture
 demo sources
-messages outbox courier link mqtt
+messages
+reserve journal disk outbox mailbox
+link courier mqtt
 hub broker
 inference
 bench evaluate optimize inbox

@@ -127,7 +127,7 @@ def test_state_comes_before_online_and_online_before_events(broker: Any) -> None
     birth = [t.removeprefix(prefix) for t in topics[: topics.index(STATUS)]]
     assert birth[0] == "info"
     assert set(birth) == {
-        *("info", "schema/event", "schema/info", "schema/health"),
+        *("info", "schema/event", "schema/gap", "schema/info", "schema/health"),
         *("front/status", "front/count/person", "health"),
     }
     assert topics[len(birth) :] == [STATUS, EVENTS]
@@ -143,7 +143,7 @@ def test_a_late_subscriber_gets_every_state_once_and_no_event(broker: Any) -> No
         with Subscriber(broker.port, "edgekit/#") as late:
             heard = late.settle()
         values = {h.topic: h.payload for h in heard}
-        assert len(heard) == len(values) == 7
+        assert len(heard) == len(values) == 8
         assert all(h.retained for h in heard)
         assert values["edgekit/pi4/front/status"] == "degraded"
         assert values["edgekit/pi4/front/count/person"] == "2"
@@ -220,6 +220,7 @@ sys.path.insert(0, sys.argv[1])
 from edgekit.mqtt import Publisher
 settings = SimpleNamespace(host="127.0.0.1", port=int(sys.argv[2]), base="edgekit", keepalive_s=30)
 settings.user = settings.password = settings.tls = None
+settings.outbox = SimpleNamespace(path=None, max_age=60.0)
 with Publisher(settings, "pi4", {}, protocol=sys.argv[3]) as publisher:
     print(publisher.wait_connected(60), flush=True)
     sys.stdin.read()
