@@ -188,6 +188,11 @@ class Publisher:
         return self._mailbox.waiting + self._mailbox.dropped + self._courier.refused_events
 
     @property
+    def last_seq(self) -> int:
+        """The number of the last event."""
+        return self._mailbox.last_seq
+
+    @property
     def kept(self) -> int:
         """Those of the undelivered events that wait on disk."""
         return self._mailbox.kept
