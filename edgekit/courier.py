@@ -8,11 +8,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.link import Ending, Link, MqttVersion, tls_context
+from edgekit.link import Ending, Link, MqttVersion, Received, tls_context
 from edgekit.mailbox import Mailbox
 from edgekit.messages import Message
 
@@ -29,12 +30,27 @@ _JITTER = SystemRandom()
 _TICK_S = 1.0  # how often keep-alives and the mailbox are looked after
 
 
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What else happens on a connection: `before_birth` runs when the broker has said yes, before the
+    retained values go out; `received` gets what is published below `topics`, `tick` runs every second.
+    """
+
+    before_birth: Callable[[], None]
+    topics: Callable[[], Sequence[str]] = tuple
+    received: Callable[[Received], None] = _nothing
+    tick: Callable[[], None] = _nothing
+
+
 class Courier:
     """Carries a Mailbox to the broker of `settings`, over one Link after another.
 
-    `will` is registered with each. `before_birth` runs when a broker has said yes, before the retained values
-    go out. After a refusal (login, certificate) the longest wait of `retry_s`
-    applies at once. A second client of the same id is not fought: this one goes on under another id.
+    `will` is registered with each. After a refusal (login, certificate) the longest wait of `retry_s` applies
+    at once. A second client of the same id is not fought: this one goes on under another id.
     """
 
     def __init__(
@@ -45,7 +61,7 @@ class Courier:
         client_id: str,
         protocol: Literal["auto"] | MqttVersion,
         will: Message,
-        before_birth: Callable[[], None],
+        hooks: Hooks,
         retry_s: tuple[float, float],
     ) -> None:
         self.connected = threading.Event()
@@ -55,7 +71,7 @@ class Courier:
         self._mailbox, self._settings = mailbox, settings
         self._auto = protocol == "auto"
         self._version: MqttVersion = "5" if protocol == "auto" else protocol
-        self._will, self._before_birth = will, before_birth
+        self._will, self._hooks = will, hooks
         self._farewell: Message | None = None
         self._tls = tls_context(settings.tls) if settings.tls else None
         self._retry_s = retry_s
@@ -150,16 +166,27 @@ class Courier:
             wake = self._quiet_bell()  # before the mailbox is looked into, or its newest could be overlooked
             if link.accepted and not born:
                 born = True
-                self._before_birth()
+                link.subscribe(self._hooks.topics())
+                self._hooks.before_birth()
                 self._mailbox.begin()
             if time.monotonic() >= self._upkeep_at_s:
                 self._upkeep_at_s = time.monotonic() + _TICK_S
                 self._mailbox.upkeep()
+                self._hooks.tick()
             self._send(link)
             self._keep_stop_time(link)
             link.poll(wake, self._patience_s())
             for number, refusal in link.acks():
                 self._settle(link, self._flying.pop(number, None), refusal)
+            for message in link.received():
+                self._hear(message)
+
+    def _hear(self, message: Received) -> None:
+        """What the world sends must not harm the connection."""
+        try:
+            self._hooks.received(message)
+        except Exception:
+            _log.exception("a message on %s could not be dealt with", message.topic)
 
     def _send(self, link: Link) -> None:
         """Fill the window; in a hurry, there is always room for the farewell."""

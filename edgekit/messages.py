@@ -44,6 +44,9 @@ SCHEMAS = {
     "gap": "edgekit.gap/1",
     "info": "edgekit.info/1",
     "health": "edgekit.health/1",
+    "alarm": "edgekit.alarm/1",
+    "line": "edgekit.line/1",
+    "response": "edgekit.response/1",
 }
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -91,6 +94,42 @@ class Topics:
     def count(self, camera: str, label: str) -> str:
         """Where the number of things of a kind goes; `label` "all" is their sum."""
         return self._of_camera(camera, f"count/{topic_label(label)}")
+
+    def motion(self, camera: str) -> str:
+        return self._of_camera(camera, "motion")
+
+    def zone(self, camera: str, zone: str, label: str) -> str:
+        return self._of_camera(camera, f"zone/{check_id('zone', zone)}/{topic_label(label)}")
+
+    def line(self, camera: str, line: str) -> str:
+        return self._of_camera(camera, f"line/{check_id('line', line)}")
+
+    def alarm(self, camera: str, alarm: str) -> str:
+        return self._of_camera(camera, f"alarm/{check_id('alarm', alarm)}")
+
+    def alarm_event(self, camera: str, alarm: str) -> str:
+        return f"{self.alarm(camera, alarm)}/event"
+
+    def tamper(self, camera: str) -> str:
+        return self._of_camera(camera, "tamper")
+
+    def tamper_attributes(self, camera: str) -> str:
+        return f"{self.tamper(camera)}/attributes"
+
+    def snapshot(self, camera: str, label: str) -> str:
+        return self._of_camera(camera, f"snapshot/{topic_label(label)}")
+
+    def detect_state(self, camera: str) -> str:
+        return self._of_camera(camera, "detect/state")
+
+    def detect_set(self, camera: str) -> str:
+        return f"{self.base}/{self.device}/{camera}/detect/set"
+
+    def request(self, verb: str) -> str:
+        return f"{self.base}/{self.device}/request/{verb}"
+
+    def response(self, verb: str) -> str:
+        return f"{self.base}/{self.device}/response/{verb}"
 
     def _of_camera(self, camera: str, what: str) -> str:
         return f"{self.base}/{self.device}/{check_id('camera', camera)}/{what}"
@@ -220,6 +259,27 @@ def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[
     }
 
 
+def line_payload(crossed_in: int, crossed_out: int, since: str) -> dict[str, Any]:
+    """How often a line was crossed, `edgekit.line/1`."""
+    return {"in": crossed_in, "out": crossed_out, "net": crossed_in - crossed_out, "since": since}
+
+
+def alarm_payload(
+    camera: str, alarm: str, event_type: str, details: Mapping[str, Any], *, device: str, now_s: float
+) -> dict[str, Any]:
+    """What an alarm did, `edgekit.alarm/1`; `details` say more: event, label, score, zone..."""
+    return {
+        "event_type": event_type,
+        "schema": SCHEMAS["alarm"],
+        "device": device,
+        "camera": camera,
+        "alarm": alarm,
+        "replayed": False,
+        "time": utc_text(now_s),
+        **details,
+    }
+
+
 def gap_payload(device: str, boot_id: str, first: int, last: int, now_s: float) -> dict[str, Any]:
     """Events that will never come, `edgekit.gap/1`: those with the numbers `first` to `last`."""
     return {
@@ -245,6 +305,21 @@ def health_payload(
         "outbox": dict(outbox),
         "mqtt": dict(mqtt),
     }
+
+
+def response_payload(
+    request: Mapping[str, Any], *, data: Mapping[str, Any] | None = None, error: str = ""
+) -> dict[str, Any]:
+    """What came of a request, `edgekit.response/1`; its `transaction` comes back."""
+    answer = {
+        "schema": SCHEMAS["response"],
+        "status": "error" if error else "ok",
+        "data": dict(data or {}),
+        "error": error,
+    }
+    if isinstance(request.get("transaction"), str | int):
+        answer["transaction"] = request["transaction"]
+    return answer
 
 
 def load_schema(name: str) -> dict[str, Any]:

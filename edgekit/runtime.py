@@ -15,8 +15,10 @@ from pathlib import Path
 from types import FrameType
 
 from edgekit.broker import EmbeddedBroker
+from edgekit.commands import Commands
 from edgekit.config import CameraConfig, Config, MqttConfig, config_hash
 from edgekit.device import Device, load_device
+from edgekit.discovery import discovery_payload
 from edgekit.engine import estimate_memory
 from edgekit.errors import BudgetError, ConfigError, ModelError, UnavailableError, UsageError
 from edgekit.inbox import Camera
@@ -84,6 +86,9 @@ def run(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
         pipeline = Pipeline(cameras, model, publisher, observer, budget_mb)
+        publisher.serve(Commands(pipeline.set_detect, {"health": lambda _: publisher.health()}))
+        if config.mqtt.discovery.enabled:
+            announce(publisher, config, device, model)
         with _signals(pipeline.stop) as caught, _publishing(publisher, caught, require=require):
             if on_ready:
                 on_ready(Ready(model, device, settings, embedded), publisher)
@@ -133,6 +138,16 @@ def check_labels(config: Config, model: Model) -> None:
                 near = get_close_matches(label, model.labels, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(model.labels)}"
                 raise UsageError(f"camera {name}: model {model.name} knows no {label!r}: {hint}")
+
+
+def announce(publisher: Publisher, config: Config, device: Device, model: Model) -> None:
+    """Let Home Assistant know of all that `config` makes."""
+    labels = {
+        name: [label for label in model.labels if label in (camera.detect.labels or model.labels)]
+        for name, camera in config.cameras.items()
+    }
+    payload = discovery_payload(config, labels, device.title)
+    publisher.announce(config.mqtt.discovery.prefix, payload, retain=config.mqtt.discovery.retain)
 
 
 def _open(name: str, camera: CameraConfig) -> Source:

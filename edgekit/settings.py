@@ -214,6 +214,21 @@ class OutboxConfig(_Part):
     _find_file = field_validator("path")(_beside)
 
 
+class DiscoveryConfig(_Part):
+    """Whether Home Assistant finds the device by itself."""
+
+    enabled: Bool = Field(default=True, description="Publish the discovery message.")
+    prefix: Annotated[str, Field(max_length=200)] = Field(
+        default="homeassistant",
+        pattern=r"^[a-zA-Z0-9_-]+(/[a-zA-Z0-9_-]+)*$",
+        description="Discovery prefix set in Home Assistant.",
+        json_schema_extra={"patternErrorMessage": "levels of a-z A-Z 0-9 _ - joined by /"},
+    )
+    retain: Bool = Field(
+        default=True, description="Let the broker keep it; without, it is sent when Home Assistant starts."
+    )
+
+
 class MqttConfig(_Part):
     """Where detections go; without a host edgekit starts a broker of its own on 127.0.0.1."""
 
@@ -240,6 +255,12 @@ class MqttConfig(_Part):
         default=30, ge=5, le=600, description="Seconds between signs of life to the broker."
     )
 
+    discovery: DiscoveryConfig = Field(
+        default_factory=DiscoveryConfig, description="Home Assistant's discovery."
+    )
+    compat: Literal["frigate"] | None = Field(
+        default=None, description="frigate: publish below frigate/ too, for automations made for Frigate."
+    )
     outbox: OutboxConfig = Field(default_factory=OutboxConfig, description="What waits for the broker.")
 
     @model_validator(mode="before")

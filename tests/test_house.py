@@ -26,9 +26,10 @@ rules
 engine interpreter zoo
 reel capture
 demo sources
-messages
-reserve journal disk outbox mailbox
-link courier mqtt
+messages sink states
+reserve journal disk outbox mailbox timing
+link discovery courier commands hass
+mqtt
 hub broker
 inference
 bench evaluate optimize inbox
