@@ -66,7 +66,7 @@ class Link:
         *,
         client_id: str,
         version: MqttVersion,
-        will: Message,
+        will: Message | None,
         tls: ssl.SSLContext | None,
     ) -> None:
         self.accepted = False
@@ -82,7 +82,8 @@ class Link:
         self._received: list[Received] = []
         self._answer_by_s = time.monotonic() + _CONNECT_TIMEOUT_S + _ANSWER_TIMEOUT_S
         self._client = self._new_client()
-        self._client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, will.qos, will.retain)
         if tls is not None:
             self._client.tls_set_context(tls)
             self._client.tls_insecure_set(not tls.check_hostname)
@@ -141,6 +142,12 @@ class Link:
         """Ask for what is published below `topics`; a broker that does not let us is told of in the log."""
         if topics:
             self._client.subscribe([(topic, 1) for topic in topics])
+
+    @property
+    def encryption(self) -> str | None:
+        """The protocol that protects the connection, `TLSv1.3` or so; None without."""
+        sock = self._client.socket()
+        return sock.version() if isinstance(sock, ssl.SSLSocket) else None
 
     def received(self) -> Iterator[Received]:
         """What has come since the last call."""

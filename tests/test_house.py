@@ -28,7 +28,7 @@ reel capture
 demo sources
 messages sink states
 reserve journal disk outbox mailbox timing
-link discovery courier commands hass
+link discovery courier commands hass session
 mqtt
 hub broker
 inference
