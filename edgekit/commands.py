@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from edgekit.errors import EdgekitError
 from edgekit.link import Received
-from edgekit.messages import Message, Topics, encode, response_payload
+from edgekit.messages import Message, encode, response_payload
 
 _log = logging.getLogger("edgekit.mqtt")
 _MAX_BYTES = 65_536
@@ -33,19 +33,18 @@ class Commands:
 
 
 class Clerk:
-    """Reads commands, has them done and says what came of them: `answer` sends it."""
+    """Reads commands below `place`, has them done and says what came of them: `answer` sends it."""
 
-    def __init__(self, topics: Topics, commands: Commands, answer: Callable[[Message], None]) -> None:
-        self.topics = (topics.detect_set("+"), topics.request("+"))
-        self._topics, self._commands, self._answer = topics, commands, answer
+    def __init__(self, place: str, commands: Commands, answer: Callable[[Message], None]) -> None:
+        self.topics = [f"{place}/+/detect/set", *([f"{place}/request/+"] if commands.verbs else [])]
+        self._place, self._commands, self._answer = place, commands, answer
 
     def hear(self, message: Received) -> bool:
         """Deal with a message; False when it is no command."""
-        place = f"{self._topics.base}/{self._topics.device}/"
-        levels = message.topic.removeprefix(place).split("/")
+        levels = message.topic.removeprefix(f"{self._place}/").split("/")
         is_request = levels[0] == "request" and len(levels) == 2
         is_switch = levels[1:] == ["detect", "set"]
-        if not message.topic.startswith(place) or not (is_request or is_switch):
+        if not message.topic.startswith(f"{self._place}/") or not (is_request or is_switch):
             return False
         if message.retained:
             _log.warning(
@@ -64,7 +63,7 @@ class Clerk:
         on = _SWITCH.get(payload[:8].decode("ascii", "replace").strip().upper())
         if on is None or not self._commands.detect(camera, on):
             what = "expected ON or OFF" if on is None else "no such camera"
-            _log.warning("%s: %s", self._topics.detect_set(camera), what)
+            _log.warning("%s/%s/detect/set: %s", self._place, camera, what)
 
     def _request(self, verb: str, payload: bytes) -> None:
         request: Request = {}
@@ -73,10 +72,8 @@ class Clerk:
             answer = response_payload(request, data=self._do(verb, request))
         except (EdgekitError, ValueError) as error:
             answer = response_payload(request, error=str(error))
-        if verb in self._commands.verbs:
-            self._answer(Message(self._topics.response(verb), encode(answer)))
-        else:
-            self._answer(Message(self._topics.response("error"), encode(answer)))
+        known = verb if verb in self._commands.verbs else "error"
+        self._answer(Message(f"{self._place}/response/{known}", encode(answer)))
 
     def _do(self, verb: str, request: Request) -> Mapping[str, Any]:
         do = self._commands.verbs.get(verb)

@@ -95,6 +95,11 @@ class Topics:
         """Where the number of things of a kind goes; `label` "all" is their sum."""
         return self._of_camera(camera, f"count/{topic_label(label)}")
 
+    @property
+    def place(self) -> str:
+        """Everything of this device is below."""
+        return f"{self.base}/{self.device}"
+
     def motion(self, camera: str) -> str:
         return self._of_camera(camera, "motion")
 
@@ -124,12 +129,6 @@ class Topics:
 
     def detect_set(self, camera: str) -> str:
         return f"{self.base}/{self.device}/{camera}/detect/set"
-
-    def request(self, verb: str) -> str:
-        return f"{self.base}/{self.device}/request/{verb}"
-
-    def response(self, verb: str) -> str:
-        return f"{self.base}/{self.device}/response/{verb}"
 
     def _of_camera(self, camera: str, what: str) -> str:
         return f"{self.base}/{self.device}/{check_id('camera', camera)}/{what}"

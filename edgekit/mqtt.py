@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from edgekit import messages
+from edgekit import frigate, messages
 from edgekit.commands import Clerk, Commands
 from edgekit.courier import Courier, Hooks, State
 from edgekit.disk import Disk, Storage
@@ -68,6 +68,7 @@ class Publisher(States):
         super().__init__(Topics(settings.base, device_id))
         self.boot_id = boot_id or secrets.token_hex(4)
         self._clock = clock
+        self._as_frigate = settings.compat == "frigate"
         self._next_drop = 1
         self._seq_lock = threading.Lock()
         self._listeners: list[Clerk | HomeAssistant] = []
@@ -87,6 +88,7 @@ class Publisher(States):
         self._retain(
             self.topics.info, messages.encode(messages.info_payload(info, self.topics, self.boot_id))
         )
+        self._tell_frigates_friends(messages.ONLINE)
         for name in messages.SCHEMAS:
             self._retain(self.topics.schema(name), messages.encode(messages.load_schema(name)))
 
@@ -127,7 +129,9 @@ class Publisher(States):
 
     def serve(self, commands: Commands) -> None:
         """Obey what is asked for on the device's topics. To be called before `start`."""
-        self._listeners.append(Clerk(self.topics, commands, self._answer))
+        self._listeners.append(Clerk(self.topics.place, commands, self._answer))
+        if self._as_frigate:
+            self._listeners.append(Clerk(frigate.PREFIX, Commands(commands.detect), self._answer))
 
     def announce(self, prefix: str, payload: Mapping[str, Any], *, retain: bool = True) -> None:
         """Tell Home Assistant of the device, with a payload of `edgekit.discovery`. Before `start`."""
@@ -156,8 +160,10 @@ class Publisher(States):
         topic = self.topics.events(event.camera)
         with self._seq_lock:
             seq = self._mailbox.last_seq + 1
-            payload = messages.encode(messages.event_payload(event, self._stamp(seq), model))
-            self._mailbox.put(Message(topic, payload, seq=seq))
+            payload = messages.event_payload(event, self._stamp(seq), model)
+            self._mailbox.put(Message(topic, messages.encode(payload), seq=seq))
+            if self._as_frigate:
+                self._mailbox.put(frigate.mirror_event(payload))
             self._tell_of_drops()
         self._courier.wake()
 
@@ -183,6 +189,7 @@ class Publisher(States):
 
         Returns how many events are lost: `undelivered`, without those that wait on disk for the next start.
         """
+        self._tell_frigates_friends(messages.OFFLINE)
         self._courier.stop(self._status(messages.STOPPED), timeout_s)
         self._mailbox.close()
         return self.undelivered - self.kept
@@ -235,8 +242,15 @@ class Publisher(States):
         return Message(self.topics.status, text.encode(), retain=True)
 
     def _retain(self, topic: str, payload: bytes, qos: int = 1) -> None:
-        self._mailbox.retain(Message(topic, payload, qos, retain=True))
+        message = Message(topic, payload, qos, retain=True)
+        self._mailbox.retain(message)
+        if self._as_frigate and (theirs := frigate.mirror_state(self.topics, message)):
+            self._mailbox.retain(theirs)
         self._courier.wake()
+
+    def _tell_frigates_friends(self, status: str) -> None:
+        if self._as_frigate:
+            self._mailbox.retain(Message(frigate.AVAILABLE, status.encode(), retain=True))
 
     def _mqtt_health(self) -> dict[str, Any]:
         return {

@@ -16,11 +16,10 @@ from edgekit import messages
 from edgekit.commands import Clerk, Commands
 from edgekit.errors import UsageError
 from edgekit.link import Received
-from edgekit.messages import Message, Topics
+from edgekit.messages import Message
 from edgekit.mqtt import Limits, Publisher
 from edgekit.settings import MqttConfig
 
-TOPICS = Topics("edgekit", "pi4")
 SOON = Limits(retry_s=(0.02, 0.1), jitter_s=(0.0, 0.01))
 DISCOVERY = "homeassistant/device/edgekit_pi4/config"
 ONE = {"p": "sensor", "state_topic": "a"}
@@ -33,7 +32,7 @@ class Office:
         self.switched: list[tuple[str, bool]] = []
         self.answers: list[tuple[str, dict[str, Any]]] = []
         self.commands = Commands(self._detect, {"health": self._health, "fail": self._fail})
-        self.clerk = Clerk(TOPICS, self.commands, self._answer)
+        self.clerk = Clerk("edgekit/pi4", self.commands, self._answer)
 
     def hear(self, topic: str, payload: bytes, *, retained: bool = False) -> bool:
         return self.clerk.hear(Received(topic, payload, retained))

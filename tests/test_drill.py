@@ -29,7 +29,7 @@ sys.path.insert(0, sys.argv[1])
 from edgekit.mqtt import Limits, Publisher
 from edgekit.types import Event, Track
 settings = SimpleNamespace(host="127.0.0.1", port=int(sys.argv[2]), base="edgekit", keepalive_s=30)
-settings.user = settings.password = settings.tls = None
+settings.user = settings.password = settings.tls = settings.compat = None
 settings.outbox = SimpleNamespace(path=Path(sys.argv[3]), max_age=3600.0, max_mb=32)
 person = Track(1, "person", 0.75, 0.875, (10.0, 20.0, 110.0, 220.0), 1795341791.0, 1795341792.0)
 model = {"id": "detect/tiny/dense_int8", "sha256": "5" * 64}

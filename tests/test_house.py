@@ -26,7 +26,7 @@ rules
 engine interpreter zoo
 reel capture
 demo sources
-messages sink states
+messages sink states frigate
 reserve journal disk outbox mailbox timing
 link discovery courier commands hass session
 mqtt

@@ -238,7 +238,7 @@ from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
 from edgekit.mqtt import Publisher
 settings = SimpleNamespace(host="127.0.0.1", port=int(sys.argv[2]), base="edgekit", keepalive_s=30)
-settings.user = settings.password = settings.tls = None
+settings.user = settings.password = settings.tls = settings.compat = None
 settings.outbox = SimpleNamespace(path=None, max_age=60.0)
 with Publisher(settings, "pi4", {}, protocol=sys.argv[3]) as publisher:
     print(publisher.wait_connected(60), flush=True)
