@@ -31,7 +31,9 @@ from brokers import (
 )
 
 from edgekit import messages
+from edgekit.config import parse_config, resolved_yaml
 from edgekit.errors import ConfigError
+from edgekit.link import Ending
 from edgekit.mqtt import Clock, Limits, ListSink, Publisher, Sink, machine_hash
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -356,7 +358,13 @@ def test_the_oldest_events_give_way_and_are_counted(broker: Any, caplog: pytest.
             f"1 events dropped, oldest first: 5 wait for the broker; {pub.reason}"
         ]
         relay.open()
-        assert seqs(subscriber.wait(count_of(EVENTS, 5))) == [4, 5, 6, 7, 8]
+        heard = subscriber.wait(count_of(EVENTS, 5))
+        assert seqs(heard) == [4, 5, 6, 7, 8]
+        assert all(h.json["replayed"] for h in heard if h.topic == EVENTS)
+        told = [h.topic for h in heard if h.topic in (STATUS, "edgekit/pi4/gap", EVENTS)]
+        assert told[:3] == [STATUS, "edgekit/pi4/gap", EVENTS]
+        gap = next(h for h in heard if h.topic == "edgekit/pi4/gap")
+        assert (gap.json["first_seq"], gap.json["last_seq"], gap.qos, gap.retained) == (1, 3, 1, False)
         until(lambda: pub.undelivered == 3, "only the dropped ones")
 
 
@@ -424,7 +432,7 @@ def openssl(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two authorities, ca and other; by the first: server for 127.0.0.1 and elsewhere for example.org."""
+    """Authorities ca and other; by ca: server and expired for 127.0.0.1, elsewhere for example.org."""
     folder = tmp_path_factory.mktemp("certificates")
     ec = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for name in ("ca", "other"):
@@ -440,11 +448,27 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "-subj",
             f"/CN={name}",
         )
-    for name, host in (("server", "IP:127.0.0.1"), ("elsewhere", "DNS:example.org")):
+    for name, host, days in (
+        ("server", "IP:127.0.0.1", 30),
+        ("elsewhere", "DNS:example.org", 30),
+        ("expired", "IP:127.0.0.1", -1),
+    ):
         openssl(folder, "req", *ec, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         (folder / "san").write_text(f"subjectAltName={host}")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "san")
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+        signed = (
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-extfile",
+            "san",
+            "-days",
+            str(days),
+        )
+        openssl(
+            folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-extfile", "san", "-out", f"{name}.pem"
+        )
     return folder
 
 
@@ -463,7 +487,11 @@ def test_tls_trusts_the_given_authority(certificates: Path, mosquitto: Callable[
 
 @pytest.mark.parametrize(
     ("server", "authority", "why"),
-    [("server", "other.pem", "unable to get local issuer"), ("elsewhere", "ca.pem", "IP address mismatch")],
+    [
+        ("server", "other.pem", "unable to get local issuer"),
+        ("elsewhere", "ca.pem", "IP address mismatch"),
+        ("expired", "ca.pem", "certificate has expired"),
+    ],
 )
 def test_tls_trusts_nobody_else(
     server: str, authority: str, why: str, certificates: Path, mosquitto: Callable[..., Mosquitto]
@@ -600,6 +628,7 @@ def test_a_message_larger_than_the_broker_takes_is_not_sent(
         for latency_ms in ({}, huge, huge, {}):
             pub.publish_event(event(latency_ms=latency_ms), MODEL)
         assert seqs(subscriber.wait(count_of(EVENTS, 2))) == [1, 4]
+        subscriber.wait(count_of("edgekit/pi4/gap", 2))  # who counts knows what is missing
         until(lambda: pub.undelivered == 2, "the two that do not fit")
         assert [h.payload for h in subscriber.settle() if h.topic == STATUS] == ["online"]
     refused = [line for line in caplog.messages if line.startswith(f"not published to {EVENTS}: ")]
@@ -682,6 +711,51 @@ def test_the_clock_of_the_event_is_the_one_given(broker: Any) -> None:
     assert heard["latency_ms"]["total"] == 173.0
     assert heard["boot_id"] == pub.boot_id
     assert len(pub.boot_id) == 8
+
+
+def test_a_clock_that_jumps_changes_times_and_nothing_else(broker: Any) -> None:
+    """A Pi without a clock of its own: 1970 first, then NTP sets it right, a day too far, and back."""
+    wall_s, mono_s = iter([0.0, 1795341791.0, 1795428191.0, 1795341792.0] * 2), iter(range(90311, 90330))
+    clock = Clock(wall_s=lambda: next(wall_s), mono_s=lambda: float(next(mono_s)), synced=lambda: False)
+    pub = Publisher(mqtt(broker.port), "pi4", INFO, protocol=broker.protocol, clock=clock)
+    with Subscriber(broker.port) as subscriber, pub:
+        for number in range(1, 5):
+            pub.publish_event(event(number, mono_s=90309.5 + number), MODEL)
+        heard = [h.json for h in subscriber.wait(count_of(EVENTS, 4)) if h.topic == EVENTS]
+    assert [e["seq"] for e in heard] == [1, 2, 3, 4]
+    assert len({e["id"] for e in heard}) == 4
+    assert [e["latency_ms"]["total"] for e in heard] == [500.0] * 4
+    assert heard[0]["time"]["published"] == "1970-01-01T00:00:00.000Z"
+    assert not any(e["time"]["clock_synced"] for e in heard)
+
+
+def test_a_refusal_is_not_retried_soon() -> None:
+    pub = publisher(1, limits=Limits(retry_s=(1.0, 60.0)))
+    assert 45 <= (pub._courier._after(Ending("refused", "no"), steady=False) or 0) <= 60
+    waits = [pub._courier._after(Ending("unreachable", "x"), steady=False) or 0 for _ in range(8)]
+    assert 0.7 < waits[0] < 1.3
+    assert 45 <= waits[-1] <= 60
+
+
+def test_a_login_comes_from_a_credential_and_is_never_shown(
+    tmp_path: Path,
+    mosquitto: Callable[..., Mosquitto],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broker = mosquitto(passwords(tmp_path), anonymous=False).start()
+    (tmp_path / "mqtt_password").write_text("s3cret\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for secret in ("!credential mqtt_password", "!file mqtt_password"):
+        text = f"mqtt: {{host: 127.0.0.1, port: {broker.port}, user: cam, password: {secret}}}\n"
+        text += "version: 1\nmodel: x\ncameras: {front: {source: 'demo:'}}\n"
+        config = parse_config(text, "x.yaml", tmp_path)
+        with Subscriber(broker.port, username="cam", password="s3cret") as subscriber:
+            with Publisher(config.mqtt, "pi4", INFO, limits=SOON) as pub:
+                assert pub.wait_connected(PATIENCE_S), pub.reason
+            assert not any("s3cret" in h.payload for h in subscriber.settle())
+        assert "s3cret" not in resolved_yaml(config)
+    assert "s3cret" not in caplog.text
 
 
 def test_each_run_has_a_boot_id_of_its_own() -> None:
