@@ -402,7 +402,7 @@ def _mqtt_test(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from edgekit import console, session
-    from edgekit.messages import Topics
+    from edgekit.topics import Topics
 
     config = _broker_config(arguments)
     report = session.examine(config.mqtt, Topics(config.mqtt.base, config.device.id))
@@ -430,7 +430,7 @@ def _mqtt_watch(arguments: argparse.Namespace) -> int:
 def _mqtt_clean(arguments: argparse.Namespace) -> int:
     from edgekit import console, session
     from edgekit.discovery import discovery_topic
-    from edgekit.messages import Topics
+    from edgekit.topics import Topics
 
     config = _broker_config(arguments)
     topics = Topics(config.mqtt.base, config.device.id)

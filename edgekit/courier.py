@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.link import Ending, Link, MqttVersion, Received, tls_context
+from edgekit.link import Ending, Link, MqttVersion, Received
 from edgekit.mailbox import Mailbox
 from edgekit.messages import Message
+from edgekit.tls import tls_context
 
 if TYPE_CHECKING:
     from edgekit.settings import MqttConfig

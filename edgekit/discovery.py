@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgekit.messages import CAMERA_STATUSES, Topics, topic_label
+from edgekit.messages import CAMERA_STATUSES
+from edgekit.topics import Topics, topic_label
 
 if TYPE_CHECKING:
     from edgekit.settings import CameraConfig, Config
@@ -44,7 +45,7 @@ def discovery_payload(config: Config, labels: Mapping[str, Sequence[str]], model
             "sw": __version__,
         },
         "o": {"name": "edgekit", "sw": __version__, "url": _URL},
-        "availability": [{"topic": topics.status}],
+        "availability": [{"topic": topics.status, **_LIVE}],
         "qos": 1,
         "cmps": _components(_root(topics), named),
     }
@@ -96,12 +97,13 @@ def _mark(component: Component) -> str:
 
 def _with_camera(topics: Topics, camera: str, named: Named) -> Named:
     """Entities that are there only while the camera is; its own state and its switch always are."""
-    both = [{"topic": topics.status}, {"topic": topics.camera_status(camera), **_LIVE}]
+    both = [{"topic": topic, **_LIVE} for topic in (topics.status, topics.camera_status(camera))]
     for name, component in named:
         always = name.removeprefix(f"{camera}_") in {"status", "detect"}
         yield name, component if always else {**component, "availability": both, "availability_mode": "all"}
 
 
+# Home Assistant knows two payloads here; `stopped`, and whatever else is not live, must mean offline to it.
 _LIVE = {"value_template": "{{ 'online' if value in ['online', 'degraded'] else 'offline' }}"}
 
 

@@ -136,14 +136,18 @@ class Disk:
 
         May take its time, and may run beside the other methods.
         """
-        with contextlib.suppress(OSError):  # the journal will tell
-            if self._reserve.wants(last_seq, exact=exact):
-                self._reserve.cover(last_seq, exact=exact)
+        self.reserve(last_seq, exact=exact)
         journal, due = self._journal, self._boot.now_s() >= self._flush_at_s
         if journal is not None and (journal.log_pages > _LOG_PAGES or (waits and due)):
             self._flush_at_s = self._boot.now_s() + self._pace.flush_s
             with contextlib.suppress(JournalError):  # so will the next commit
                 journal.checkpoint()
+
+    def reserve(self, last_seq: int, *, exact: bool) -> None:
+        """Make sure of the numbers behind `last_seq`."""
+        with contextlib.suppress(OSError):  # the journal will tell
+            if self._reserve.wants(last_seq, exact=exact):
+                self._reserve.cover(last_seq, exact=exact)
 
     def close(self, last_seq: int) -> None:
         """Let go of it."""

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit.messages import Message, Topics, encode
+from edgekit.messages import Message, encode
+from edgekit.topics import Topics
 
 PREFIX = "frigate"
 AVAILABLE = f"{PREFIX}/available"

@@ -11,7 +11,8 @@ from typing import Any
 from edgekit.discovery import discovery_topic, removals
 from edgekit.link import Received
 from edgekit.mailbox import Mailbox
-from edgekit.messages import Message, Topics, encode
+from edgekit.messages import Message, encode
+from edgekit.topics import Topics
 
 _log = logging.getLogger("edgekit.mqtt")
 _JITTER = SystemRandom()

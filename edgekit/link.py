@@ -15,15 +15,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.errors import ConfigError
 from edgekit.messages import Message
+from edgekit.tls import tls_reason
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from edgekit.settings import MqttConfig, TlsConfig
+    from edgekit.settings import MqttConfig
 
 MqttVersion = Literal["5", "3.1.1"]
 EndingKind = Literal["unreachable", "silent", "old protocol", "refused", "taken over", "lost", "left"]
@@ -98,7 +98,7 @@ class Link:
                 clean_start=True if self.version == "5" else 3,
             )
         except ssl.SSLError as error:
-            self.end("refused", f"{self.place}: no trusted TLS connection: {_tls_reason(error)}")
+            self.end("refused", f"{self.place}: no trusted TLS connection: {tls_reason(error)}")
         except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
             text = getattr(error, "strerror", None) or str(error)
             self.end("unreachable", f"no MQTT broker at {self.place}: {text}")
@@ -238,45 +238,3 @@ class Link:
     ) -> None:
         if any(code.is_failure for code in codes):
             _log.warning("%s does not let edgekit subscribe: commands over MQTT will not work", self.place)
-
-
-class _ClosingSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails; paho would leave it to the garbage collector."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def tls_context(tls: TlsConfig) -> ssl.SSLContext:
-    """How to check the broker, and to show who we are. Raises ConfigError for a file that cannot be used."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca and str(tls.ca))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"mqtt.tls.ca: {tls.ca} is no readable PEM certificate: {_tls_reason(error)}"
-        ) from error
-    try:
-        if tls.cert:
-            context.load_cert_chain(str(tls.cert), tls.key and str(tls.key))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"mqtt.tls.cert: {tls.cert} and its key do not load: {_tls_reason(error)}"
-        ) from error
-    if tls.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.sslsocket_class = _ClosingSocket
-    return context
-
-
-def _tls_reason(error: OSError) -> str:
-    """The words of OpenSSL without its file names and line numbers."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{error.verify_message}: check mqtt.tls.ca and mqtt.host"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""What edgekit says on MQTT: where each message goes and what stands in it. Pure functions, no socket.
+"""What edgekit says on MQTT: what stands in each message. Pure functions, no socket.
 
 The JSON schema of every message ships as `edgekit/schemas/<name>.schema.json`, and a device publishes it
 (retained) under `<base>/<device>/schema/<name>`, so that a subscriber needs nothing but the broker.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
+from edgekit.topics import Topics
 from edgekit.types import Event, Track
 
 
@@ -48,102 +48,6 @@ SCHEMAS = {
     "line": "edgekit.line/1",
     "response": "edgekit.response/1",
 }
-_ID = re.compile(r"[a-z0-9_-]{1,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """The topic tree of one device: `<base>/<device>/...`, where `base` may have levels (`home/edgekit`).
-
-    Raises ValueError for a name that is not 1 to 64 of `a-z 0-9 _ -`: wildcards and `/` cannot slip in.
-    """
-
-    base: str
-    device: str
-
-    def __post_init__(self) -> None:
-        for level in self.base.split("/"):
-            check_id("mqtt.base", level)
-        check_id("device.id", self.device)
-
-    @property
-    def status(self) -> str:
-        return f"{self.base}/{self.device}/status"
-
-    @property
-    def info(self) -> str:
-        return f"{self.base}/{self.device}/info"
-
-    @property
-    def health(self) -> str:
-        return f"{self.base}/{self.device}/health"
-
-    @property
-    def gap(self) -> str:
-        return f"{self.base}/{self.device}/gap"
-
-    def schema(self, name: str) -> str:
-        return f"{self.base}/{self.device}/schema/{name}"
-
-    def camera_status(self, camera: str) -> str:
-        return self._of_camera(camera, "status")
-
-    def events(self, camera: str) -> str:
-        return self._of_camera(camera, "events")
-
-    def count(self, camera: str, label: str) -> str:
-        """Where the number of things of a kind goes; `label` "all" is their sum."""
-        return self._of_camera(camera, f"count/{topic_label(label)}")
-
-    @property
-    def place(self) -> str:
-        """Everything of this device is below."""
-        return f"{self.base}/{self.device}"
-
-    def motion(self, camera: str) -> str:
-        return self._of_camera(camera, "motion")
-
-    def zone(self, camera: str, zone: str, label: str) -> str:
-        return self._of_camera(camera, f"zone/{check_id('zone', zone)}/{topic_label(label)}")
-
-    def line(self, camera: str, line: str) -> str:
-        return self._of_camera(camera, f"line/{check_id('line', line)}")
-
-    def alarm(self, camera: str, alarm: str) -> str:
-        return self._of_camera(camera, f"alarm/{check_id('alarm', alarm)}")
-
-    def alarm_event(self, camera: str, alarm: str) -> str:
-        return f"{self.alarm(camera, alarm)}/event"
-
-    def tamper(self, camera: str) -> str:
-        return self._of_camera(camera, "tamper")
-
-    def tamper_attributes(self, camera: str) -> str:
-        return f"{self.tamper(camera)}/attributes"
-
-    def snapshot(self, camera: str, label: str) -> str:
-        return self._of_camera(camera, f"snapshot/{topic_label(label)}")
-
-    def detect_state(self, camera: str) -> str:
-        return self._of_camera(camera, "detect/state")
-
-    def detect_set(self, camera: str) -> str:
-        return f"{self.base}/{self.device}/{camera}/detect/set"
-
-    def _of_camera(self, camera: str, what: str) -> str:
-        return f"{self.base}/{self.device}/{check_id('camera', camera)}/{what}"
-
-
-def check_id(what: str, text: str) -> str:
-    """`text` itself when it can be one level of a topic; else ValueError that names `what`."""
-    if not _ID.fullmatch(text):
-        raise ValueError(f"{what} {text!r}: use 1 to 64 of a-z 0-9 _ -")
-    return text
-
-
-def topic_label(label: str) -> str:
-    """A class name as one topic level: "Traffic light" -> "traffic_light"."""
-    return check_id("label", re.sub(r"[^a-z0-9_-]+", "_", label.lower())[:64])
 
 
 def utc_text(time_s: float) -> str:
@@ -296,14 +200,10 @@ def health_payload(
     health: Mapping[str, Any], mqtt: Mapping[str, Any], outbox: Mapping[str, Any]
 ) -> dict[str, Any]:
     """How the device does, `edgekit.health/1`: the pipeline, and the publisher's `mqtt` and `outbox`."""
-    return {
-        "state": "ok",
-        "cameras": {},
-        "budget_mb": None,
-        **health,
-        "outbox": dict(outbox),
-        "mqtt": dict(mqtt),
-    }
+    known = {"state": "ok", "cameras": {}, "budget_mb": None, **health}
+    if outbox["trouble"] is not None and known["state"] == "ok":
+        known["state"] = "degraded"
+    return {**known, "outbox": dict(outbox), "mqtt": dict(mqtt)}
 
 
 def response_payload(

@@ -30,11 +30,12 @@ from edgekit.hass import HomeAssistant
 from edgekit.link import MqttVersion, Received
 from edgekit.machine import Boot
 from edgekit.mailbox import Mailbox
-from edgekit.messages import Message, Stamp, Topics
+from edgekit.messages import Message, Stamp
 from edgekit.outbox import Bounds, Outbox
 from edgekit.sink import ListSink, Sink
 from edgekit.states import States
 from edgekit.timing import CLOCK, LIMITS, Clock, Limits, machine_hash
+from edgekit.topics import Topics
 from edgekit.types import Event
 
 if TYPE_CHECKING:

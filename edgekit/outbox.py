@@ -176,9 +176,15 @@ class Outbox:
         if self._spill and self._in_ram and not self._unread and self._first_event is None:
             message = self._spill.popleft()
             self._stray[message.key] = message
-            self._exact = False
+            self._note_inexact()
             self._enqueue(message)
         return self._queue[0] if self._queue else None
+
+    def _note_inexact(self) -> None:
+        """Before the first message that is not on disk is sent: who comes back must not trust the journal."""
+        if self._exact and self._disk:
+            self._disk.reserve(self.last_seq, exact=False)
+        self._exact = False
 
     def _load(self, disk: Disk) -> None:
         messages = disk.read(self._read, _AHEAD)

@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edgekit.errors import EdgekitError, UnavailableError
-from edgekit.link import Link, MqttVersion, Received, tls_context
-from edgekit.messages import ONLINE, Message, Topics
+from edgekit.link import Link, MqttVersion, Received
+from edgekit.messages import ONLINE, Message
+from edgekit.tls import tls_context
+from edgekit.topics import Topics
 
 if TYPE_CHECKING:
     from edgekit.settings import MqttConfig

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit import messages
-from edgekit.messages import Topics
+from edgekit.topics import Topics
 
 
 class States(ABC):

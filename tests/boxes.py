@@ -75,6 +75,6 @@ def left_alone(outbox: Outbox) -> None:
     """As after `kill -9`: nothing is said to the disk any more, and what is committed stays."""
     disk = outbox._disk
     assert disk is not None
-    journal, disk._journal = disk._journal, None
-    assert journal is not None
-    journal.close()
+    if disk._journal is not None:
+        disk._journal.close()
+        disk._journal = None

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from edgekit import messages
 from edgekit.config import parse_config
 from edgekit.discovery import discovery_payload, discovery_topic, removals
-from edgekit.messages import Topics
+from edgekit.topics import Topics
 
 LABELS = ["person", "dog", "traffic light"]
 TOPICS = Topics("edgekit", "pi4")
+LIVE = "{{ 'online' if value in ['online', 'degraded'] else 'offline' }}"
 
 # ---- the rules -----------------------------------------------------------------------------------
 
@@ -110,6 +111,8 @@ def check_availability(component: dict[str, Any]) -> None:
     for each in component.get("availability", []):
         assert each.keys() <= {"topic", "payload_available", "payload_not_available", "value_template"}
         check_topic(each["topic"])
+        if not {"value_template", "payload_not_available"} & each.keys():
+            pytest.fail(f"{each['topic']}: `stopped` and `disabled` would leave the entity available")
 
 
 def check(topic: str, payload: dict[str, Any]) -> None:
@@ -179,11 +182,8 @@ def test_a_plain_config_makes_entities_that_home_assistant_takes() -> None:
         "state_topic": "edgekit/pi4/front/count/person",
         "value_template": "{{ 'ON' if value|int(0) > 0 else 'OFF' }}",
         "availability": [
-            {"topic": "edgekit/pi4/status"},
-            {
-                "topic": "edgekit/pi4/front/status",
-                "value_template": "{{ 'online' if value in ['online', 'degraded'] else 'offline' }}",
-            },
+            {"topic": "edgekit/pi4/status", "value_template": LIVE},
+            {"topic": "edgekit/pi4/front/status", "value_template": LIVE},
         ],
         "availability_mode": "all",
     }

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.disk import Pace
+from edgekit.journal import Journal
 from edgekit.messages import Message
 from edgekit.outbox import Outbox
 from edgekit.reserve import STEP
@@ -163,20 +164,18 @@ def test_two_edgekits_do_not_share_an_outbox(tmp_path: Path, caplog: pytest.LogC
 
 
 class Broken:
-    """Makes the SQLite of an outbox fail as a full or read-only disk would."""
+    """Makes the SQLite of every outbox fail as a full or read-only disk would, while `why` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.why: str | None = None
-        from edgekit import journal
+        real = Journal._transaction
 
-        real = journal.Journal._transaction
-
-        def transaction(of: Any) -> Any:
+        def transaction(of: Journal) -> Any:
             if self.why:
                 raise sqlite3.OperationalError(self.why)
             return real(of)
 
-        monkeypatch.setattr(journal.Journal, "_transaction", transaction)
+        monkeypatch.setattr(Journal, "_transaction", transaction)
 
 
 def test_a_full_disk_means_memory_and_a_flag_until_there_is_room(
@@ -334,6 +333,86 @@ def test_an_sd_card_is_asked_for_little(tmp_path: Path, capsys: pytest.CaptureFi
     assert usual < 30
     assert outage < 30
     assert storm < 400  # a commit for each event would be 750
+
+
+class Life:
+    """An outbox, all that can happen to it, the numbers that were sent and those that arrived or are lost."""
+
+    def __init__(self, path: Path, broken: Broken) -> None:
+        self._path, self._broken = path, broken
+        self._time = Time()
+        self.sent = set[int]()
+        self.covered = set[int]()
+        self.flying: list[Message] = []
+        self.start()
+
+    def start(self) -> None:
+        self.outbox = on_disk(self._path, boot(self._time), pace=Pace(burst=3, commits_per_s=0.1))
+
+    def put(self) -> None:
+        put(self.outbox, 1)
+        assert self.outbox.last_seq not in self.sent, "a number was given twice"
+
+    def take(self) -> None:
+        if message := self.outbox.take():
+            self.flying.append(message)
+            self.sent.add(message.seq or 0)
+
+    def done(self) -> None:
+        if self.flying:
+            message = self.flying.pop(0)
+            last = message.seq or 0
+            self.covered |= set(range(last - max(message.lost - 1, 0), last + 1))
+            self.outbox.done(message)
+
+    def rewind(self) -> None:
+        self.outbox.rewind()
+        self.outbox.begin()
+        self.flying.clear()
+
+    def upkeep(self) -> None:
+        self._time.now_s += 61
+        self.outbox.upkeep()
+        self.outbox.flush()
+
+    def break_(self) -> None:
+        self._broken.why = "database or disk is full"
+
+    def mend(self) -> None:
+        self._broken.why = None
+
+    def kill(self) -> None:
+        left_alone(self.outbox)
+        self.flying.clear()
+        self.start()
+
+    def end(self) -> None:
+        """All is well again, one more event comes, and everything arrives."""
+        self.mend()
+        self.rewind()
+        self.upkeep()
+        self.put()
+        self.outbox.hasten()
+        while len(self.outbox):
+            self.take()
+            self.done()
+        self.outbox.close()
+
+
+STEPS = ["put", "put", "put", "take", "take", "done", "rewind", "upkeep", "break_", "mend", "kill"]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from(STEPS), max_size=40))
+def test_whatever_happens_no_number_is_given_twice_or_passed_over(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        life = Life(tmp_path_factory.mktemp("life") / "outbox", Broken(monkeypatch))
+        for step in steps:
+            getattr(life, step)()
+        life.end()
+    assert life.covered == set(range(1, life.outbox.last_seq + 1))
 
 
 # ---- damage --------------------------------------------------------------------------------------

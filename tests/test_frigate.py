@@ -11,9 +11,10 @@ from brokers import MODEL, PATIENCE_S, Mosquitto, Subscriber, event, track, unti
 
 from edgekit import frigate, messages
 from edgekit.commands import Commands
-from edgekit.messages import Message, Stamp, Topics
+from edgekit.messages import Message, Stamp
 from edgekit.mqtt import Limits, Publisher
 from edgekit.settings import MqttConfig
+from edgekit.topics import Topics
 from edgekit.types import Event
 
 TOPICS = Topics("edgekit", "pi4")

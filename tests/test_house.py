@@ -26,6 +26,7 @@ rules
 engine interpreter zoo
 reel capture
 demo sources
+topics tls
 messages sink states frigate
 reserve journal disk outbox mailbox timing
 link discovery courier commands hass session

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit import messages
-from edgekit.messages import Stamp, Topics
+from edgekit.messages import Stamp
+from edgekit.topics import Topics, check_id, topic_label
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -81,12 +82,12 @@ def test_a_name_that_is_no_topic_level_is_refused(name: str) -> None:
 @settings(deadline=None)
 @given(st.text(min_size=1))
 def test_a_label_becomes_one_topic_level(label: str) -> None:
-    level = messages.topic_label(label)
-    assert messages.check_id("label", level) == level
+    level = topic_label(label)
+    assert check_id("label", level) == level
 
 
 def test_labels_of_two_words_are_readable() -> None:
-    assert messages.topic_label("Traffic light") == "traffic_light"
+    assert topic_label("Traffic light") == "traffic_light"
 
 
 @pytest.mark.parametrize(
@@ -252,6 +253,13 @@ def test_a_late_event_says_so_and_nothing_else_changes() -> None:
     late = json.loads(messages.mark_replayed(payload))
     assert late == json.loads(payload) | {"replayed": True}
     check("event", late)
+
+
+def test_a_disk_that_does_not_work_degrades_the_health() -> None:
+    for state, told in (("ok", "degraded"), ("error", "error")):
+        payload = messages.health_payload(HEALTH | {"state": state}, MQTT, OUTBOX | {"trouble": "disk full"})
+        assert payload["state"] == told
+        check("health", payload)
 
 
 @pytest.mark.parametrize("missing", ["uptime_s", "infer_ms", "mem_mb"])
