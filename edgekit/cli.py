@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_validate, _add_schema, _add_evaluate, _add_zoo, _add_devices,
-        _add_benchmark, _add_optimize, _add_mqtt, _add_doctor, _add_version,
+        _add_benchmark, _add_analyze, _add_optimize, _add_mqtt, _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -305,6 +305,31 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         console.print_json([r.to_dict() for r in results])
     else:
         console.print_table("", bench.COLUMNS, [r.row() for r in results])
+    return 0
+
+
+def _add_analyze(commands: Any) -> None:
+    parser = _add(
+        commands, "analyze", _analyze, "Show the native engine's plan of a model: each layer's kernel and why."
+    )
+    parser.add_argument("model", metavar="MODEL", help="zoo name or path of a .tflite")
+    parser.add_argument("--isa", help="plan for this level of kernels (default: the best of this machine)")
+    parser.add_argument("--threads", type=_at_least_one, default=1)
+    parser.add_argument("--exact", action="store_true", help="the bytes of TFLite's reference kernels")
+    parser.add_argument("--no-time", action="store_true", help="do not run it; needed for another machine's isa")
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    from edgekit import analyze, console
+
+    report = analyze.analyze(
+        arguments.model, arguments.isa, arguments.threads, exact=arguments.exact, timed=not arguments.no_time
+    )
+    if arguments.json:
+        console.print_json(report.to_dict())
+    else:
+        console.print_table(report.title, analyze.COLUMNS, [line.row() for line in report.lines])
+        sys.stdout.write(report.summary + "\n")
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -212,6 +213,20 @@ class Graph:
         for place, indices in (("inputs", self.inputs), ("outputs", self.outputs)):
             self._check_range(f"the graph's {place}", indices)
         self._check_order()
+
+    @cached_property
+    def producer(self) -> dict[int, Op]:
+        """The operator that computes each computed tensor."""
+        return {index: op for op in self.ops for index in op.outputs}
+
+    @cached_property
+    def readers(self) -> dict[int, list[Op]]:
+        """The operators that read each tensor that is read."""
+        readers: dict[int, list[Op]] = {}
+        for op in self.ops:
+            for index in dict.fromkeys(op.inputs):
+                readers.setdefault(index, []).append(op)
+        return readers
 
     def _check_range(self, where: str, indices: tuple[int, ...], lowest: int = 0) -> None:
         for index in indices:

@@ -6,6 +6,7 @@ read is None, or "unknown" where it is a word. `root` is / but for tests.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -145,6 +146,13 @@ def cpu_quota(root: Path) -> float | None:
         if quota and period:
             quotas.append(quota / period)
     return min(quotas, default=None)
+
+
+def usable_threads(root: Path = Path("/")) -> int:
+    """How many threads can run at once: the CPUs that this process may use, within its control group's quota."""
+    quota = cpu_quota(root)
+    cpus = len(os.sched_getaffinity(0))
+    return cpus if quota is None else max(1, min(cpus, math.floor(quota)))
 
 
 def memory_limit_mb(root: Path) -> int | None:

@@ -18,7 +18,16 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model operators
-tensors plan fully_connected
+tensors step layout strided lowering
+fully_connected simplify
+arithmetic movement slicing joining blocks unary conversion binary real reduction sampling products
+pack pack_runs pack_depthwise costs postprocess
+plain convolution planner
+convolve
+pictures
+routes
+plan batch
+memory ranks
 machine device
 preprocess decode
 track
@@ -33,7 +42,7 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench evaluate optimize inbox
+bench analyze evaluate optimize inbox
 pipeline
 runtime doctor
 console view

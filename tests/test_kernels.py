@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import edgekit._native as native
@@ -21,7 +17,6 @@ from edgekit import fully_connected
 from edgekit.fully_connected import FullyConnected, scale_of, zero_point_of
 from edgekit.graph import Graph
 
-NATIVE = Path(__file__).resolve().parents[1] / "native"
 LEVELS = [level for family, level in native.kernels() if family == "fc_s8"]
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 GUARD = 77
@@ -169,44 +164,3 @@ def test_a_level_lowers_the_cpu() -> None:
     assert [native.best_level(level) for level in levels] == list(levels)
     for level in native.known_levels():
         assert native.known_levels().index(native.best_level(level)) <= native.known_levels().index(level)
-
-
-def own_compiler() -> str:
-    """A gcc that makes programs for this very machine, or a skip."""
-    gcc = shutil.which("gcc")
-    if not gcc:
-        pytest.skip("no gcc to build the sanitized kernels with")
-    made_for = subprocess.run([gcc, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
-    if not made_for.startswith(platform.machine()):
-        pytest.skip(f"gcc makes programs for {made_for.strip()}, not for {platform.machine()}")
-    return gcc
-
-
-def compile_c(*arguments: str) -> None:
-    flags = ["-O1", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", f"-I{NATIVE}"]
-    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    build = [own_compiler(), *flags, *sanitize, *arguments]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    if "cannot find" in done.stderr and "asan" in done.stderr:
-        pytest.skip("gcc has no address sanitizer here")
-    assert done.returncode == 0, done.stderr
-
-
-def wider_encoding() -> list[str]:
-    """Flags by which a CPU with AVX512-VNNI but without AVX-VNNI runs the latter's kernel too."""
-    if "avx512vnni" not in LEVELS or "avxvnni" in LEVELS:
-        return []
-    target = '__attribute__((target("avx2,avx512vl,avx512vnni")))'
-    return ["-DSTAND_IN", f"-DTARGET={target}", "-D_mm256_dpbusd_avx_epi32=_mm256_dpbusd_epi32"]
-
-
-def test_kernels_are_clean_under_sanitizers(tmp_path: Path) -> None:
-    program, part = str(tmp_path / "check"), str(tmp_path / "avxvnni.o")
-    compile_c("-c", str(NATIVE / "fc_avxvnni.c"), *wider_encoding(), "-o", part)
-    apart = ("_native.c", "fc_avxvnni.c")
-    sources = [str(path) for path in NATIVE.glob("*.c") if path.name not in apart]
-    check = str(Path(__file__).with_name("kernel_check.c"))
-    compile_c(*wider_encoding()[:1], check, *sources, part, "-lm", "-o", program)
-    done = subprocess.run([program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout.split()[0]) >= 1000 * (len(LEVELS) + len(wider_encoding()[:1]))
