@@ -11,7 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.journal import Journal, JournalError
+from edgekit.database import JournalError
+from edgekit.journal import Journal
 from edgekit.machine import Boot
 from edgekit.messages import Message
 from edgekit.reserve import Reserve

@@ -15,7 +15,6 @@ The newest row stays, said or not, so that the numbers go on where they were.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import zlib
@@ -23,39 +22,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit.database import COLUMNS, INSERT, PAGE_BYTES, lock, open_database, size_of, told
 from edgekit.machine import Boot
 from edgekit.messages import Message
 
-_PAGE_BYTES = 2048  # holds three or four packed events: one page a commit, and no half-empty ones
-_SETUP = f"""
-PRAGMA page_size={_PAGE_BYTES};
-PRAGMA journal_mode=WAL;
-PRAGMA synchronous=NORMAL;
-PRAGMA wal_autocheckpoint=0;
-PRAGMA journal_size_limit=1048576;
-PRAGMA cache_size=-256;
-PRAGMA busy_timeout=2000;
-CREATE TABLE IF NOT EXISTS messages(
-    key INTEGER PRIMARY KEY, seq INTEGER, said INTEGER NOT NULL, at REAL NOT NULL, data BLOB);
-CREATE TABLE IF NOT EXISTS boots(first INTEGER PRIMARY KEY, boot TEXT NOT NULL, since REAL NOT NULL);
-"""
-_COLUMNS = "key, seq, said, at, data"
-_INSERT = f"INSERT OR REPLACE INTO messages({_COLUMNS}) VALUES(?, ?, ?, ?, ?)"
-_FILES = ("", "-wal", "-shm")
-_OF_THE_DISK = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
-}
 _UNSAID = "WHERE data IS NOT NULL"
-
-
-class JournalError(Exception):
-    """The disk does not take or give it; the message says why in a few words."""
 
 
 class Journal:
@@ -69,17 +40,17 @@ class Journal:
 
     def __init__(self, path: Path, boot: Boot) -> None:
         self.path = path
-        self.repaired = False
         self.last_key = self.last_seq = self.said = 0
         self.log_pages = 0  # written since the last checkpoint, about
         self._stub = -1  # key of the row that holds no message any more
         self._boot = boot
-        with _told():
+        with told():
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path.with_name(path.name + ".lock"))
+        self._lock = lock(path.with_name(path.name + ".lock"))
         try:
-            self.whole = _size(path) > 0
-            self._db = self._open()
+            was_there = size_of(path) > 0
+            self._db, self.repaired = open_database(path)
+            self.whole = was_there and not self.repaired
             self._load()
         except BaseException:
             os.close(self._lock)
@@ -87,8 +58,8 @@ class Journal:
 
     def append(self, messages: Sequence[Message], done: Iterable[int], said: int) -> None:
         """Write `messages` behind the others; erase those with the keys `done`, all up to `said` was said."""
-        with _told(), self._transaction():
-            self._db.executemany(_INSERT, [_row(message, said) for message in messages])
+        with told(), self._transaction():
+            self._db.executemany(INSERT, [_row(message, said) for message in messages])
             gone = [(key,) for key in {*done, self._stub}]
             self._db.executemany("DELETE FROM messages WHERE key = ?", gone)
         self.last_key, self._stub = messages[-1].key, -1
@@ -96,10 +67,10 @@ class Journal:
 
     def settle(self, done: Collection[int], said: int) -> None:
         """Erase the messages with the keys `done`; all up to `said` was said."""
-        with _told(), self._transaction():
+        with told(), self._transaction():
             self._erase(done)
             if not self.last_key:
-                self._db.execute(_INSERT, (1, None, said, 0.0, None))
+                self._db.execute(INSERT, (1, None, said, 0.0, None))
             self._db.execute("UPDATE messages SET said = ? WHERE key = ?", (said, self.last_key))
         self.last_key = self.last_key or 1
         self.log_pages += 1 + len(done) // 3
@@ -108,9 +79,9 @@ class Journal:
 
     def read(self, after: int, count: int) -> list[Message]:
         """The first `count` unsaid messages behind the key `after`; those that are damaged are erased."""
-        with _told():
+        with told():
             rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM messages {_UNSAID} AND key > ? ORDER BY key LIMIT ?",  # noqa: S608
+                f"SELECT {COLUMNS} FROM messages {_UNSAID} AND key > ? ORDER BY key LIMIT ?",  # noqa: S608
                 (after, count),
             ).fetchall()
         messages = {row[0]: self._message(*row) for row in rows}
@@ -121,21 +92,21 @@ class Journal:
 
     def count(self, after: int = -1) -> int:
         """How many unsaid messages stand behind the key `after`."""
-        with _told():
+        with told():
             query = f"SELECT count(*) FROM messages {_UNSAID} AND key > ?"  # noqa: S608
             number: int = self._db.execute(query, (after,)).fetchone()[0]
         return number
 
     def used_bytes(self) -> int:
         """What the messages take of the file; the space of those that were said is used again."""
-        with _told():
+        with told():
             pages = self._db.execute("PRAGMA page_count").fetchone()[0]
             free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
-        return int(pages - free) * _PAGE_BYTES
+        return int(pages - free) * PAGE_BYTES
 
     def checkpoint(self) -> None:
         """Bring everything safely onto the disk. May take its time; may run beside the other methods."""
-        with _told(), contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+        with told(), contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as db:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self.log_pages = 0
 
@@ -146,31 +117,8 @@ class Journal:
         with contextlib.suppress(OSError):
             os.close(self._lock)
 
-    def _open(self) -> sqlite3.Connection:
-        with _told():
-            try:
-                return _connect(self.path)
-            except UnicodeDecodeError:
-                pass
-            except sqlite3.Error as error:
-                if error.sqlite_errorcode & 0xFF in _OF_THE_DISK:
-                    raise
-        return self._repair()
-
-    def _repair(self) -> sqlite3.Connection:
-        """Put the damaged file aside, and what can be read of it into a new one."""
-        self.repaired, self.whole = True, False
-        with _told():
-            rows = list(_salvage(self.path))
-            for end in _FILES:
-                with contextlib.suppress(FileNotFoundError):
-                    Path(f"{self.path}{end}").replace(f"{self.path}.damaged{end}")
-            db = _connect(self.path)
-            db.executemany(_INSERT, rows)
-        return db
-
     def _load(self) -> None:
-        with _told():
+        with told():
             newest = self._db.execute("SELECT max(key), max(seq), max(said) FROM messages").fetchone()
             self.last_key, last_seq, self.said = (number or 0 for number in newest)
             self.last_seq = max(last_seq, self.said)
@@ -215,74 +163,3 @@ class Journal:
 def _row(message: Message, said: int) -> tuple[Any, ...]:
     data = zlib.compress(message.topic.encode() + b"\0" + message.payload)
     return message.key, message.seq, said, message.since_s, data
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """An open, whole file; raises sqlite3.Error or UnicodeDecodeError for one that is damaged."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        db.executescript(_SETUP)
-        _check(db)
-        db.execute("DELETE FROM messages WHERE key < 0")  # tells at once whether the disk takes anything
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _check(db: sqlite3.Connection) -> None:
-    found = db.execute("PRAGMA quick_check(1)").fetchall()
-    tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
-    if found != [("ok",)] or tables != [("boots",), ("messages",)]:
-        error = sqlite3.DatabaseError("damaged")
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
-    db.execute(f"SELECT {_COLUMNS} FROM messages LIMIT 1")  # noqa: S608
-
-
-def _salvage(path: Path) -> Iterator[tuple[Any, ...]]:
-    """The rows of a damaged file that can be read: from the front, and from the back."""
-    seen: set[int] = set()
-    for order in ("ASC", "DESC"):
-        with (
-            contextlib.suppress(sqlite3.Error, UnicodeDecodeError),
-            contextlib.closing(sqlite3.connect(path)) as db,
-        ):
-            for row in db.execute(f"SELECT {_COLUMNS} FROM messages ORDER BY key {order}"):  # noqa: S608
-                if _is_sane(row) and row[0] not in seen:
-                    seen.add(row[0])
-                    yield row
-
-
-def _is_sane(row: tuple[Any, ...]) -> bool:
-    kinds = (int, int | None, int, float, bytes | None)
-    return all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)) and row[0] > 0
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _lock(path: Path) -> int:
-    """Held as long as this process lives: two of them would give the same numbers to different events."""
-    with _told():
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise JournalError("another edgekit uses it") from None
-    return handle
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Errors of SQLite and of the disk as JournalError in a few words."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise JournalError(text.lower()) from error

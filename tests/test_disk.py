@@ -242,6 +242,7 @@ def test_a_disk_that_comes_later_is_taken_up(tmp_path: Path, caplog: pytest.LogC
     outbox.upkeep()
     assert sorted(taken(outbox)) == [*numbers(1, 3, "r"), "5r"]
     outbox.upkeep()
+    outbox.flush()
     left_alone(outbox)
     again = on_disk(tmp_path / "outbox")
     assert again.last_seq == 5

@@ -37,7 +37,7 @@ reel capture
 demo sources
 topics tls
 messages sink states frigate
-reserve journal disk outbox mailbox timing
+reserve database journal disk outbox mailbox timing
 link discovery courier commands hass session
 mqtt
 hub broker

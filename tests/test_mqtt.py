@@ -35,6 +35,7 @@ from edgekit.config import parse_config, resolved_yaml
 from edgekit.errors import ConfigError
 from edgekit.link import Ending
 from edgekit.mqtt import Clock, Limits, ListSink, Publisher, Sink, machine_hash
+from edgekit.runtime import with_outbox
 
 jsonschema = pytest.importorskip("jsonschema")
 settings = pytest.importorskip("edgekit.settings", reason="pydantic is not installed")
@@ -341,6 +342,19 @@ def test_events_cross_many_cuts_in_order(broker: Any) -> None:
     assert sorted(set(heard)) == list(range(1, 301))
     firsts = [seq for at, seq in enumerate(heard) if seq not in heard[:at]]
     assert firsts == sorted(firsts)  # what is sent twice (QoS 1) does not overtake
+
+
+def test_reconnects_leave_nothing_behind(broker: Any) -> None:
+    """Threads and open files are the same after many connections as after a few."""
+    with Relay(broker.port) as relay, publisher(relay.port, protocol=broker.protocol) as pub:
+        used = []
+        for _ in range(60):
+            relay.open()
+            assert pub.wait_connected(PATIENCE_S)
+            used.append((threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))))
+            relay.cut()
+            until(lambda: pub.state == "unreachable", "the loss")
+        assert used[-1] <= max(used[5:15])
 
 
 def test_the_oldest_events_give_way_and_are_counted(broker: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -767,6 +781,17 @@ def test_the_machine_is_the_same_at_each_start_and_says_whether_its_clock_is_set
     assert machine_hash() == machine_hash()
     assert int(machine_hash(), 16) >= 0
     assert Clock().synced() in (True, False)
+
+
+def test_the_service_s_state_folder_keeps_the_outbox_unless_the_config_says_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert with_outbox(mqtt(1)).outbox.path is None
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edgekit:/var/lib/other")
+    assert with_outbox(mqtt(1)).outbox.path == Path("/var/lib/edgekit/outbox")
+    own = mqtt(1, outbox={"path": "/data/outbox", "max_mb": 8})
+    assert with_outbox(own).outbox == own.outbox
 
 
 @pytest.fixture(autouse=True)

@@ -127,6 +127,35 @@ def test_detection_is_switched_off_and_on_while_it_runs(port: int) -> None:
     assert subscriber.on(f"{place}/detect/state") == ["ON", "OFF", "ON"]
 
 
+def test_events_of_a_run_without_a_broker_come_with_the_next(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path)
+    settings: dict[str, Any] = {
+        "version": 1,
+        "device": {"id": "pi"},
+        "model": zoo.list_models()[0].name,
+        "mqtt": {"host": "127.0.0.1", "port": broker.port, "outbox": {"path": "outbox"}},
+        "cameras": {"front": {"source": "demo:pace=none"}},
+    }
+    config = tmp_path / "demo.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    with start(str(config), "--frames", "80") as process:
+        _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, err
+    assert "events wait on disk for the next start" in err
+    broker.start()
+    with Subscriber(broker.port, "edgekit/#") as subscriber:
+        with start(str(config), "--frames", "80") as process:
+            _, err = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0, err
+        subscriber.wait_for("edgekit/pi/status", "stopped")
+        events = [json.loads(payload) for payload in subscriber.on("edgekit/pi/front/events")]
+    broker.kill()
+    check_events(events)
+    boots = [event["boot_id"] for event in events]
+    assert len(set(boots)) == 2
+    assert all(event["replayed"] for event in events if event["boot_id"] == boots[0])
+
+
 def check_events(events: list[dict[str, Any]]) -> None:
     """Gapless, by the schema, and every visit that began has ended; the first is that of a person."""
     checker = Draft202012Validator(messages.load_schema("event"))
