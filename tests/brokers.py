@@ -224,7 +224,7 @@ class Subscriber:
         self.close()
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        heard = Heard(message.topic, message.payload.decode(), message.retain, message.qos)
+        heard = Heard(message.topic, message.payload.decode(errors="replace"), message.retain, message.qos)
         with self._news:
             self.heard.append(heard)
             self._news.notify_all()

@@ -109,6 +109,7 @@ def test_both_sinks_are_sinks() -> None:
         sink.publish_event(event(), MODEL)
         sink.set_camera_status("front", "online")
         sink.set_count("front", "person", 1)
+        sink.set_motion("front", on=True)
         sink.publish_health(HEALTH)
     remembers = sinks[0]
     assert isinstance(remembers, ListSink)
@@ -158,16 +159,52 @@ def test_every_message_matches_its_schema_as_published(broker: Any) -> None:
     with Subscriber(broker.port) as subscriber, connected(broker.port, protocol=broker.protocol) as pub:
         pub.publish_event(event(), MODEL)
         pub.publish_event(event(type="end", before=event().after, end_s=1795341799.0), MODEL)
+        pub.set_line("front", "gate", 12, 9, "2026-11-22T10:03:11Z")
+        pub.publish_alarm("front", "intruder", "raised", {"label": "person", "zone": "drive"})
         pub.publish_health(HEALTH)
         subscriber.wait_for("edgekit/pi4/health")
         heard = subscriber.wait(count_of(EVENTS, 2))
+        heard = subscriber.wait_for("edgekit/pi4/front/alarm/intruder/event")
     schemas = {h.topic.split("/")[-1]: h.json for h in heard if "/schema/" in h.topic}
     assert schemas.keys() == messages.SCHEMAS.keys()
-    for topic, name in ((EVENTS, "event"), ("edgekit/pi4/info", "info"), ("edgekit/pi4/health", "health")):
+    for topic, name in (
+        (EVENTS, "event"),
+        ("edgekit/pi4/info", "info"),
+        ("edgekit/pi4/health", "health"),
+        ("edgekit/pi4/front/line/gate", "line"),
+        ("edgekit/pi4/front/alarm/intruder/event", "alarm"),
+    ):
         published = [h.json for h in heard if h.topic == topic]
         assert published
         for payload in published:
             jsonschema.Draft202012Validator(schemas[name]).validate(payload)
+
+
+def test_every_state_has_its_topic_and_is_retained(mosquitto: Callable[..., Mosquitto]) -> None:
+    broker = mosquitto().start()
+    with connected(broker.port) as pub, Subscriber(broker.port) as early:
+        pub.set_motion("front", on=True)
+        pub.set_zone_count("front", "drive", "person", 2)
+        pub.set_line("front", "gate", 12, 9, "2026-11-22T10:03:11Z")
+        pub.set_alarm("front", "intruder", on=True)
+        pub.set_tamper("front", on=False, attributes={"covered": False})
+        pub.set_snapshot("front", "person", b"\xff\xd8 no text")
+        pub.set_detect("front", on=False)
+        pub.publish_alarm("front", "intruder", "raised", {})
+        early.wait_for("edgekit/pi4/front/alarm/intruder/event")
+        with Subscriber(broker.port, "edgekit/pi4/front/#") as late:
+            heard = {h.topic.removeprefix("edgekit/pi4/front/"): h for h in late.settle()}
+    line = '{"in":12,"out":9,"net":3,"since":"2026-11-22T10:03:11Z"}'
+    assert {topic: h.payload for topic, h in heard.items() if topic != "snapshot/person"} == {
+        "motion": "ON",
+        "zone/drive/person": "2",
+        "line/gate": line,
+        "alarm/intruder": "ON",
+        "tamper": "OFF",
+        "tamper/attributes": '{"covered":false}',
+        "detect/state": "OFF",
+    }
+    assert heard["snapshot/person"].qos == 0
 
 
 def test_events_are_gapless_and_in_order_from_many_threads(broker: Any) -> None:
