@@ -70,8 +70,8 @@ class Window:
 class Layer:
     """A convolution with all that does not depend on places.
 
-    Weights are (outputs, height, width, inputs), those of a depthwise one (1, height, width, outputs), as they
-    are stored: they are made int16 only while they are packed.
+    Weights are (outputs, height, width, inputs), those of a depthwise one (1, height, width, outputs), as
+    they are stored: they are made int16 only while they are packed.
     """
 
     source: int  # the tensor that the window moves over

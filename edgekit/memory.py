@@ -19,9 +19,9 @@ TFLITE_COPIES = 4  # of the constants
 
 
 def native_bytes(graph: Graph, plan: Plan) -> int:
-    """The file, and what is packed: with the layer that is being packed at its most, or with the arena.
+    """The file, and what is packed, with the layer that is being packed or with the arena.
 
-    `plan` is that of the graph. Measured on nine networks it says 0.83 to 1.04 times what the process grows by.
+    `plan` is that of the graph. On nine networks it says 0.83 to 1.04 times what the process grows by.
     """
     file = sum(_constant_sizes(graph))
     packed = most = 0
