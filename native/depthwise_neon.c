@@ -7,6 +7,8 @@
 
 #define TARGET
 
+#include <stdlib.h>
+
 #include "depthwise_finish_arm.h"
 
 enum { LARGEST_SUM = 32767 / 128 /* of the magnitudes of weights whose products are added in 16 bits */ };
