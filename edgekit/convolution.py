@@ -70,12 +70,14 @@ class Window:
 class Layer:
     """A convolution with all that does not depend on places.
 
-    Weights are (outputs, height, width, inputs) int16, those of a depthwise one (1, height, width, outputs).
+    Weights are (outputs, height, width, inputs), those of a depthwise one (1, height, width, outputs), as they
+    are stored: they are made int16 only while they are packed.
     """
 
     source: int  # the tensor that the window moves over
     window: Window
-    weights: NDArray[np.int16]
+    stored: NDArray[Any]
+    weight_zero: int
     sums: NDArray[np.int64]  # of the weights of each output channel
     bias: NDArray[np.int64]
     multiplier: NDArray[np.float64]  # from a sum to the stored output, one an output channel
@@ -84,7 +86,12 @@ class Layer:
     low: int
     high: int
 
-    axes: tuple[int, ...]  # of `weights`, that are summed over for one output
+    axes: tuple[int, ...]  # of the weights, that are summed over for one output
+
+    @property
+    def weights(self) -> NDArray[np.int16]:
+        """Less their zero point."""
+        return self.stored.astype(np.int16) - np.int16(self.weight_zero)
 
     @property
     def channels(self) -> int:
@@ -119,7 +126,8 @@ def layer_of(graph: Graph, op: Op) -> Layer:
     window, padded = window_of(graph, op, kernel.shape[1:3])
     factors = np.broadcast_to(sum_factors(op.kind, source, weights, result), (outputs,))
     return Layer(
-        padded, window, kernel, kernel.sum(axis=axes, dtype=np.int64),
+        padded, window, np.asarray(weights.data), zero_point_of(weights),
+        kernel.sum(axis=axes, dtype=np.int64),
         np.zeros(outputs, np.int64) if bias is None else bias.reshape(-1).astype(np.int64),
         factors, zero_point_of(source), zero_point_of(result), low, high, axes,
     )  # fmt: skip

@@ -39,16 +39,16 @@ def depthwise(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
     source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
-        grouped = replace(layer, weights=layer.weights.transpose(3, 1, 2, 0), axes=(1, 2, 3))
+        grouped = replace(layer, stored=layer.stored.transpose(3, 1, 2, 0), axes=(1, 2, 3))
         _add_convolution(planner, grouped, result, None)
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
     if layer.window.stride_y == 1:
         planner.layout.tie((value, out))
-    sets, weights = pack_depthwise(layer.weights[0], planner.isa)
 
     def emit(places: Places) -> list[Step]:
+        sets, weights = pack_depthwise(layer.weights[0], planner.isa)
         window, planes = layer.window, places.of(value)
         start = places.pixel(value) - QUAD * (window.top * planes.pitch + window.left)
         fields = read(places, value) | written(places, out) | _requantised(planner, layer) | {
@@ -115,7 +115,7 @@ class _Convolution:
     def _words(self, places: Places) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
         """The weights in words, the byte offset of each output's first input plane, the inputs of a group."""
         layer, isa = self.layer, self.planner.isa
-        groups = self.planner.shape(layer.source)[3] // layer.weights.shape[3]
+        groups = self.planner.shape(layer.source)[3] // layer.stored.shape[3]
         weights, first = pack.align_groups(layer.weights, groups)
         least = -127 if isa == "neon" else -128
         words = pack.words_of(pack.quads_of(weights), narrow_pairs=isa == "avx2", least=least)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph import Graph, Op, Tensor
 from edgekit.lowering import SCRATCH, Lowering, need
-from edgekit.step import Step
+from edgekit.step import Fields, Step
 from edgekit.strided import Strided, copy
 
 ALIGNMENT = 64  # bytes; as in native/ek.h, like the next three
@@ -22,6 +22,8 @@ TILE = 16
 QUAD = 4
 MAX_DEPTH = 32768
 MAX_SUM = 2**31 - 1024
+MAX_SPARSE_ROWS = 8  # with more the dense form, which loads a weight once for several, is faster
+GATHER_COST = 4  # of a step that picks its inputs, in steps that take them as they come
 MAX_BIAS_SCALE_ERROR = 0.02  # of the output's scale; TFLite refuses a layer beyond it
 ACTIVATIONS = {
     "NONE": (-math.inf, math.inf),
@@ -189,13 +191,53 @@ def _layer(job: Lowering, matrix: NDArray[np.int8], place: int, rows: int) -> St
     start = np.zeros(cols, np.int64) if bias is None else np.asarray(bias.data, np.int64).reshape(cols)
     sums = matrix.sum(axis=1, dtype=np.int64)
     low, high = clamp(str(job.option("fused_activation_function")), result)
-    return Step("fc", {
+    packed, note = _form(matrix, rows)
+    return Step("fc", packed | {
         "input": place, "output": job.output(), "rows": rows, "depth": depth, "cols": cols,
-        "weights": pack_weights(matrix), "bias": _pad(start - zero_point_of(source) * sums),
+        "bias": _pad(start - zero_point_of(source) * sums),
         "bias_u8": _pad(start - (zero_point_of(source) + 128) * sums),
         "scale": _pad(_scales(source, weights, result)), "zero_point": zero_point_of(result),
         "low": low, "high": high, "reaches_min": int(matrix.min() == -128),
-    })  # fmt: skip
+    }, note)  # fmt: skip
+
+
+def _form(matrix: NDArray[np.int8], rows: int) -> tuple[Fields, str]:
+    """The weights in the form that takes less time, and why it does."""
+    cols, depth = matrix.shape
+    dense = -(-cols // TILE) * -(-depth // QUAD)
+    if depth % QUAD or rows > MAX_SPARSE_ROWS:
+        return {"weights": pack_weights(matrix)}, f"dense, {dense} steps"
+    starts = _starts(matrix)
+    steps = int(starts[-1])
+    if not 0 < steps * GATHER_COST < dense:
+        return {"weights": pack_weights(matrix)}, f"dense, {dense} steps; sparse {steps} slower ones"
+    return pack_sparse(matrix), f"sparse 1x4, {steps} steps; dense {dense}"
+
+
+def _quads(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
+    """(cols, depth) to (tiles, 16, quads, 4)."""
+    cols, depth = matrix.shape
+    padded = np.pad(matrix, ((0, -cols % TILE), (0, 0)))
+    return padded.reshape(-1, TILE, depth // QUAD, QUAD)
+
+
+def _starts(matrix: NDArray[np.int8]) -> NDArray[np.int32]:
+    """First step of each tile: there are as many as its fullest output has quads that are not zero."""
+    counts = np.count_nonzero(_quads(matrix).any(axis=3), axis=2).max(axis=1)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+def pack_sparse(matrix: NDArray[np.int8]) -> Fields:
+    """EK_FC's weights, starts and offsets in native/ops.h; the depth is a multiple of 4."""
+    quads, starts = _quads(matrix), _starts(matrix)
+    weights = _aligned((int(starts[-1]), TILE, QUAD), np.int8)
+    offsets = _aligned((int(starts[-1]), TILE), np.int32)
+    used = quads.any(axis=3)
+    tile, lane, quad = np.nonzero(used)
+    step = starts[tile] + (np.cumsum(used, axis=2) - 1)[tile, lane, quad]
+    weights[step, lane] = quads[tile, lane, quad]
+    offsets[step, lane] = QUAD * quad
+    return {"weights": weights, "starts": starts, "offsets": offsets}
 
 
 def pack_weights(matrix: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -48,9 +48,9 @@ def _exact_sum(planner: Planner, op: Op) -> Fields:
     first, second, result = (planner.graph.tensors[i] for i in (*op.inputs, *op.outputs))
     twice = 2 * max(scale_of(first), scale_of(second))
     fields = _ends(planner, op) | {"subtract": int(op.kind == "SUB")}
-    fields["first_weight"], fields["first_shift"] = fixed_point(scale_of(first) / twice)
-    fields["second_weight"], fields["second_shift"] = fixed_point(scale_of(second) / twice)
-    fields["multiplier"], fields["shift"] = fixed_point(twice / (2.0**20 * scale_of(result)))
+    fields["first_weight"], fields["first_shift"] = map(int, fixed_point(scale_of(first) / twice))
+    fields["second_weight"], fields["second_shift"] = map(int, fixed_point(scale_of(second) / twice))
+    fields["multiplier"], fields["shift"] = map(int, fixed_point(twice / (2.0**20 * scale_of(result))))
     return fields
 
 
@@ -96,7 +96,7 @@ def multiply(planner: Planner, op: Op) -> bool:
             / np.float32(scale_of(tensors[2]))
         )
     )
-    more = _ends(planner, op) | {"multiplier": multiplier, "shift": shift}
+    more = _ends(planner, op) | {"multiplier": int(multiplier), "shift": int(shift)}
     if not planner.exact:
         more |= {"exact": 0, "scale": factor}
     _binary(planner, op, "mul_planes", more)

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import numpy as np
-
 from edgekit import convolution, operators, plain, routes
 from edgekit.graph import Graph, Op
 from edgekit.layout import PLAIN, Value, arrange
@@ -40,7 +38,7 @@ class Plan:
     @property
     def constant_bytes(self) -> int:
         """What the packed weights and tables of all steps take."""
-        return sum(a.nbytes for step in self.steps for a in step.fields.values() if isinstance(a, np.ndarray))
+        return sum(step.constant_bytes for step in self.steps)
 
 
 def prepare(graph: Graph) -> Graph:
@@ -79,7 +77,10 @@ def build(
     ends = [planner.want_plain(i) for i in graph.outputs]
     places, arena_bytes = _arrange(planner, ends)
     steps, operators = [], []
-    for node in planner.nodes:
+    waiting = planner.nodes[::-1]
+    planner.nodes.clear()  # and with each node goes what it knows of its weights
+    while waiting:
+        node = waiting.pop()
         for step in node.emit(places):
             steps.append(step)
             operators.append(node.number)

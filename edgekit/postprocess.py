@@ -76,8 +76,8 @@ def lower(job: Lowering) -> list[Step]:
     fields = {
         **sources["boxes"].fields("boxes"), **sources["scores"].fields("scores"),
         "anchors": _real(anchors).ravel(), "output_boxes": job.output(0), "output_classes": job.output(1),
-        "output_scores": job.output(2), "output_count": job.output(3), "scratch": job.place(SCRATCH), "boxes_count": boxes.shape[1],
-        "coordinates": boxes.shape[2], "columns": scores.shape[2], "classes": values["num_classes"],
+        "output_scores": job.output(2), "output_count": job.output(3), "scratch": job.place(SCRATCH),
+        "boxes_count": boxes.shape[1], "coordinates": boxes.shape[2], "columns": scores.shape[2], "classes": values["num_classes"],
         "regular": int(values["use_regular_nms"]), "max_detections": values["max_detections"],
         "max_classes": values["max_classes_per_detection"], "per_class": values["detections_per_class"],
         "score_threshold": values["nms_score_threshold"], "overlap_threshold": values["nms_iou_threshold"],

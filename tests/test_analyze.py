@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nets import Net
 
-from edgekit import analyze, model
+from edgekit import analyze, engine, model
 from edgekit.cli import main
 from edgekit.errors import ModelError, UsageError
 
@@ -68,7 +68,7 @@ def test_the_command_prints_a_table_or_json(file: str, capsys: pytest.CaptureFix
 def test_levels_that_are_not_there_are_refused(file: str) -> None:
     with pytest.raises(UsageError, match="--isa mmx: expected one of"):
         analyze.analyze(file, "mmx")
-    foreign = "neon" if "neon" not in analyze.engine.native_levels() else "avx2"
+    foreign = "neon" if "neon" not in engine.native_levels() else "avx2"
     with pytest.raises(UsageError, match="this CPU cannot run it; --no-time plans for it"):
         analyze.analyze(file, foreign)
 

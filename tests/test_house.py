@@ -35,7 +35,11 @@ rules
 engine interpreter zoo
 reel capture
 demo sources
-messages outbox courier link mqtt
+topics tls
+messages sink states frigate
+reserve database journal disk outbox mailbox timing
+link discovery courier commands hass session
+mqtt
 hub broker
 inference
 bench analyze evaluate optimize inbox
