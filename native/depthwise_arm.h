@@ -54,18 +54,17 @@ DEFINE_IMAGE(image_s2, other, 0)
 
 typedef void image_fn(const plane *p, const int8_t *in, int8_t *out);
 
-/* How the plane is done; `p` becomes what that takes. */
-INLINE image_fn *image_of(const ek_depthwise *op, plane *p, int64_t q) {
+INLINE image_fn *image_of(const ek_depthwise *op, const plane *p) {
     const int is_3x3 = op->window_height == 3 && op->window_width == 3 && op->sets == 1;
     if (!is_3x3 || !filter_suits(p) || (op->stride == 1 && op->height < 2)) return image_any;
-    const int plain = make_plain(op, p, q);
+    const int plain = op->biased && op->fits16;
     if (op->stride == 2) return plain ? image_s2_plain : image_s2_other;
     return plain ? image_s1_plain : image_s1_other;
 }
 
 APART void walk_plane(const ek_depthwise *op, uint8_t *arena, int64_t q) {
-    plane p = plane_of(op, q);
-    image_fn *image = image_of(op, &p, q);
+    const plane p = plane_of(op, q);
+    image_fn *image = image_of(op, &p);
     const int8_t *in = (const int8_t *)arena + op->input + q * op->input_stride;
     uint8_t *out = arena + op->output + q * op->output_stride;
     const ek_margins m = EK_MARGINS(op, op->zero_point);

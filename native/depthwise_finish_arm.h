@@ -1,7 +1,5 @@
 /* Sums of depthwise windows to stored quads, for depthwise_arm.h. A vector of sums is a pixel of 4 channels. */
 
-#include <stdlib.h>
-
 #include "margin.h"
 #include "requantise_arm.h"
 
@@ -19,27 +17,14 @@ typedef struct plane {
 
 INLINE plane plane_of(const ek_depthwise *op, int64_t q) {
     const int64_t taps = (int64_t)op->sets * op->window_height * op->window_width;
-    return (plane){.to = ENDING(op, EK_QUAD * q), .bias = vld1q_s32(op->bias + EK_QUAD * q),
-                   .weights = op->weights + q * taps * EK_QUAD, .in_row = EK_QUAD * (int64_t)op->input_pitch,
-                   .out_row = EK_QUAD * (int64_t)op->output_pitch, .height = op->height, .width = op->width,
-                   .pitch = op->output_pitch, .window_height = op->window_height, .window_width = op->window_width,
-                   .sets = op->sets, .stride = op->stride, .margin = ek_margin_word(op->zero_point)};
-}
-
-/* Biases the sums of windows of 3 by 3 as EK_CONV has it, if no value changes by that. */
-INLINE int make_plain(const ek_depthwise *op, plane *p, int64_t q) {
-    if (op->exact || !op->fits16) return 0;
-    float zero[EK_QUAD];
-    for (int i = 0; i < EK_QUAD; i++) {
-        const float scale = op->scale[EK_QUAD * q + i];
-        const int32_t bias = op->bias[EK_QUAD * q + i];
-        const double exact = op->zero_point - 0x1.8p23 * scale; /* in so many bits if scale is not too small */
-        zero[i] = (float)exact;
-        if (zero[i] != exact || (scale != 0 && scale < 0x1p-24f) || abs(bias) > 1 << 21) return 0;
-    }
-    p->to.zero = vld1q_f32(zero);
-    p->bias = vaddq_s32(p->bias, vdupq_n_s32(EK_BIASED));
-    return 1;
+    plane p = {.to = ENDING(op, EK_QUAD * q), .bias = vld1q_s32(op->bias + EK_QUAD * q),
+               .weights = op->weights + q * taps * EK_QUAD, .in_row = EK_QUAD * (int64_t)op->input_pitch,
+               .out_row = EK_QUAD * (int64_t)op->output_pitch, .height = op->height, .width = op->width,
+               .pitch = op->output_pitch, .window_height = op->window_height, .window_width = op->window_width,
+               .sets = op->sets, .stride = op->stride, .margin = ek_margin_word(op->zero_point)};
+    p.to.is_biased = op->biased;
+    if (op->biased) p.to.zero = vld1q_f32(op->biased_zero_point + EK_QUAD * q);
+    return p;
 }
 
 /* The weights of a tap, for 4 pixels */

@@ -7,6 +7,8 @@
 
 #define TARGET
 
+#include <stdlib.h>
+
 #include "depthwise_finish_arm.h"
 
 enum { LARGEST_SUM = 32767 / 128 /* of the magnitudes of weights whose products are added in 16 bits */ };
@@ -55,7 +57,8 @@ INLINE products multiply_add(products sum, int8x16_t x, int8x16_t w) {
 
 /* Row y of the window: x are its 3 taps' pixels. Where a row is too much for 16 bits its last tap waits for the next
    row's. */
-INLINE void add_row(int32x4_t *sums, const int8x16_t *x, const int8x16_t *w, products *rest, const int y, const int by_row) {
+INLINE void add_row(int32x4_t *sums, const int8x16_t *x, const int8x16_t *w, products *rest, const int y,
+                    const int by_row) {
     products sum = multiply_add(multiply(x[0], w[0]), x[1], w[1]);
     if (by_row) sum = multiply_add(sum, x[2], w[2]);
     widen(sums, sum.low, sum.high);
@@ -65,7 +68,8 @@ INLINE void add_row(int32x4_t *sums, const int8x16_t *x, const int8x16_t *w, pro
 }
 
 /* 4 pixels of two rows */
-INLINE void square_s1(const plane *p, const filter *f, const int8_t *in, int8_t *out, const int plain, const int by_row) {
+INLINE void square_s1(const plane *p, const filter *f, const int8_t *in, int8_t *out, const int plain,
+                      const int by_row) {
     int32x4_t upper[PIXELS], lower[PIXELS];
     products upper_rest = {0}, lower_rest = {0};
     EACH(i, PIXELS) upper[i] = lower[i] = p->bias;
@@ -79,7 +83,8 @@ INLINE void square_s1(const plane *p, const filter *f, const int8_t *in, int8_t 
     put(p, out + p->out_row, lower, plain);
 }
 
-INLINE void square_s2(const plane *p, const filter *f, const int8_t *in, int8_t *out, const int plain, const int by_row) {
+INLINE void square_s2(const plane *p, const filter *f, const int8_t *in, int8_t *out, const int plain,
+                      const int by_row) {
     int32x4_t sums[PIXELS];
     products rest = {0};
     EACH(i, PIXELS) sums[i] = p->bias;
@@ -95,16 +100,20 @@ INLINE void square_s2(const plane *p, const filter *f, const int8_t *in, int8_t 
 
 INLINE void rows_s1(const plane *p, const filter *f, const int8_t *in, int8_t *out, const int plain) {
     if (f->by_row)
-        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES) square_s1(p, f, in + x, out + x, plain, 1);
+        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES)
+            square_s1(p, f, in + x, out + x, plain, 1);
     else
-        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES) square_s1(p, f, in + x, out + x, plain, 0);
+        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES)
+            square_s1(p, f, in + x, out + x, plain, 0);
 }
 
 INLINE void row_s2(const plane *p, const filter *f, const int8_t *in, int8_t *out, const int plain) {
     if (f->by_row)
-        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES) square_s2(p, f, in + 2 * x, out + x, plain, 1);
+        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES)
+            square_s2(p, f, in + 2 * x, out + x, plain, 1);
     else
-        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES) square_s2(p, f, in + 2 * x, out + x, plain, 0);
+        LOOP for (int64_t x = EK_QUAD * last_vector(p); x >= 0; x -= BYTES)
+            square_s2(p, f, in + 2 * x, out + x, plain, 0);
 }
 
 #include "depthwise_arm.h"

@@ -40,12 +40,14 @@ INLINE ending factor(int32_t multiplier, int32_t shift) {
 }
 
 INLINE void scale_wide(int32x4_t *y, const ending *by, wide x) {
-    const int16x4_t parts[EK_QUAD] = {vget_low_s16(x.low), vget_high_s16(x.low), vget_low_s16(x.high), vget_high_s16(x.high)};
+    const int16x4_t parts[EK_QUAD] = {vget_low_s16(x.low), vget_high_s16(x.low), vget_low_s16(x.high),
+                                      vget_high_s16(x.high)};
     EACH(i, EK_QUAD) y[i] = multiplied(by, vshlq_n_s32(vmovl_s16(parts[i]), 20));
 }
 
 INLINE int8x16_t add_exactly(const ek_add_planes *op, wide a, wide b) {
-    const ending first = factor(op->first_weight, op->first_shift), second = factor(op->second_weight, op->second_shift);
+    const ending first = factor(op->first_weight, op->first_shift);
+    const ending second = factor(op->second_weight, op->second_shift);
     const ending both = factor(op->multiplier, op->shift);
     int32x4_t x[EK_QUAD], y[EK_QUAD];
     scale_wide(x, &first, a);

@@ -84,7 +84,8 @@ APART void pool_pixel(const ek_pool_planes *op, const int8_t *in, int8_t *out, i
 }
 
 /* Pixels [first, last) of a row, at least 4, that have all columns of their windows */
-APART void pool_pixels(const ek_pool_planes *at, const int8_t *in, int8_t *out, int64_t y, int64_t first, int64_t last) {
+APART void pool_pixels(const ek_pool_planes *at, const int8_t *in, int8_t *out, int64_t y, int64_t first,
+                       int64_t last) {
     const ek_pool_planes op = *at;
     window w = window_at(&op, in, y, first);
     const int8_t *start = w.in;
