@@ -6,11 +6,9 @@
 
 #define TARGET __attribute__((target("avx2,fma")))
 
-#include "margin.h"
-#include "vector_ymm.h"
+#include "rows_avx2.h"
 
 #define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
-enum { BYTES = EK_QUAD * PIXELS };
 
 /* The bytes of a vector as four of 32 bits, in the order that narrow() brings back */
 typedef struct wide {
@@ -71,8 +69,8 @@ TARGET void ek_add_planes__avx2(const void *op_, uint8_t *arena, int64_t begin, 
             add_plane(op, a, b, out, EK_QUAD * margins.pixels, 1);
         else
             add_plane(op, a, b, out, EK_QUAD * margins.pixels, 0);
-        ek_fill_pixels(out, -margins.before, 0, margins.word);
-        ek_fill_pixels(out, margins.pixels, margins.pixels + margins.after, margins.word);
+        fill(out - EK_QUAD * margins.before, margins.before, margins.word);
+        fill(out + EK_QUAD * margins.pixels, margins.after, margins.word);
     }
 }
 
@@ -129,7 +127,7 @@ TARGET void ek_mul_planes__avx2(const void *op_, uint8_t *arena, int64_t begin, 
             else
                 multiply_image(op, a + i * image, b + i * step, out + i * image, bytes, 0);
         }
-        ek_restore_plane(&margins, out);
+        restore(&margins, out);
     }
 }
 
@@ -160,7 +158,7 @@ TARGET void ek_lut_planes__avx2(const void *op_, uint8_t *arena, int64_t begin, 
             look_up(op->table, in, out, bytes);
         else
             memcpy(out, in, (size_t)bytes);
-        ek_restore_plane(&margins, out);
+        restore(&margins, out);
     }
 }
 

@@ -4,15 +4,13 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-#include <string.h>
-
 #define TARGET __attribute__((target("avx2,fma")))
 #define KERNEL(family) ek_##family##__avx2
 
+#include "rows_avx2.h"
+
 /* 4 pixels at a time, read as 16 bytes as long as those are in the row */
-static inline __attribute__((always_inline)) TARGET void spread(const uint8_t *in, uint8_t *out, int64_t n, uint32_t flips,
-                                                                uint32_t zero) {
+VECTOR void spread(const uint8_t *in, uint8_t *out, int64_t n, uint32_t flips, uint32_t zero) {
     const __m128i order = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
     const __m128i flip = _mm_set1_epi32((int)(flips & 0xFFFFFFu)), last = _mm_set1_epi32((int)(zero & 0xFF000000u));
     int64_t x = 0;

@@ -1,8 +1,11 @@
 /* Between plain tensors and planes, and pixels from place to place, as loops over rows of whole pixels. A level includes
    this file after it has said
 
-     TARGET                      the function attribute that allows its instructions
-     KERNEL(family)              the name of its kernel
+     TARGET                           the function attribute that allows its instructions
+     KERNEL(family)                   the name of its kernel
+     fill(out, n, word)               n pixels of four bytes each
+     pick_two(in, out, n)             every second one of 2 n - 1 pixels
+     restore(margins, plane)          all margins of a plane
      spread(in, out, n, flips, zero)  n pixels of 3 bytes as quads: with bits flipped, and the last byte of `zero` */
 
 #include <string.h>
@@ -20,16 +23,11 @@ LOOPS uint32_t pixel_at(const void *p) {
 
 /* Every `step`th pixel */
 LOOPS void pick(const uint8_t *restrict in, uint8_t *restrict out, int64_t pixels, int64_t step) {
+    if (step == 2) {
+        pick_two(in, out, pixels);
+        return;
+    }
     for (int64_t x = 0; x < pixels; x++) memcpy(out + EK_QUAD * x, in + EK_QUAD * step * x, EK_QUAD);
-}
-
-LOOPS void pick_any(const uint8_t *in, uint8_t *out, int64_t pixels, int64_t step) {
-    if (step == 1)
-        memcpy(out, in, (size_t)pixels * EK_QUAD);
-    else if (step == 2)
-        pick(in, out, pixels, 2);
-    else
-        pick(in, out, pixels, step);
 }
 
 /* What of a row of `pixels` output pixels lies within `size` input pixels, when pixel x is input pixel first + x * step */
@@ -51,10 +49,10 @@ LOOPS range inside(int64_t first, int64_t step, int64_t size, int64_t pixels) {
 LOOPS void phase_row(const uint8_t *in, uint8_t *out, int64_t pixels, int64_t first, int64_t step, int64_t size,
                      uint32_t zero) {
     range r = in ? inside(first, step, size, pixels) : (range){pixels, pixels};
-    ek_fill_pixels(out, 0, r.begin, zero);
+    fill(out, r.begin, zero);
     if (r.end > r.begin)
-        pick_any(in + EK_QUAD * (first + r.begin * step), out + EK_QUAD * r.begin, r.end - r.begin, step);
-    ek_fill_pixels(out, r.end, pixels, zero);
+        pick(in + EK_QUAD * (first + r.begin * step), out + EK_QUAD * r.begin, r.end - r.begin, step);
+    fill(out + EK_QUAD * r.end, pixels - r.end, zero);
 }
 
 /* Pixels of fewer channels than a quad: `left` of `channels` */
@@ -95,9 +93,9 @@ LOOPS void gather(const ek_pack_planes *op, const uint8_t *in, uint8_t *out, int
 LOOPS void row_margins(const ek_margins *m, uint8_t *plane, int64_t row) {
     int64_t first = row * m->pitch, is_last = row % m->period == m->height - 1;
     int64_t end = is_last ? (row / m->period + 1) * m->period * m->pitch : first + m->pitch;
-    if (row == 0) ek_fill_pixels(plane, -m->before, 0, m->word);
+    if (row == 0) fill(plane - EK_QUAD * m->before, m->before, m->word);
     if (end >= m->pixels) end = m->pixels + m->after;
-    ek_fill_pixels(plane, first + m->width, end, m->word);
+    fill(plane + EK_QUAD * (first + m->width), end - first - m->width, m->word);
 }
 
 /* One row of the output: of a quad, of all phases */
@@ -167,7 +165,7 @@ LOOPS void split_plane(const ek_split_phases *op, const ek_margins *m, const uin
             phase_row(source, out + EK_QUAD * (i * m->period + y) * m->pitch, m->width, b - op->left, op->step_x,
                       op->columns, m->word);
         }
-    ek_restore_plane(m, out);
+    restore(m, out);
 }
 
 TARGET void KERNEL(split_phases)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
@@ -208,6 +206,6 @@ TARGET void KERNEL(resize_planes)(const void *op_, uint8_t *arena, int64_t begin
         uint8_t *out = arena + op->output + q * op->output_stride;
         for (int64_t i = 0; i < op->images; i++)
             resize_image(op, in + i * in_image, out + EK_QUAD * i * margins.period * margins.pitch);
-        ek_restore_plane(&margins, out);
+        restore(&margins, out);
     }
 }
