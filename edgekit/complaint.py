@@ -273,8 +273,15 @@ def _kind(part: Schema) -> str:
     if kind == "object":
         return "a mapping with at least one entry" if part.get("minProperties") else "a mapping (key: value)"
     if kind == "array":
-        return "a list with at least one entry" if part.get("minItems") else "a list"
+        return "a list" + _number_of_items(part)
     return {"string": "a text", "boolean": "true or false", "null": "nothing"}.get(kind, "something else")
+
+
+def _number_of_items(part: Schema) -> str:
+    least, most = part.get("minItems", 0), part.get("maxItems")
+    if most is not None:
+        return f" of {least} entries" if least == most else f" of {least} to {most} entries"
+    return " with at least one entry" if least else ""
 
 
 def _type(part: Schema) -> str:

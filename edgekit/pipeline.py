@@ -9,40 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
+from edgekit.lane import CameraState, Lane, States
 from edgekit.mqtt import Sink
-from edgekit.rules import Visits, usual_confirmation
-from edgekit.track import Tracker
-from edgekit.types import Detections, Event, Frame
+from edgekit.tally import Tally
+from edgekit.types import Event, Frame
 
 log = logging.getLogger("edgekit.pipeline")
 HEALTH_EVERY_S = 60.0
 TICK_S = 0.25
-DOUBTFUL = 0.5  # share of min_score down to which a detection may keep a track alive
-
-
-@dataclass(slots=True)
-class CameraState:
-    """What there is to tell of a camera while it runs; fps and latencies are over the last frames."""
-
-    name: str
-    status: str = "connecting"
-    frames: int = 0
-    skipped: int = 0
-    events: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    fps: float = 0.0
-    infer_ms: float = 0.0
-    total_ms: float = 0.0
-    last_mono_s: float | None = None
 
 
 class Observer(Protocol):
@@ -51,77 +32,6 @@ class Observer(Protocol):
     def event(self, event: Event) -> None: ...
 
     def tick(self, cameras: Sequence[CameraState]) -> None: ...
-
-
-class Lane:
-    """What is remembered of one camera from frame to frame, and the way of a frame through it."""
-
-    def __init__(self, camera: Camera, model: Model) -> None:
-        detect = camera.detect
-        self.model = model
-        self.state = CameraState(camera.name)
-        self.labels = [name for name in model.labels if detect.labels is None or name in detect.labels]
-        self.last: Frame | None = None
-        self._min_score = detect.min_score
-        self._tracker = Tracker(detect.min_score, detect.lost_s)
-        self._confirm = detect.confirm and (detect.confirm.frames, detect.confirm.of)
-        self._visits = Visits(camera.name, *usual_confirmation(None))
-        self._recent: deque[tuple[float, float, float]] = deque(maxlen=64)  # when done, infer ms, total ms
-
-    def begin(self, fps: float | None) -> None:
-        """Before the first frame of a source of `fps` frames a second (None: unknown)."""
-        self._visits = Visits(self.state.name, *(self._confirm or usual_confirmation(fps)))
-
-    def process(self, frame: Frame, arrived_s: float, captured_s: float) -> list[Event]:
-        """A frame's events; `arrived_s` and `captured_s` are on the monotonic clock of this process."""
-        self.last = frame
-        times = [time.monotonic()]
-        tensor, placement = self.model.prepare(frame.image)
-        times.append(time.monotonic())
-        outputs = self.model.engine.run(tensor)
-        times.append(time.monotonic())
-        found = self._watched(self.model.decode(outputs, placement, self._min_score * DOUBTFUL))
-        tracks = self._tracker.update(found, frame.time_s, frame.mono_s)
-        events = self._visits.update(tracks, frame)
-        times.append(time.monotonic())
-        prepare_ms, infer_ms, track_ms = (float(ms) for ms in np.diff(times) * 1000)
-        latency = {
-            "queue": (times[0] - arrived_s) * 1000,
-            "preprocess": prepare_ms,
-            "infer": infer_ms,
-            "track": track_ms,
-            "total": (times[-1] - captured_s) * 1000,
-        }
-        self._note(times[-1], latency)
-        rounded = {stage: round(ms, 2) for stage, ms in latency.items()}
-        return [replace(event, latency_ms=rounded) for event in events]
-
-    def finish(self) -> list[Event]:
-        """The ends of all that is still there, once the source has ended."""
-        return self._visits.finish(self.last) if self.last else []
-
-    def counts(self) -> dict[str, int]:
-        """How many of each watched label are there now, zeros included."""
-        return dict.fromkeys(self.labels, 0) | self._visits.counts()
-
-    def infer_ms(self) -> list[float]:
-        return [infer for _, infer, _ in self._recent]
-
-    def _watched(self, found: Detections) -> Detections:
-        if len(self.labels) == len(self.model.labels):
-            return found
-        keep = np.isin(found.labels, self.labels)
-        return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
-
-    def _note(self, now_s: float, latency: Mapping[str, float]) -> None:
-        self._recent.append((now_s, latency["infer"], latency["total"]))
-        state = self.state
-        state.frames += 1
-        state.last_mono_s = now_s
-        span_s = now_s - self._recent[0][0]
-        state.fps = (len(self._recent) - 1) / span_s if span_s > 0 else 0.0
-        state.infer_ms = float(np.median([infer for _, infer, _ in self._recent]))
-        state.total_ms = float(np.median([total for _, _, total in self._recent]))
 
 
 class Pipeline:
@@ -134,11 +44,14 @@ class Pipeline:
         sink: Sink,
         observer: Observer | None = None,
         budget_mb: float | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._sink = sink
+        self._tally = tally or Tally()
         self._budget_mb = budget_mb
         self._observer = observer
-        self._lanes = {camera.name: Lane(camera, model) for camera in cameras}
+        self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
+        self._told: dict[str, States] = {camera.name: {} for camera in cameras}
         self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
         self._inbox = Inbox([camera.name for camera in cameras])
         self._readers = {camera.name: Reader(camera, self._inbox) for camera in cameras}
@@ -196,8 +109,9 @@ class Pipeline:
 
     def _process(self, frame: Frame, arrived_s: float) -> None:
         lane, reader = self._lanes[frame.camera], self._readers[frame.camera]
+        if not lane.begun:
+            lane.begin(reader.fps, frame.time_s)
         if lane.state.status != "online":
-            lane.begin(reader.fps)
             self._set_status(lane.state, "online")
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
         events = lane.process(frame, arrived_s, captured_s)
@@ -212,6 +126,15 @@ class Pipeline:
                 self._observer.event(event)
         if events:
             self._publish_counts(lane.state.name, lane)
+        self._publish_states(lane.state.name, lane.states())
+
+    def _publish_states(self, camera: str, states: States) -> None:
+        """Tell of each state that is not what it was."""
+        setters = {"zone": self._sink.set_zone_count, "line": self._sink.set_line}
+        before, self._told[camera] = self._told[camera], states
+        for (kind, *names), state in states.items():
+            if before.get((kind, *names)) != state:
+                setters[kind](camera, *names, *state)
 
     def _publish_counts(self, camera: str, lane: Lane) -> None:
         counts = lane.counts()
@@ -239,6 +162,7 @@ class Pipeline:
         self._publish(self._lanes[name], self._lanes[name].finish())
 
     def _tell(self, now_s: float) -> None:
+        self._tally.save()
         if now_s >= self._next_health_s:
             self._next_health_s = now_s + HEALTH_EVERY_S
             self._sink.publish_health(self._health(now_s))
@@ -254,6 +178,7 @@ class Pipeline:
             self._end_visits(name)
             if lane.state.status != "offline":
                 self._set_status(lane.state, "offline")
+        self._tally.save(now=True)
         for reader in self._readers.values():
             reader.join(timeout=0.5)
         if self._observer:

@@ -12,12 +12,10 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PrivateAttr,
@@ -29,27 +27,8 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from edgekit.document import Loc
-
-_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_NUMBER = re.compile(r"[-+]?[0-9]{1,18}(\.[0-9]{1,18})?")
-
-
-def _to_number(value: object) -> object:
-    """`${PORT}` and quoted numbers are numbers; true and false are none."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        return float(value) if "." in value else int(value)
-    return value
-
-
-def _to_bool(value: object) -> object:
-    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def _no_bool(value: object) -> object:
-    """Python takes true for 1."""
-    if isinstance(value, bool):
-        raise ValueError(f"expected 1, not {str(value).lower()}")  # noqa: TRY004  (pydantic's way)
-    return value
+from edgekit.fields import Bool, Float, Fps, Id, Int, Part, Port, Text, beside, either, no_bool, to_bool
+from edgekit.scene import SceneConfig
 
 
 def _to_source(value: object) -> object:
@@ -57,48 +36,7 @@ def _to_source(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Id: TypeAlias = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9_-]{1,64}$",
-        json_schema_extra={"patternErrorMessage": "1 to 64 of the characters a-z 0-9 _ -"},
-    ),
-]
-Int: TypeAlias = Annotated[int, Field(strict=True), BeforeValidator(_to_number)]
-Float: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_to_number)]
-Fps: TypeAlias = Annotated[
-    float, Field(strict=True, allow_inf_nan=False, gt=0, le=120), BeforeValidator(_to_number)
-]
-Port: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=65535), BeforeValidator(_to_number)]
-Bool: TypeAlias = Annotated[bool, Field(strict=True), BeforeValidator(_to_bool)]
-Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-def _beside(value: Path, info: ValidationInfo) -> Path:
-    """A relative path starts at the folder of the YAML file."""
-    folder = (info.context or {}).get("base_dir", Path())
-    return Path(folder) / value.expanduser()
-
-
-def _or(short: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON schema of a mapping that has a short form."""
-    return {"anyOf": [dict(short), dict(full)]}
-
-
-class _Part(BaseModel):
-    """What all parts share: frozen, no unknown keys, `key:` with nothing behind it means the default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty(cls, data: object) -> object:
-        if not isinstance(data, Mapping):
-            return data
-        return {key: value for key, value in data.items() if value is not None}
-
-
-class DeviceConfig(_Part):
+class DeviceConfig(Part):
     """The machine that edgekit runs on."""
 
     id: Id = Field(
@@ -108,15 +46,22 @@ class DeviceConfig(_Part):
     profile: Text = Field(
         default="auto", description="Device profile (edgekit devices list), or auto to probe the machine."
     )
+    state: Path | None = Field(
+        default=None,
+        description="Folder for what outlives a restart, such as counts; unset: the service's state folder "
+        "($STATE_DIRECTORY), without one nothing is kept.",
+    )
+
+    _find_folder = field_validator("state")(beside)
 
 
-class BudgetConfig(_Part):
+class BudgetConfig(Part):
     """What a model may cost."""
 
     memory_mb: Float = Field(gt=0, le=1_048_576, description="Most memory that the model may take, in MB.")
 
 
-class ModelConfig(_Part):
+class ModelConfig(Part):
     """The network that looks at the frames. A plain text is short for {name: text}."""
 
     name: Text = Field(
@@ -136,14 +81,14 @@ class ModelConfig(_Part):
     @field_validator("name")
     @classmethod
     def _find_file(cls, name: str, info: ValidationInfo) -> str:
-        return str(_beside(Path(name), info)) if name.endswith(".tflite") else name
+        return str(beside(Path(name), info)) if name.endswith(".tflite") else name
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return _or({"type": "string", "minLength": 1}, dict(handler.resolve_ref_schema(handler(core))))
+        return either({"type": "string", "minLength": 1}, dict(handler.resolve_ref_schema(handler(core))))
 
 
-class TlsConfig(_Part):
+class TlsConfig(Part):
     """Encryption to the broker; `tls: true` trusts the system's certificate authorities."""
 
     ca: Path | None = Field(
@@ -153,7 +98,7 @@ class TlsConfig(_Part):
     key: Path | None = Field(default=None, description="Key of the client's certificate (PEM).")
     insecure: Bool = Field(default=False, description="Accept any certificate. Only for trying out.")
 
-    _find_files = field_validator("ca", "cert", "key")(_beside)
+    _find_files = field_validator("ca", "cert", "key")(beside)
 
     @model_validator(mode="before")
     @classmethod
@@ -168,10 +113,10 @@ class TlsConfig(_Part):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return _or({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
 
 
-class MqttConfig(_Part):
+class MqttConfig(Part):
     """Where detections go; without a host edgekit starts a broker of its own on 127.0.0.1."""
 
     host: Text | None = Field(
@@ -202,7 +147,7 @@ class MqttConfig(_Part):
     def _default_port(cls, data: object) -> object:
         if not isinstance(data, Mapping):
             return data
-        tls = _to_bool(data.get("tls"))
+        tls = to_bool(data.get("tls"))
         tls = None if tls is False else tls
         port = data.get("port")
         if port is None and data.get("host") is not None:
@@ -230,7 +175,7 @@ class MqttConfig(_Part):
         return self
 
 
-class ConfirmConfig(_Part):
+class ConfirmConfig(Part):
     """A thing is reported once it was seen in `frames` of its last `of` frames."""
 
     frames: Int = Field(default=3, ge=1, le=64, description="Frames that must show the thing.")
@@ -243,7 +188,7 @@ class ConfirmConfig(_Part):
         return self
 
 
-class DetectConfig(_Part):
+class DetectConfig(Part):
     """What counts as a detection."""
 
     fps: Fps | None = Field(default=None, description="Frames a second to look at; unset: all of them.")
@@ -262,7 +207,7 @@ class DetectConfig(_Part):
     )
 
 
-class CameraConfig(_Part):
+class CameraConfig(SceneConfig):
     """One source of frames."""
 
     source: Text = Field(
@@ -298,10 +243,10 @@ class CameraConfig(_Part):
         return str(folder / source)
 
 
-class Config(_Part):
+class Config(Part):
     """A pipeline: cameras, the model that looks at them, the broker that hears of it."""
 
-    version: Annotated[Literal[1], BeforeValidator(_no_bool)] = Field(
+    version: Annotated[Literal[1], BeforeValidator(no_bool)] = Field(
         description="Version of this file's form."
     )
     device: DeviceConfig = Field(default_factory=DeviceConfig, description="This machine.")

@@ -48,6 +48,8 @@ cameras:
     source: rtsp://me:pass@10.0.0.5/stream2
     loop: true
     detect: {min_score: 0.25, confirm: {of: 8}}
+    zones: {drive: {points: [[.1, .6], [640px, 1], [1, 1]], labels: [person], inertia: 3, loiter: 2s}}
+    lines: {gate: {points: [[.2, 360px], [.8, .5]], hysteresis: .03}}
   open: {source: clips, realtime: yes, detect: {fps: , labels: ~}}
 """
 
@@ -121,6 +123,23 @@ def test_a_camera_inherits_detect_key_by_key() -> None:
     assert (front.confirm.frames, front.confirm.of) == (2, 8)
     assert usb == config.detect
     assert (opened.fps, opened.labels, opened.min_score) == (None, None, 0.5)
+
+
+def test_zones_and_lines_of_a_camera() -> None:
+    front = parse(WHOLE).cameras["front"]
+    assert front.zones["drive"].points == [(0.1, 0.6), ("640px", 1.0), (1.0, 1.0)]
+    assert (front.zones["drive"].inertia, front.zones["drive"].loiter) == (3, 2.0)
+    assert front.lines["gate"].labels is None
+    assert parse(with_camera("{source: x}")).cameras["front"].zones == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("2", 2), ("1.5s", 1.5), ("2m", 120), ("1h", 3600), ("'3'", 3)]
+)
+def test_a_time_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
+    zone = f"{{points: [[0, 0], [1, 0], [1, 1]], loiter: {text}}}"
+    camera = parse(with_camera(f"{{source: x, zones: {{drive: {zone}}}}}")).cameras["front"]
+    assert camera.zones["drive"].loiter == seconds
 
 
 def test_names_that_yaml_takes_for_something_else_work() -> None:

@@ -16,12 +16,13 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
-document node complaint settings config
+document node complaint fields scene settings config
 graph schema flatbuffer writer model operators
 tensors plan fully_connected
 machine device
 preprocess decode
 track
+zone line
 rules
 engine interpreter zoo
 reel capture
@@ -29,7 +30,8 @@ demo sources
 messages outbox courier link mqtt
 hub broker
 inference
-bench evaluate optimize inbox
+bench evaluate optimize inbox tally
+lane
 pipeline
 runtime doctor
 console view

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from scripted import Seen, blank_frames, scripted_model
 
 from edgekit.errors import SourceError, UnavailableError
 from edgekit.inbox import Camera, Inbox
+from edgekit.lane import CameraState
 from edgekit.mqtt import ListSink
-from edgekit.pipeline import CameraState, Pipeline
+from edgekit.pipeline import Pipeline
+from edgekit.scene import SceneConfig
 from edgekit.settings import ConfirmConfig, DetectConfig
 from edgekit.sources import ListSource, Source
-from edgekit.types import Event, Frame
+from edgekit.tally import Tally
+from edgekit.types import Crossing, Event, Frame
 
 PERSON: Seen = ("person", (10, 10, 30, 50), 0.9)
 DOG: Seen = ("dog", (40, 30, 60, 50), 0.8)
@@ -76,6 +80,49 @@ def test_only_watched_labels_count() -> None:
     sink, _ = run([[PERSON, DOG]] * 4, DETECT.model_copy(update={"labels": ["dog"]}))
     assert types(sink) == [("new", "dog"), ("end", "dog")]
     assert {label for _, label, _ in sink.counts} == {"dog", "all"}
+
+
+SCENE = SceneConfig.model_validate(
+    {
+        "zones": {"yard": {"points": [[0, 0.5], [1, 0.5], [1, 1], [0, 1]], "labels": ["person"]}},
+        "lines": {"gate": {"points": [[0, 0.7], [1, 0.7]]}},
+    }
+)
+
+
+def watch_scene(feet: Sequence[float], tally: Tally | None = None) -> ListSink:
+    """A person whose feet are in these rows, frame by frame."""
+    sink = ListSink()
+    camera = Camera("front", DETECT, lambda: ListSource(blank_frames(len(feet))), SCENE)
+    seen: list[list[Seen]] = [[("person", (20, foot - 24, 36, foot), 0.9)] for foot in feet]
+    Pipeline([camera], scripted_model(seen), sink, tally=tally).run()
+    return sink
+
+
+WALK = [28.0, 28.0, *range(30, 62, 2), 60.0, 60.0]
+
+
+def test_zones_and_lines_are_told_as_levels_and_in_events() -> None:
+    sink = watch_scene(WALK)
+    zone = [level for _, place, level in sink.levels if place == "zone/yard/person"]
+    line = [level for _, place, level in sink.levels if place == "line/gate"]
+    since = "1970-01-01T00:16:40.000Z"
+    assert zone == [0, 1, 0]
+    assert line == [
+        {"in": 0, "out": 0, "net": 0, "since": since},
+        {"in": 1, "out": 0, "net": 1, "since": since},
+    ]
+    end = sink.events[-1].after
+    assert (end.zones, end.entered, end.lines) == (("yard",), ("yard",), (Crossing("gate", "in"),))
+    assert sink.events[1].after.zones == ("yard",)
+
+
+def test_counts_of_a_line_go_on_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "counts.json"
+    watch_scene(WALK, Tally(path))
+    sink = watch_scene(WALK, Tally(path))
+    totals = [level for _, place, level in sink.levels if place == "line/gate"]
+    assert [level["in"] for level in totals if isinstance(level, dict)] == [1, 2]
 
 
 def test_the_frame_limit_is_exact() -> None:
