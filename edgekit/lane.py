@@ -50,6 +50,7 @@ class Lane:
         self.labels = [name for name in model.labels if detect.labels is None or name in detect.labels]
         self.last: Frame | None = None
         self.begun = False
+        self.enabled = True
         self._min_score = detect.min_score
         self._scene = camera.scene
         self._tally = tally

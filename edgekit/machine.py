@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,23 @@ class CoreGroup:
     count: int
     core: str
     max_mhz: int | None = None
+
+
+def _uptime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """A run of Linux: what it is called, and for how long it lasts now. No change of the clock touches it."""
+
+    id: str
+    now_s: Callable[[], float] = _uptime_s
+
+
+def boot(root: Path = Path("/")) -> Boot:
+    """The run of Linux that this process belongs to."""
+    return Boot(_read(root / "proc/sys/kernel/random/boot_id") or UNKNOWN)
 
 
 def facts(root: Path = Path("/")) -> dict[str, Any]:

@@ -17,9 +17,37 @@ from typing import Any
 
 from edgekit.types import Event, Track
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """One MQTT message, ready to go. Two are never equal: each is sent and acknowledged for itself.
+
+    What waits in an outbox has more: `seq`, the number of an event; `key`, its place in the order; `since_s`,
+    the `Boot.now_s()` at which it began to wait; `lost`, for a message about events that are gone, how many:
+    `seq` is then the last of them.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    seq: int | None = None
+    key: int = 0
+    since_s: float = 0.0
+    lost: int = 0
+
+
 ONLINE, OFFLINE, STOPPED = "online", "offline", "stopped"
 CAMERA_STATUSES = ("online", "offline", "degraded", "disabled")
-SCHEMAS = {"event": "edgekit.event/1", "info": "edgekit.info/1", "health": "edgekit.health/1"}
+SCHEMAS = {
+    "event": "edgekit.event/1",
+    "gap": "edgekit.gap/1",
+    "info": "edgekit.info/1",
+    "health": "edgekit.health/1",
+    "alarm": "edgekit.alarm/1",
+    "line": "edgekit.line/1",
+    "response": "edgekit.response/1",
+}
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -50,6 +78,10 @@ class Topics:
     def health(self) -> str:
         return f"{self.base}/{self.device}/health"
 
+    @property
+    def gap(self) -> str:
+        return f"{self.base}/{self.device}/gap"
+
     def schema(self, name: str) -> str:
         return f"{self.base}/{self.device}/schema/{name}"
 
@@ -62,6 +94,42 @@ class Topics:
     def count(self, camera: str, label: str) -> str:
         """Where the number of things of a kind goes; `label` "all" is their sum."""
         return self._of_camera(camera, f"count/{topic_label(label)}")
+
+    def motion(self, camera: str) -> str:
+        return self._of_camera(camera, "motion")
+
+    def zone(self, camera: str, zone: str, label: str) -> str:
+        return self._of_camera(camera, f"zone/{check_id('zone', zone)}/{topic_label(label)}")
+
+    def line(self, camera: str, line: str) -> str:
+        return self._of_camera(camera, f"line/{check_id('line', line)}")
+
+    def alarm(self, camera: str, alarm: str) -> str:
+        return self._of_camera(camera, f"alarm/{check_id('alarm', alarm)}")
+
+    def alarm_event(self, camera: str, alarm: str) -> str:
+        return f"{self.alarm(camera, alarm)}/event"
+
+    def tamper(self, camera: str) -> str:
+        return self._of_camera(camera, "tamper")
+
+    def tamper_attributes(self, camera: str) -> str:
+        return f"{self.tamper(camera)}/attributes"
+
+    def snapshot(self, camera: str, label: str) -> str:
+        return self._of_camera(camera, f"snapshot/{topic_label(label)}")
+
+    def detect_state(self, camera: str) -> str:
+        return self._of_camera(camera, "detect/state")
+
+    def detect_set(self, camera: str) -> str:
+        return f"{self.base}/{self.device}/{camera}/detect/set"
+
+    def request(self, verb: str) -> str:
+        return f"{self.base}/{self.device}/request/{verb}"
+
+    def response(self, verb: str) -> str:
+        return f"{self.base}/{self.device}/response/{verb}"
 
     def _of_camera(self, camera: str, what: str) -> str:
         return f"{self.base}/{self.device}/{check_id('camera', camera)}/{what}"
@@ -146,6 +214,11 @@ def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[
     }
 
 
+def mark_replayed(payload: bytes) -> bytes:
+    """An event's payload, as `encode` made it, that says that it is late or may have come before."""
+    return payload.replace(b'"replayed":false', b'"replayed":true', 1)
+
+
 def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[str, Any]:
     """One track as subscribers of Frigate know it; `box` in whole pixels of the frame, `box_norm` in 0..1."""
     width, height = event.frame_width, event.frame_height
@@ -187,13 +260,71 @@ def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[
     }
 
 
-def health_payload(health: Mapping[str, Any], mqtt: Mapping[str, Any]) -> dict[str, Any]:
-    """How the device does, `edgekit.health/1`: what the pipeline knows, and `mqtt` of the publisher."""
-    return {"state": "ok", "cameras": {}, "budget_mb": None, **health, "mqtt": dict(mqtt)}
+def line_payload(crossed_in: int, crossed_out: int, since: str) -> dict[str, Any]:
+    """How often a line was crossed, `edgekit.line/1`."""
+    return {"in": crossed_in, "out": crossed_out, "net": crossed_in - crossed_out, "since": since}
+
+
+def alarm_payload(
+    camera: str, alarm: str, event_type: str, details: Mapping[str, Any], *, device: str, now_s: float
+) -> dict[str, Any]:
+    """What an alarm did, `edgekit.alarm/1`; `details` say more: event, label, score, zone..."""
+    return {
+        "event_type": event_type,
+        "schema": SCHEMAS["alarm"],
+        "device": device,
+        "camera": camera,
+        "alarm": alarm,
+        "replayed": False,
+        "time": utc_text(now_s),
+        **details,
+    }
+
+
+def gap_payload(device: str, boot_id: str, first: int, last: int, now_s: float) -> dict[str, Any]:
+    """Events that will never come, `edgekit.gap/1`: those with the numbers `first` to `last`."""
+    return {
+        "schema": SCHEMAS["gap"],
+        "device": device,
+        "boot_id": boot_id,
+        "first_seq": first,
+        "last_seq": last,
+        "count": last - first + 1,
+        "time": utc_text(now_s),
+    }
+
+
+def health_payload(
+    health: Mapping[str, Any], mqtt: Mapping[str, Any], outbox: Mapping[str, Any]
+) -> dict[str, Any]:
+    """How the device does, `edgekit.health/1`: the pipeline, and the publisher's `mqtt` and `outbox`."""
+    return {
+        "state": "ok",
+        "cameras": {},
+        "budget_mb": None,
+        **health,
+        "outbox": dict(outbox),
+        "mqtt": dict(mqtt),
+    }
+
+
+def response_payload(
+    request: Mapping[str, Any], *, data: Mapping[str, Any] | None = None, error: str = ""
+) -> dict[str, Any]:
+    """What came of a request, `edgekit.response/1`; its `transaction` comes back."""
+    answer = {
+        "schema": SCHEMAS["response"],
+        "status": "error" if error else "ok",
+        "data": dict(data or {}),
+        "error": error,
+    }
+    if isinstance(request.get("transaction"), str | int):
+        answer["transaction"] = request["transaction"]
+    return answer
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """The JSON schema of a message: "event", "info" or "health"."""
+    """The JSON schema of a message, by its name in SCHEMAS."""
     text = resources.files("edgekit").joinpath("schemas", f"{name}.schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -14,8 +15,10 @@ from pathlib import Path
 from types import FrameType
 
 from edgekit.broker import EmbeddedBroker
+from edgekit.commands import Commands
 from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig, config_hash
 from edgekit.device import Device, load_device
+from edgekit.discovery import discovery_payload
 from edgekit.engine import estimate_memory
 from edgekit.errors import BudgetError, ConfigError, ModelError, UnavailableError, UsageError
 from edgekit.inbox import Camera
@@ -29,6 +32,7 @@ from edgekit.sources import Source, open_source
 from edgekit.tally import Tally
 from edgekit.zoo import list_models
 
+_log = logging.getLogger("edgekit.mqtt")
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
 
 
@@ -80,11 +84,14 @@ def run(
         Camera(name, camera.detect, partial(_open, name, camera), camera)
         for name, camera in config.cameras.items()
     ]
-    with _broker(config.mqtt) as (settings, embedded):
+    with _broker(with_outbox(config.mqtt)) as (settings, embedded):
         publisher = Publisher(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
         pipeline = Pipeline(cameras, model, publisher, observer, budget_mb, open_tally(config.device))
+        publisher.serve(Commands(pipeline.set_detect, {"health": lambda _: publisher.health()}))
+        if config.mqtt.discovery.enabled:
+            announce(publisher, config, device, model)
         with _signals(pipeline.stop) as caught, _publishing(publisher, caught, require=require):
             if on_ready:
                 on_ready(Ready(model, device, settings, embedded), publisher)
@@ -150,6 +157,16 @@ def _check_label(who: str, label: str, known: Sequence[str]) -> None:
         raise UsageError(f"{who} knows no {label!r}: {hint}")
 
 
+def announce(publisher: Publisher, config: Config, device: Device, model: Model) -> None:
+    """Let Home Assistant know of all that `config` makes."""
+    labels = {
+        name: [label for label in model.labels if label in (camera.detect.labels or model.labels)]
+        for name, camera in config.cameras.items()
+    }
+    payload = discovery_payload(config, labels, device.title)
+    publisher.announce(config.mqtt.discovery.prefix, payload, retain=config.mqtt.discovery.retain)
+
+
 def _open(name: str, camera: CameraConfig) -> Source:
     return open_source(
         camera.source, camera=name, fps=camera.detect.fps, loop=camera.loop, realtime=camera.realtime
@@ -162,6 +179,15 @@ def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
         "profile": device.name,
         "models": [{"id": model.name, "sha256": model.sha256}],
     }
+
+
+def with_outbox(mqtt: MqttConfig) -> MqttConfig:
+    """The settings with a place for the outbox, where systemd has made one and none is set."""
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if mqtt.outbox.path is not None or not folder:
+        return mqtt
+    outbox = mqtt.outbox.model_copy(update={"path": Path(folder) / "outbox"})
+    return mqtt.model_copy(update={"outbox": outbox})
 
 
 @contextlib.contextmanager
@@ -177,7 +203,7 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
 
 @contextlib.contextmanager
 def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bool) -> Iterator[None]:
-    """Connected if it is required; at the end, nothing undelivered is passed over in silence."""
+    """Connected if it is required; at the end, nothing that is lost is passed over in silence."""
     publisher.start()
     try:
         if require and not _connected(publisher, interrupted):
@@ -190,6 +216,8 @@ def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bo
     finally:
         reason = publisher.reason
         lost = publisher.stop(timeout_s=1.0)
+    if publisher.kept:
+        _log.warning("%s: %d events wait on disk for the next start", reason, publisher.kept)
     if lost:
         raise UnavailableError(f"{reason}: {lost} events were not delivered")
 

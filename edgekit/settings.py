@@ -27,7 +27,21 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from edgekit.document import Loc
-from edgekit.fields import Bool, Float, Fps, Id, Int, Part, Port, Text, beside, either, no_bool, to_bool
+from edgekit.fields import (
+    Bool,
+    Duration,
+    Float,
+    Fps,
+    Id,
+    Int,
+    Part,
+    Port,
+    Text,
+    beside,
+    either,
+    no_bool,
+    to_bool,
+)
 from edgekit.scene import SceneConfig
 
 
@@ -116,6 +130,43 @@ class TlsConfig(Part):
         return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
 
 
+class OutboxConfig(Part):
+    """Where events wait while the broker is away."""
+
+    path: Path | None = Field(
+        default=None,
+        description="File that keeps events over a restart; unset: outbox in the service's state folder "
+        "($STATE_DIRECTORY), without one in memory.",
+    )
+    max_mb: Int = Field(
+        default=32, ge=1, le=65_536, description="Most space that waiting events take, in MB."
+    )
+    max_age: Duration = Field(
+        default=86400.0, gt=0, le=31_536_000, description="What waited longer is dropped: 90s, 30m, 24h."
+    )
+    drop: Literal["oldest"] = Field(
+        default="oldest",
+        description="Which events give way when too many wait; a gap message counts them.",
+    )
+
+    _find_file = field_validator("path")(beside)
+
+
+class DiscoveryConfig(Part):
+    """Whether Home Assistant finds the device by itself."""
+
+    enabled: Bool = Field(default=True, description="Publish the discovery message.")
+    prefix: Annotated[str, Field(max_length=200)] = Field(
+        default="homeassistant",
+        pattern=r"^[a-zA-Z0-9_-]+(/[a-zA-Z0-9_-]+)*$",
+        description="Discovery prefix set in Home Assistant.",
+        json_schema_extra={"patternErrorMessage": "levels of a-z A-Z 0-9 _ - joined by /"},
+    )
+    retain: Bool = Field(
+        default=True, description="Let the broker keep it; without, it is sent when Home Assistant starts."
+    )
+
+
 class MqttConfig(Part):
     """Where detections go; without a host edgekit starts a broker of its own on 127.0.0.1."""
 
@@ -141,6 +192,14 @@ class MqttConfig(Part):
     keepalive_s: Int = Field(
         default=30, ge=5, le=600, description="Seconds between signs of life to the broker."
     )
+
+    discovery: DiscoveryConfig = Field(
+        default_factory=DiscoveryConfig, description="Home Assistant's discovery."
+    )
+    compat: Literal["frigate"] | None = Field(
+        default=None, description="frigate: publish below frigate/ too, for automations made for Frigate."
+    )
+    outbox: OutboxConfig = Field(default_factory=OutboxConfig, description="What waits for the broker.")
 
     @model_validator(mode="before")
     @classmethod

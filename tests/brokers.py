@@ -202,6 +202,9 @@ class Subscriber:
             self._client.publish(topic, b"", 1, retain=True)
         self.settle()
 
+    def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
+        self._client.publish(topic, payload, 1, retain).wait_for_publish(PATIENCE_S)
+
     def on(self, topic: str) -> list[str]:
         """The payloads heard on one topic so far."""
         with self._news:

@@ -27,7 +27,10 @@ rules
 engine interpreter zoo
 reel capture
 demo sources
-messages outbox courier link mqtt
+messages sink states
+reserve journal disk outbox mailbox timing
+link discovery courier commands hass session
+mqtt
 hub broker
 inference
 bench evaluate optimize inbox tally

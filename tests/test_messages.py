@@ -36,6 +36,7 @@ HEALTH = {
     "budget_mb": 150,
 }
 MQTT = {"connected": True, "reconnects": 1, "sent": 10, "undelivered": 0}
+OUTBOX = {"pending": 0, "dropped": 0, "bytes": 0, "durable": False, "trouble": None}
 any_box = st.tuples(*[st.floats(-1e6, 1e6)] * 4).map(
     lambda b: (min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3]))
 )
@@ -58,6 +59,7 @@ def test_topics_stand_where_the_conventions_put_them() -> None:
     assert topics.status == "edgekit/pi4/status"
     assert topics.info == "edgekit/pi4/info"
     assert topics.health == "edgekit/pi4/health"
+    assert topics.gap == "edgekit/pi4/gap"
     assert topics.schema("event") == "edgekit/pi4/schema/event"
     assert topics.camera_status("front") == "edgekit/pi4/front/status"
     assert topics.events("front") == "edgekit/pi4/front/events"
@@ -243,16 +245,30 @@ def test_info_names_the_schemas_and_where_they_are() -> None:
 
 
 def test_health_matches_its_schema() -> None:
-    check("health", messages.health_payload(HEALTH, MQTT))
+    check("health", messages.health_payload(HEALTH, MQTT, OUTBOX))
     fresh = {"fps": 0.0, "detect_fps": 0.0, "skipped": 0, "last_frame_age_s": None}
-    check("health", messages.health_payload({**HEALTH, "cameras": {"front": fresh}}, MQTT))
+    check("health", messages.health_payload({**HEALTH, "cameras": {"front": fresh}}, MQTT, OUTBOX))
+
+
+def test_a_gap_names_what_is_lost() -> None:
+    payload = messages.gap_payload("pi4", "b7e1c0de", 5, 9, 1795341791.482)
+    assert (payload["first_seq"], payload["last_seq"], payload["count"]) == (5, 9, 5)
+    check("gap", payload)
+
+
+def test_a_late_event_says_so_and_nothing_else_changes() -> None:
+    tricky = event(after=track(label='"replayed":false'))
+    payload = messages.encode(messages.event_payload(tricky, STAMP, MODEL))
+    late = json.loads(messages.mark_replayed(payload))
+    assert late == json.loads(payload) | {"replayed": True}
+    check("event", late)
 
 
 @pytest.mark.parametrize("missing", ["uptime_s", "infer_ms", "mem_mb"])
 def test_the_health_schema_misses_what_is_missing(missing: str) -> None:
     health = {key: value for key, value in HEALTH.items() if key != missing}
     with pytest.raises(jsonschema.ValidationError, match=missing):
-        check("health", messages.health_payload(health, MQTT))
+        check("health", messages.health_payload(health, MQTT, OUTBOX))
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_state_comes_before_online_and_online_before_events(broker: Any) -> None
     birth = [t.removeprefix(prefix) for t in topics[: topics.index(STATUS)]]
     assert birth[0] == "info"
     assert set(birth) == {
-        *("info", "schema/event", "schema/info", "schema/health"),
+        *("info", *(f"schema/{name}" for name in messages.SCHEMAS)),
         *("front/status", "front/count/person", "health"),
     }
     assert topics[len(birth) :] == [STATUS, EVENTS]
@@ -143,7 +143,7 @@ def test_a_late_subscriber_gets_every_state_once_and_no_event(broker: Any) -> No
         with Subscriber(broker.port, "edgekit/#") as late:
             heard = late.settle()
         values = {h.topic: h.payload for h in heard}
-        assert len(heard) == len(values) == 7
+        assert len(heard) == len(values) == 4 + len(messages.SCHEMAS)
         assert all(h.retained for h in heard)
         assert values["edgekit/pi4/front/status"] == "degraded"
         assert values["edgekit/pi4/front/count/person"] == "2"
@@ -196,6 +196,25 @@ def test_states_are_published_on_change_only(broker: Any) -> None:
         assert subscriber.on("edgekit/pi4/front/status") == ["online"]
 
 
+def test_an_end_comes_before_the_count_that_falls(broker: Any) -> None:
+    count = "edgekit/pi4/front/count/person"
+    with Subscriber(broker.port) as subscriber, connected(broker.port, protocol=broker.protocol) as pub:
+        for number in range(1, 30):
+            pub.publish_event(event(number), MODEL)
+            pub.set_count("front", "person", 1)
+            pub.publish_event(event(number, type="end", before=event().after, end_s=1795341799.0), MODEL)
+            pub.set_count("front", "person", 0)
+        pub.set_camera_status("front", "offline")
+        heard = subscriber.wait_for("edgekit/pi4/front/status")
+    present = 0
+    for each in heard:
+        if each.topic == EVENTS:
+            present += 1 if each.json["type"] == "new" else -1
+        elif each.topic == count:
+            assert int(each.payload) == present
+    assert [h.topic for h in heard][-2:] == [count, "edgekit/pi4/front/status"]
+
+
 def test_a_clean_stop_delivers_what_waits_says_stopped_and_leaves_no_will(broker: Any) -> None:
     with Subscriber(broker.port) as subscriber:
         pub = publisher(broker.port, protocol=broker.protocol)
@@ -220,6 +239,7 @@ sys.path.insert(0, sys.argv[1])
 from edgekit.mqtt import Publisher
 settings = SimpleNamespace(host="127.0.0.1", port=int(sys.argv[2]), base="edgekit", keepalive_s=30)
 settings.user = settings.password = settings.tls = None
+settings.outbox = SimpleNamespace(path=None, max_age=60.0)
 with Publisher(settings, "pi4", {}, protocol=sys.argv[3]) as publisher:
     print(publisher.wait_connected(60), flush=True)
     sys.stdin.read()

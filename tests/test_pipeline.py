@@ -90,9 +90,24 @@ SCENE = SceneConfig.model_validate(
 )
 
 
-def watch_scene(feet: Sequence[float], tally: Tally | None = None) -> ListSink:
+class History(ListSink):
+    """Remembers what the zone and the line were, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zone: list[int] = []
+        self.line: list[tuple[int, int, str]] = []
+
+    def set_zone_count(self, camera: str, zone: str, label: str, number: int) -> None:
+        self.zone.append(number)
+
+    def set_line(self, camera: str, line: str, crossed_in: int, crossed_out: int, since: str) -> None:
+        self.line.append((crossed_in, crossed_out, since))
+
+
+def watch_scene(feet: Sequence[float], tally: Tally | None = None) -> History:
     """A person whose feet are in these rows, frame by frame."""
-    sink = ListSink()
+    sink = History()
     camera = Camera("front", DETECT, lambda: ListSource(blank_frames(len(feet))), SCENE)
     seen: list[list[Seen]] = [[("person", (20, foot - 24, 36, foot), 0.9)] for foot in feet]
     Pipeline([camera], scripted_model(seen), sink, tally=tally).run()
@@ -102,16 +117,11 @@ def watch_scene(feet: Sequence[float], tally: Tally | None = None) -> ListSink:
 WALK = [28.0, 28.0, *range(30, 62, 2), 60.0, 60.0]
 
 
-def test_zones_and_lines_are_told_as_levels_and_in_events() -> None:
+def test_zones_and_lines_are_told_as_states_and_in_events() -> None:
     sink = watch_scene(WALK)
-    zone = [level for _, place, level in sink.levels if place == "zone/yard/person"]
-    line = [level for _, place, level in sink.levels if place == "line/gate"]
     since = "1970-01-01T00:16:40.000Z"
-    assert zone == [0, 1, 0]
-    assert line == [
-        {"in": 0, "out": 0, "net": 0, "since": since},
-        {"in": 1, "out": 0, "net": 1, "since": since},
-    ]
+    assert sink.zone == [0, 1, 0]
+    assert sink.line == [(0, 0, since), (1, 0, since)]
     end = sink.events[-1].after
     assert (end.zones, end.entered, end.lines) == (("yard",), ("yard",), (Crossing("gate", "in"),))
     assert sink.events[1].after.zones == ("yard",)
@@ -120,9 +130,7 @@ def test_zones_and_lines_are_told_as_levels_and_in_events() -> None:
 def test_counts_of_a_line_go_on_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "counts.json"
     watch_scene(WALK, Tally(path))
-    sink = watch_scene(WALK, Tally(path))
-    totals = [level for _, place, level in sink.levels if place == "line/gate"]
-    assert [level["in"] for level in totals if isinstance(level, dict)] == [1, 2]
+    assert [crossed_in for crossed_in, _, _ in watch_scene(WALK, Tally(path)).line] == [1, 2]
 
 
 def test_the_frame_limit_is_exact() -> None:
