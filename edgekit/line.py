@@ -23,7 +23,7 @@ Totals: TypeAlias = dict[str, Any]  # {"in": 12, "out": 9}, and what else is kep
 KEEP_S = 2.0  # how long somebody who is not seen may be found again
 SLACK = 0.5  # lengths of a thing by which it may be elsewhere than predicted
 REACH = 4.0  # lengths a second that a thing of the same id may have moved: a runner, a car in town
-STRANGE_REACH = 1.5  # and one that comes back with another id
+STRANGE_REACH = 1.5  # and one that comes back with another id, in the first second
 
 
 def distance(x: float, y: float, line: Points) -> float:
@@ -164,7 +164,7 @@ def _likeness(walker: _Walker, track: Track, mono_s: float) -> float:
         return 0.0
     off = min(math.dist(track.foot, place) for place in (walker.point, walker.predict(mono_s)))
     lengths = off / max(walker.length, 1.0)
-    if lengths > SLACK + (REACH if same else STRANGE_REACH) * gap_s:
+    if lengths > SLACK + (REACH * gap_s if same else STRANGE_REACH * min(gap_s, 1.0)):
         return 0.0
     return 1 / (1 + (lengths / 2 if same else lengths))
 
