@@ -44,7 +44,12 @@ def crossed(before: Track, after: Track) -> bool:
     return before.lines != after.lines
 
 
-UPDATE_RULES: tuple[Rule, ...] = (moved, surer, settled_or_left, changed_zones, crossed)
+def renamed(before: Track, after: Track) -> bool:
+    """Further sightings have decided that the thing is another one."""
+    return before.label != after.label
+
+
+UPDATE_RULES: tuple[Rule, ...] = (moved, surer, settled_or_left, changed_zones, crossed, renamed)
 
 
 def confirmed(track: Track, frames: int, of: int) -> bool:

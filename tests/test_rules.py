@@ -12,6 +12,7 @@ from edgekit.rules import (
     confirmed,
     crossed,
     moved,
+    renamed,
     settled_or_left,
     surer,
     usual_confirmation,
@@ -63,6 +64,16 @@ def test_a_zone_and_a_line_are_worth_an_update() -> None:
     assert crossed(PERSON, over)
     assert not changed_zones(over, PERSON)
     assert not crossed(inside, PERSON)
+
+
+def test_another_name_is_worth_an_update_and_moves_the_count() -> None:
+    dog = replace(PERSON, label="dog")
+    assert renamed(PERSON, dog)
+    assert not renamed(dog, dog)
+    visits = Visits("front", 3, 5)
+    visits.update([PERSON], frame(0))
+    assert [e.type for e in visits.update([dog], frame(1))] == ["update"]
+    assert visits.counts() == {"dog": 1}
 
 
 def test_counts_of_a_zone_are_of_now() -> None:
