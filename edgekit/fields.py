@@ -83,6 +83,14 @@ def either(short: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
     return {"anyOf": [dict(short), dict(full)]}
 
 
+class PlaceError(ValueError):
+    """A mistake that stands at `path` below the part that finds it."""
+
+    def __init__(self, path: tuple[str | int, ...], text: str) -> None:
+        super().__init__(text)
+        self.path = path
+
+
 class Part(BaseModel):
     """What all parts share: frozen, no unknown keys, `key:` with nothing behind it means the default."""
 

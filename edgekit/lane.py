@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from edgekit.alarm import Alarm, AlarmChange
 from edgekit.inbox import Camera
 from edgekit.inference import Model
 from edgekit.line import Lines
@@ -40,6 +41,14 @@ class CameraState:
     last_mono_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one frame has brought."""
+
+    events: list[Event]
+    alarms: list[AlarmChange]
+
+
 class Lane:
     """What is remembered of one camera from frame to frame, and the way of a frame through it."""
 
@@ -58,6 +67,7 @@ class Lane:
         self._confirm = detect.confirm and (detect.confirm.frames, detect.confirm.of)
         self._zones = Zones(camera.scene.zones)
         self._lines = Lines({})
+        self._alarms: list[Alarm] = []
         self._visits = Visits(camera.name, *usual_confirmation(None))
         self._recent: deque[tuple[float, float, float]] = deque(maxlen=64)  # when done, infer ms, total ms
 
@@ -67,12 +77,13 @@ class Lane:
         frames, of = self._confirm or usual_confirmation(fps)
         self._visits = Visits(self.state.name, frames, of)
         self._lines = Lines(self._scene.lines, frames)
+        self._alarms = [Alarm(name, alarm, frames, of) for name, alarm in self._scene.alarms.items()]
         for name, totals in self._lines.totals.items():
             fresh = {"in": 0, "out": 0, "since": utc_text(time_s)}
             totals.update(self._tally.line(self.state.name, name) or fresh)
 
-    def process(self, frame: Frame, arrived_s: float, captured_s: float) -> list[Event]:
-        """A frame's events; `arrived_s` and `captured_s` are on the monotonic clock of this process."""
+    def process(self, frame: Frame, arrived_s: float, captured_s: float) -> Outcome:
+        """What a frame brings; `arrived_s` and `captured_s` are on the monotonic clock of this process."""
         self.last = frame
         times = [time.monotonic()]
         tensor, placement = self.model.prepare(frame.image)
@@ -84,6 +95,7 @@ class Lane:
         tracks = self._tracker.update(found, frame.time_s, frame.mono_s, size)
         tracks = self._lines.update(self._zones.update(tracks, frame), frame)
         events = self._visits.update(tracks, frame)
+        alarms = self._watch(frame)
         times.append(time.monotonic())
         prepare_ms, infer_ms, track_ms = (float(ms) for ms in np.diff(times) * 1000)
         latency = {
@@ -95,11 +107,18 @@ class Lane:
         }
         self._note(times[-1], latency)
         rounded = {stage: round(ms, 2) for stage, ms in latency.items()}
-        return [replace(event, latency_ms=rounded) for event in events]
+        return Outcome([replace(event, latency_ms=rounded) for event in events], alarms)
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> Outcome:
         """The ends of all that is still there, once the source has ended."""
-        return self._visits.finish(self.last) if self.last else []
+        if self.last is None:
+            return Outcome([], [])
+        return Outcome(self._visits.finish(self.last), self._watch(self.last))
+
+    def _watch(self, frame: Frame) -> list[AlarmChange]:
+        present = self._visits.present()
+        changes = [alarm.update(present, frame.mono_s) for alarm in self._alarms]
+        return [change for change in changes if change]
 
     def counts(self) -> dict[str, int]:
         """How many of each watched label are there now, zeros included."""
@@ -115,6 +134,8 @@ class Lane:
         for line, totals in self._lines.totals.items():
             self._tally.note(self.state.name, line, totals)
             states["line", line] = (totals["in"], totals["out"], totals["since"])
+        for alarm in self._alarms:
+            states["alarm", alarm.name] = (alarm.on,)
         return states
 
     def infer_ms(self) -> list[float]:

@@ -180,9 +180,9 @@ class Stamp:
     replayed: bool = False
 
 
-def event_id(event: Event, device: str, boot_id: str) -> str:
+def visit_id(device: str, camera: str, boot_id: str, number: int) -> str:
     """`<device>-<camera>-<4 hex of the boot id>-<number>`: no clock in it, so a clock jump repeats none."""
-    return f"{device}-{event.camera}-{boot_id[:4]}-{event.number:06d}"
+    return f"{device}-{camera}-{boot_id[:4]}-{number:06d}"
 
 
 def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[
     return {
         "schema": SCHEMAS["event"],
         "type": event.type,
-        "id": event_id(event, stamp.device, stamp.boot_id),
+        "id": visit_id(stamp.device, event.camera, stamp.boot_id, event.number),
         "seq": stamp.seq,
         "boot_id": stamp.boot_id,
         "device": stamp.device,

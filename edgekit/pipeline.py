@@ -15,9 +15,11 @@ from typing import Protocol
 
 import numpy as np
 
+from edgekit.alarm import AlarmChange
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
-from edgekit.lane import CameraState, Lane, States
+from edgekit.lane import CameraState, Lane, Outcome, States
+from edgekit.messages import utc_text
 from edgekit.sink import Sink
 from edgekit.tally import Tally
 from edgekit.types import Event, Frame
@@ -126,9 +128,9 @@ class Pipeline:
         if lane.state.status != "online":
             self._set_status(lane.state, "online")
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
-        events = lane.process(frame, arrived_s, captured_s)
+        outcome = lane.process(frame, arrived_s, captured_s)
         lane.state.skipped = reader.skipped + self._inbox.overwritten[frame.camera]
-        self._publish(lane, events)
+        self._publish(lane, outcome)
 
     def _switch(self) -> None:
         """Do what `set_detect` was called for."""
@@ -143,13 +145,15 @@ class Pipeline:
                 self._set_status(lane.state, "disabled")
             self._sink.set_detect(name, on)
 
-    def _publish(self, lane: Lane, events: Sequence[Event]) -> None:
-        for event in events:
+    def _publish(self, lane: Lane, outcome: Outcome) -> None:
+        for event in outcome.events:
             self._sink.publish_event(event, self._model)
             lane.state.events += 1
             if self._observer:
                 self._observer.event(event)
-        if events:
+        for change in outcome.alarms:
+            self._sink.publish_alarm(lane.state.name, change.alarm, change.type, alarm_details(change))
+        if outcome.events:
             self._publish_counts(lane.state.name, lane)
         self._publish_states(lane.state.name, lane.states())
 
@@ -158,6 +162,7 @@ class Pipeline:
         setters: dict[str, Callable[..., None]] = {
             "zone": self._sink.set_zone_count,
             "line": self._sink.set_line,
+            "alarm": self._sink.set_alarm,
         }
         before, self._told[camera] = self._told[camera], states
         for (kind, *names), state in states.items():
@@ -224,6 +229,20 @@ class Pipeline:
             "mem_mb": round(resident_mb(), 1),
             "budget_mb": self._budget_mb,
         }
+
+
+def alarm_details(change: AlarmChange) -> dict[str, object]:
+    """What subscribers are told of the thing that raised or cleared an alarm."""
+    track = change.track
+    return {
+        "visit": change.visit,
+        "label": track.label,
+        "score": round(track.score, 4),
+        "top_score": round(track.top_score, 4),
+        "zones": list(track.zones),
+        "lines": [{"id": crossing.line, "direction": crossing.direction} for crossing in track.lines],
+        "since": utc_text(track.start_s),
+    }
 
 
 def _camera_health(state: CameraState, now_s: float) -> dict[str, object]:

@@ -97,6 +97,10 @@ class Visits:
         """How many reported things of each label are there now."""
         return dict(Counter(track.label for track in self._latest.values()))
 
+    def present(self) -> dict[int, Track]:
+        """What is there now, by the number of its visit."""
+        return {self._reported[id_][0]: track for id_, track in self._latest.items()}
+
     def zone_counts(self) -> dict[tuple[str, str], int]:
         """The same for each zone and label."""
         return dict(Counter((zone, track.label) for track in self._latest.values() for zone in track.zones))

@@ -1,4 +1,4 @@
-"""What may be said of the place that a camera looks at: its zones and its lines.
+"""What may be said of the place that a camera looks at: its zones, its lines, its alarms.
 
 Points are shares of the picture's width and height, `[0.5, 0.25]`, or its pixels, `["640px", "180px"]`; they
 may be mixed. Shares survive a change of the camera's resolution.
@@ -7,12 +7,14 @@ may be mixed. Shares survive a change of the camera's resolution.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, GetPydanticSchema, PlainValidator, field_validator
+from pydantic import Field, GetPydanticSchema, PlainValidator, field_validator, model_validator
 
-from edgekit.fields import Duration, Float, Id, Int, Part, Text, to_number
+from edgekit.condition import parse_condition
+from edgekit.fields import Duration, Float, Id, Int, Part, PlaceError, Text, to_number
 
 Coordinate: TypeAlias = float | str
 Points: TypeAlias = list[tuple[float, float]]
@@ -102,6 +104,44 @@ class LineConfig(Part):
         return points
 
 
+class ConfirmConfig(Part):
+    """A thing is reported once it was seen in `frames` of its last `of` frames."""
+
+    frames: Int = Field(default=3, ge=1, le=64, description="Frames that must show the thing.")
+    of: Int = Field(default=5, ge=1, le=64, description="Out of so many last frames.")
+
+    @model_validator(mode="after")
+    def _fit(self) -> ConfirmConfig:
+        if self.frames > self.of:
+            raise ValueError(f"frames is {self.frames}, expected at most of, which is {self.of}")
+        return self
+
+
+class AlarmConfig(Part):
+    """Something to be told of at once."""
+
+    when: Text = Field(
+        description="What raises it: person in drive, car or truck, any crosses gate in.",
+    )
+    unless: list[Text] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Classes whose presence (in the zone, if when names one) keeps it from being raised.",
+    )
+    confirm: ConfirmConfig | None = Field(
+        default=None, description="In how many frames it must be so; unset: as detect.confirm."
+    )
+    cooldown: Duration = Field(
+        default=60.0, ge=0, le=604_800, description="Time after an alarm in which it is not raised again: 2m."
+    )
+
+    @field_validator("when")
+    @classmethod
+    def _parse(cls, when: str) -> str:
+        parse_condition(when)
+        return when
+
+
 class SceneConfig(Part):
     """What a camera looks at."""
 
@@ -111,9 +151,31 @@ class SceneConfig(Part):
     lines: dict[Id, LineConfig] = Field(
         default_factory=dict, max_length=64, description="Lines whose crossings are counted, by name."
     )
+    alarms: dict[Id, AlarmConfig] = Field(
+        default_factory=dict, max_length=64, description="What to be told of at once, by name."
+    )
+
+    @model_validator(mode="after")
+    def _find_places(self) -> SceneConfig:
+        """An alarm may name only zones and lines that are there."""
+        for name, alarm in self.alarms.items():
+            condition = parse_condition(alarm.when)
+            _expect_place(name, "zone", condition.zone, self.zones)
+            _expect_place(name, "line", condition.line, self.lines)
+        return self
 
     def labels_at(self) -> list[tuple[str, str]]:
         """Each class that is named in the scene, after the place where it is named: `zones.drive`."""
         places = {f"zones.{name}": zone.labels for name, zone in self.zones.items()}
         places |= {f"lines.{name}": line.labels for name, line in self.lines.items()}
+        for name, alarm in self.alarms.items():
+            places[f"alarms.{name}.when"] = list(parse_condition(alarm.when).labels or ())
+            places[f"alarms.{name}.unless"] = alarm.unless
         return [(place, label) for place, labels in places.items() for label in labels or ()]
+
+
+def _expect_place(alarm: str, kind: str, place: str | None, known: Mapping[str, object]) -> None:
+    if place is not None and place not in known:
+        near = get_close_matches(place, known, 1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise PlaceError(("alarms", alarm, "when"), f"there is no {kind} {place!r} here{hint}")

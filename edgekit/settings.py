@@ -42,7 +42,7 @@ from edgekit.fields import (
     no_bool,
     to_bool,
 )
-from edgekit.scene import SceneConfig
+from edgekit.scene import ConfirmConfig, SceneConfig
 
 
 def _to_source(value: object) -> object:
@@ -231,19 +231,6 @@ class MqttConfig(Part):
             raise ValueError("password without user, expected both or none")
         if self.host is None and (self.user is not None or self.tls is not None):
             raise ValueError("user and tls are for a broker of your own, expected host as well")
-        return self
-
-
-class ConfirmConfig(Part):
-    """A thing is reported once it was seen in `frames` of its last `of` frames."""
-
-    frames: Int = Field(default=3, ge=1, le=64, description="Frames that must show the thing.")
-    of: Int = Field(default=5, ge=1, le=64, description="Out of so many last frames.")
-
-    @model_validator(mode="after")
-    def _fit(self) -> ConfirmConfig:
-        if self.frames > self.of:
-            raise ValueError(f"frames is {self.frames}, expected at most of, which is {self.of}")
         return self
 
 

@@ -50,6 +50,7 @@ cameras:
     detect: {min_score: 0.25, confirm: {of: 8}}
     zones: {drive: {points: [[.1, .6], [640px, 1], [1, 1]], labels: [person], inertia: 3, loiter: 2s}}
     lines: {gate: {points: [[.2, 360px], [.8, .5]], hysteresis: .03}}
+    alarms: {intruder: {when: person in drive, unless: [dog], confirm: {frames: 4, of: 6}, cooldown: 2m}}
   open: {source: clips, realtime: yes, detect: {fps: , labels: ~}}
 """
 

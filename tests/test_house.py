@@ -16,14 +16,14 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
-document node complaint fields scene settings config
+document node complaint fields condition scene settings config
 graph schema flatbuffer writer model operators
 tensors plan fully_connected
 machine device
 preprocess decode
 track
 zone line
-rules
+rules alarm
 engine interpreter zoo
 reel capture
 demo sources

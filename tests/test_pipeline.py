@@ -14,8 +14,8 @@ from edgekit.inbox import Camera, Inbox
 from edgekit.lane import CameraState
 from edgekit.mqtt import ListSink
 from edgekit.pipeline import Pipeline
-from edgekit.scene import SceneConfig
-from edgekit.settings import ConfirmConfig, DetectConfig
+from edgekit.scene import ConfirmConfig, SceneConfig
+from edgekit.settings import DetectConfig
 from edgekit.sources import ListSource, Source
 from edgekit.tally import Tally
 from edgekit.types import Crossing, Event, Frame
@@ -86,6 +86,7 @@ SCENE = SceneConfig.model_validate(
     {
         "zones": {"yard": {"points": [[0, 0.5], [1, 0.5], [1, 1], [0, 1]], "labels": ["person"]}},
         "lines": {"gate": {"points": [[0, 0.7], [1, 0.7]]}},
+        "alarms": {"intruder": {"when": "person in yard"}},
     }
 )
 
@@ -125,6 +126,22 @@ def test_zones_and_lines_are_told_as_states_and_in_events() -> None:
     end = sink.events[-1].after
     assert (end.zones, end.entered, end.lines) == (("yard",), ("yard",), (Crossing("gate", "in"),))
     assert sink.events[1].after.zones == ("yard",)
+
+
+def test_an_alarm_is_told_once_and_cleared_when_the_visit_ends() -> None:
+    sink = watch_scene(WALK)
+    assert [(camera, name, kind) for camera, name, kind, _ in sink.alarms] == [
+        ("front", "intruder", "raised"), ("front", "intruder", "cleared"),
+    ]  # fmt: skip
+    assert sink.states["alarm", "front", "intruder"] is False
+    details = sink.alarms[0][3]
+    assert (details["visit"], details["label"], details["zones"], details["lines"]) == (
+        1,
+        "person",
+        ["yard"],
+        [],
+    )
+    assert details["since"] == "1970-01-01T00:16:40.000Z"
 
 
 def test_counts_of_a_line_go_on_after_a_restart(tmp_path: Path) -> None:
