@@ -36,6 +36,12 @@ def no_bool(value: object) -> object:
     return value
 
 
+def from_bool(value: object) -> object:
+    """Of a mapping that may be absent: true stands for all its defaults, false for none of it."""
+    word = to_bool(value)
+    return {True: {}, False: None}[word] if isinstance(word, bool) else value
+
+
 def to_seconds(value: object) -> object:
     """`5m` is 300 seconds, a plain number is seconds."""
     found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None

@@ -163,6 +163,7 @@ class Pipeline:
             "zone": self._sink.set_zone_count,
             "line": self._sink.set_line,
             "alarm": self._sink.set_alarm,
+            "motion": self._sink.set_motion,
         }
         before, self._told[camera] = self._told[camera], states
         for (kind, *names), state in states.items():
@@ -220,12 +221,13 @@ class Pipeline:
     def _health(self, now_s: float) -> dict[str, object]:
         offline = [state.status == "offline" for state in self.states]
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
-        p50, p95 = np.percentile(infer, [50, 95]) if infer else (0.0, 0.0)
+        total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
         return {
             "state": "error" if all(offline) else "degraded" if any(offline) else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
-            "infer_ms": {"p50": round(float(p50), 2), "p95": round(float(p95), 2)},
+            "infer_ms": _percentiles(infer),
+            "latency_ms": _percentiles(total),
             "mem_mb": round(resident_mb(), 1),
             "budget_mb": self._budget_mb,
         }
@@ -247,8 +249,17 @@ def alarm_details(change: AlarmChange) -> dict[str, object]:
 
 def _camera_health(state: CameraState, now_s: float) -> dict[str, object]:
     age_s = None if state.last_mono_s is None else round(now_s - state.last_mono_s, 2)
-    fps = round(state.fps, 2)
-    return {"fps": fps, "detect_fps": fps, "skipped": state.skipped, "last_frame_age_s": age_s}
+    return {
+        "fps": round(state.fps, 2),
+        "detect_fps": round(state.detect_fps, 2),
+        "skipped": state.skipped,
+        "last_frame_age_s": age_s,
+    }
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    p50, p95 = np.percentile(values, [50, 95]) if values else (0.0, 0.0)
+    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
 
 
 def resident_mb() -> float:

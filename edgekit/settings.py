@@ -39,6 +39,7 @@ from edgekit.fields import (
     Text,
     beside,
     either,
+    from_bool,
     no_bool,
     to_bool,
 )
@@ -234,6 +235,27 @@ class MqttConfig(Part):
         return self
 
 
+class MotionConfig(Part):
+    """When a frame is worth a look; `motion: true` takes all defaults."""
+
+    threshold: Int = Field(
+        default=30, ge=1, le=255, description="Change of brightness (of 255) that is motion."
+    )
+    min_area: Float = Field(
+        default=0.002, ge=0, le=1, description="Share of the picture that must move at one place."
+    )
+    heartbeat: Duration = Field(
+        default=5.0,
+        gt=0,
+        le=86_400,
+        description="Time after which all is looked at anyway: 5s.",
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
+
+
 class DetectConfig(Part):
     """What counts as a detection."""
 
@@ -250,6 +272,10 @@ class DetectConfig(Part):
     )
     lost_s: Float = Field(
         default=2.0, gt=0, le=3600, description="Seconds a thing may be unseen before its visit ends."
+    )
+    motion: Annotated[MotionConfig | None, BeforeValidator(from_bool)] = Field(
+        default=None,
+        description="Look only when and where something moves: true, or a mapping; unset: at every frame.",
     )
 
 

@@ -189,6 +189,10 @@ def _length(box: Floats) -> float:
     return max(float(box[2] - box[0]), float(box[3] - box[1]), 1.0)
 
 
+def _within(box: Floats, region: tuple[int, int, int, int]) -> bool:
+    return bool(box[0] >= region[0] and box[1] >= region[1] and box[2] <= region[2] and box[3] <= region[3])
+
+
 def _at_edge(box: Floats, size: tuple[int, int]) -> bool:
     width, height = size
     x1, y1, x2, y2 = box
@@ -210,16 +214,27 @@ class Tracker:
         self._mono_s: float | None = None
 
     def update(
-        self, detections: Detections, time_s: float, mono_s: float, size: tuple[int, int] | None = None
+        self,
+        detections: Detections,
+        time_s: float,
+        mono_s: float,
+        size: tuple[int, int] | None = None,
+        region: tuple[int, int, int, int] | None = None,
     ) -> list[Track]:
-        """The tracks alive after one more frame; times as in Frame, `size` its width and height."""
+        """The tracks alive after one more frame; times as in Frame, `size` its width and height.
+
+        When only a `region` of it was looked at (x1, y1, x2, y2), what is not wholly in there stays as it is.
+        """
         dt_s = self._advance(mono_s)
-        for track in self._tracks:
-            track.motion.predict(dt_s)
+        resting = [t for t in self._tracks if region and not _within(t.motion.box, region)]
+        for track in resting:
+            track.rest(time_s, mono_s)
         seen = _sightings(detections)
         sure = [s for s in seen if s.score >= self.min_score]
         doubtful = [s for s in seen if s.score < self.min_score]
-        waiting = list(self._tracks)
+        waiting = [track for track in self._tracks if track not in resting]
+        for track in waiting:
+            track.motion.predict(dt_s)
         when = (time_s, mono_s)
         sure = self._show(waiting, sure, _overlaps(waiting, sure, mono_s), SURE_IOU, when)
         self._show(waiting, doubtful, _overlaps(waiting, doubtful, mono_s), DOUBTFUL_IOU, when)

@@ -29,6 +29,7 @@ from edgekit.config import (
     resolved_yaml,
 )
 from edgekit.errors import ConfigError, UsageError
+from edgekit.settings import MotionConfig
 
 SMALLEST = "version: 1\nmodel: detect/x\ncameras: {front: {source: 'demo:'}}\n"
 WHOLE = """\
@@ -41,7 +42,7 @@ mqtt:
   password: secret words
   tls: {ca: ca.pem, cert: /etc/me.pem, key: me.key}
   keepalive_s: 60
-detect: {fps: 5, labels: [person, on], confirm: {frames: 2}}
+detect: {fps: 5, labels: [person, on], confirm: {frames: 2}, motion: {threshold: 20}}
 cameras:
   on: {source: 0}
   front:
@@ -132,6 +133,29 @@ def test_zones_and_lines_of_a_camera() -> None:
     assert (front.zones["drive"].inertia, front.zones["drive"].loiter) == (3, 2.0)
     assert front.lines["gate"].labels is None
     assert parse(with_camera("{source: x}")).cameras["front"].zones == {}
+
+
+@pytest.mark.parametrize(
+    ("detect", "motion"),
+    [
+        ("{}", None),
+        ("{motion: false}", None),
+        ("{motion: }", None),
+        ("{motion: true}", MotionConfig()),
+        ("{motion: yes}", MotionConfig()),
+        ("{motion: {min_area: .01, heartbeat: 1m}}", MotionConfig(min_area=0.01, heartbeat=60)),
+    ],
+)
+def test_motion_is_a_word_or_a_mapping(detect: str, motion: MotionConfig | None) -> None:
+    assert parse(with_camera(f"{{source: x, detect: {detect}}}")).cameras["front"].detect.motion == motion
+
+
+def test_a_camera_may_change_or_undo_the_motion_of_all() -> None:
+    text = "version: 1\nmodel: m\ndetect: {motion: {threshold: 20, min_area: .01}}\ncameras:\n"
+    text += "  a: {source: x, detect: {motion: {threshold: 40}}}\n  b: {source: x, detect: {motion: off}}\n"
+    cameras = parse(text).cameras
+    assert cameras["a"].detect.motion == MotionConfig(threshold=40, min_area=0.01)
+    assert cameras["b"].detect.motion is None
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ graph schema flatbuffer writer model operators
 tensors plan fully_connected
 machine device
 preprocess decode
+motion
 track
 zone line
 rules alarm
@@ -33,7 +34,7 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench evaluate optimize inbox tally
+bench evaluate optimize inbox tally detector
 lane
 pipeline
 runtime doctor

@@ -15,7 +15,7 @@ from edgekit.lane import CameraState
 from edgekit.mqtt import ListSink
 from edgekit.pipeline import Pipeline
 from edgekit.scene import ConfirmConfig, SceneConfig
-from edgekit.settings import DetectConfig
+from edgekit.settings import DetectConfig, MotionConfig
 from edgekit.sources import ListSource, Source
 from edgekit.tally import Tally
 from edgekit.types import Crossing, Event, Frame
@@ -148,6 +148,22 @@ def test_counts_of_a_line_go_on_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "counts.json"
     watch_scene(WALK, Tally(path))
     assert [crossed_in for crossed_in, _, _ in watch_scene(WALK, Tally(path)).line] == [1, 2]
+
+
+def test_where_nothing_moves_only_the_heartbeat_is_looked_at() -> None:
+    sink, states = run([[]] * 60, DETECT.model_copy(update={"motion": MotionConfig()}))
+    assert (states[0].frames, states[0].looked) == (60, 2)  # the first frame and one after 5 s
+    assert sink.states["motion", "front"] is False
+
+
+def test_a_thing_that_stands_still_is_there_although_nobody_looks() -> None:
+    detect = DETECT.model_copy(update={"motion": MotionConfig(), "lost_s": 1.0})
+    sink, states = run([[PERSON]] * 200, detect)
+    assert [(e.type, e.time_s) for e in sink.events if e.type != "update"] == [
+        ("new", 1000.1), ("end", 1019.9),
+    ]  # fmt: skip
+    assert sink.events[-1].end_s == pytest.approx(1019.9)
+    assert states[0].looked < 60  # until it is known to stand still, then by heartbeat
 
 
 def test_the_frame_limit_is_exact() -> None:
