@@ -100,10 +100,15 @@ def check(document: Document, model: type[ModelT], context: dict[str, Any] | Non
 def _in_place(document: Document, error: ValidationError) -> list[Error]:
     """The errors to tell: not of values that could not be filled in, not twice of what was merged in."""
     broken = {problem.loc for problem in document.problems}
-    every: list[Error] = [dict(each) for each in error.errors(include_url=False)]
+    every: list[Error] = [{**each, "loc": _whole_loc(dict(each))} for each in error.errors(include_url=False)]
     errors = [each for each in every if not _below(_loc(each["loc"]), broken)]
     in_place = [each for each in errors if not _is_merged_in(document, each)]
     return in_place if in_place or broken else errors
+
+
+def _whole_loc(error: Error) -> Loc:
+    """The path of keys to an error, down to where the one who found it says that it stands."""
+    return (*error["loc"], *getattr(error.get("ctx", {}).get("error"), "path", ()))
 
 
 def _lines(document: Document, schema: Schema, errors: list[Error]) -> list[str]:
@@ -273,8 +278,15 @@ def _kind(part: Schema) -> str:
     if kind == "object":
         return "a mapping with at least one entry" if part.get("minProperties") else "a mapping (key: value)"
     if kind == "array":
-        return "a list with at least one entry" if part.get("minItems") else "a list"
+        return "a list" + _number_of_items(part)
     return {"string": "a text", "boolean": "true or false", "null": "nothing"}.get(kind, "something else")
+
+
+def _number_of_items(part: Schema) -> str:
+    least, most = part.get("minItems", 0), part.get("maxItems")
+    if most is not None:
+        return f" of {least} entries" if least == most else f" of {least} to {most} entries"
+    return " with at least one entry" if least else ""
 
 
 def _type(part: Schema) -> str:

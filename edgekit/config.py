@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from edgekit.complaint import check, complain, mask_url
 from edgekit.document import Document, parse_document, read_document
 from edgekit.errors import UsageError
+from edgekit.scene import ConfirmConfig
 from edgekit.settings import (
     BudgetConfig,
     CameraConfig,
     Config,
-    ConfirmConfig,
     DetectConfig,
     DeviceConfig,
     ModelConfig,

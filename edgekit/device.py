@@ -24,8 +24,8 @@ from edgekit import machine
 from edgekit.complaint import check
 from edgekit.document import Document, parse_document, read_document
 from edgekit.errors import UsageError
+from edgekit.fields import Id
 from edgekit.machine import UNKNOWN, CoreGroup
-from edgekit.settings import Id
 
 __all__ = ["CoreGroup", "Device", "list_devices", "load_device", "match", "probe"]
 

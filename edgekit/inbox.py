@@ -11,9 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgekit.errors import EdgekitError
+from edgekit.scene import SceneConfig
 from edgekit.settings import DetectConfig
 from edgekit.sources import Source
 from edgekit.types import Frame
@@ -26,6 +27,7 @@ class Camera:
     name: str
     detect: DetectConfig
     open: Callable[[], Source]
+    scene: SceneConfig = field(default_factory=SceneConfig)
 
 
 class Inbox:

@@ -83,9 +83,9 @@ class Stamp:
     replayed: bool = False
 
 
-def event_id(event: Event, device: str, boot_id: str) -> str:
+def visit_id(device: str, camera: str, boot_id: str, number: int) -> str:
     """`<device>-<camera>-<4 hex of the boot id>-<number>`: no clock in it, so a clock jump repeats none."""
-    return f"{device}-{event.camera}-{boot_id[:4]}-{event.number:06d}"
+    return f"{device}-{camera}-{boot_id[:4]}-{number:06d}"
 
 
 def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[
     return {
         "schema": SCHEMAS["event"],
         "type": event.type,
-        "id": event_id(event, stamp.device, stamp.boot_id),
+        "id": visit_id(stamp.device, event.camera, stamp.boot_id, event.number),
         "seq": stamp.seq,
         "boot_id": stamp.boot_id,
         "device": stamp.device,
@@ -135,8 +135,9 @@ def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[st
         "box_norm": [round(pixel / size, 4) for pixel, size in zip(box, (width, height) * 2, strict=True)],
         "area": box_width * box_height,
         "ratio": round(box_width / box_height, 2) if box_height else 0.0,
-        "current_zones": [],
-        "entered_zones": [],
+        "current_zones": list(track.zones),
+        "entered_zones": list(track.entered),
+        "lines": [{"id": crossing.line, "direction": crossing.direction} for crossing in track.lines],
         "stationary": bool(track.stationary),
         "has_snapshot": False,
         "start_time": _rounded(track.start_s, 3),

@@ -169,7 +169,13 @@ class Publisher(States):
         self._courier.wake()
 
     def publish_alarm(self, camera: str, alarm: str, event_type: str, details: Mapping[str, Any]) -> None:
-        """What an alarm did ("raised", "cleared", "tamper"); it waits in order with the events."""
+        """What an alarm did ("raised", "cleared", "tamper"); it waits in order with the events.
+
+        The `visit` of the details is told by its id as well, which is that of its events.
+        """
+        if "visit" in details:
+            event = messages.visit_id(self.topics.device, camera, self.boot_id, details["visit"])
+            details = {"event": event, **details}
         payload = messages.alarm_payload(
             camera, alarm, event_type, details, device=self.topics.device, now_s=self._clock.wall_s()
         )

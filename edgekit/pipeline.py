@@ -9,41 +9,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
 
+from edgekit.alarm import AlarmChange
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
-from edgekit.rules import Visits, usual_confirmation
+from edgekit.lane import CameraState, Lane, Outcome, States
+from edgekit.messages import utc_text
 from edgekit.sink import Sink
-from edgekit.track import Tracker
-from edgekit.types import Detections, Event, Frame
+from edgekit.tally import Tally
+from edgekit.types import Event, Frame
 
 log = logging.getLogger("edgekit.pipeline")
 HEALTH_EVERY_S = 60.0
 TICK_S = 0.25
-DOUBTFUL = 0.5  # share of min_score down to which a detection may keep a track alive
-
-
-@dataclass(slots=True)
-class CameraState:
-    """What there is to tell of a camera while it runs; fps and latencies are over the last frames."""
-
-    name: str
-    status: str = "connecting"
-    frames: int = 0
-    skipped: int = 0
-    events: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    fps: float = 0.0
-    infer_ms: float = 0.0
-    total_ms: float = 0.0
-    last_mono_s: float | None = None
 
 
 class Observer(Protocol):
@@ -52,78 +35,6 @@ class Observer(Protocol):
     def event(self, event: Event) -> None: ...
 
     def tick(self, cameras: Sequence[CameraState]) -> None: ...
-
-
-class Lane:
-    """What is remembered of one camera from frame to frame, and the way of a frame through it."""
-
-    def __init__(self, camera: Camera, model: Model) -> None:
-        detect = camera.detect
-        self.model = model
-        self.state = CameraState(camera.name)
-        self.enabled = True
-        self.labels = [name for name in model.labels if detect.labels is None or name in detect.labels]
-        self.last: Frame | None = None
-        self._min_score = detect.min_score
-        self._tracker = Tracker(detect.min_score, detect.lost_s)
-        self._confirm = detect.confirm and (detect.confirm.frames, detect.confirm.of)
-        self._visits = Visits(camera.name, *usual_confirmation(None))
-        self._recent: deque[tuple[float, float, float]] = deque(maxlen=64)  # when done, infer ms, total ms
-
-    def begin(self, fps: float | None) -> None:
-        """Before the first frame of a source of `fps` frames a second (None: unknown)."""
-        self._visits = Visits(self.state.name, *(self._confirm or usual_confirmation(fps)))
-
-    def process(self, frame: Frame, arrived_s: float, captured_s: float) -> list[Event]:
-        """A frame's events; `arrived_s` and `captured_s` are on the monotonic clock of this process."""
-        self.last = frame
-        times = [time.monotonic()]
-        tensor, placement = self.model.prepare(frame.image)
-        times.append(time.monotonic())
-        outputs = self.model.engine.run(tensor)
-        times.append(time.monotonic())
-        found = self._watched(self.model.decode(outputs, placement, self._min_score * DOUBTFUL))
-        tracks = self._tracker.update(found, frame.time_s, frame.mono_s)
-        events = self._visits.update(tracks, frame)
-        times.append(time.monotonic())
-        prepare_ms, infer_ms, track_ms = (float(ms) for ms in np.diff(times) * 1000)
-        latency = {
-            "queue": (times[0] - arrived_s) * 1000,
-            "preprocess": prepare_ms,
-            "infer": infer_ms,
-            "track": track_ms,
-            "total": (times[-1] - captured_s) * 1000,
-        }
-        self._note(times[-1], latency)
-        rounded = {stage: round(ms, 2) for stage, ms in latency.items()}
-        return [replace(event, latency_ms=rounded) for event in events]
-
-    def finish(self) -> list[Event]:
-        """The ends of all that is still there, once the source has ended."""
-        return self._visits.finish(self.last) if self.last else []
-
-    def counts(self) -> dict[str, int]:
-        """How many of each watched label are there now, zeros included."""
-        return dict.fromkeys(self.labels, 0) | self._visits.counts()
-
-    def infer_ms(self) -> list[float]:
-        return [infer for _, infer, _ in self._recent]
-
-    def _watched(self, found: Detections) -> Detections:
-        if len(self.labels) == len(self.model.labels):
-            return found
-        keep = np.isin(found.labels, self.labels)
-        return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
-
-    def _note(self, now_s: float, latency: Mapping[str, float]) -> None:
-        self._recent.append((now_s, latency["infer"], latency["total"]))
-        state = self.state
-        state.frames += 1
-        state.last_mono_s = now_s
-        span_s = now_s - self._recent[0][0]
-        state.fps = (len(self._recent) - 1) / span_s if span_s > 0 else 0.0
-        state.infer_ms = float(np.median([infer for _, infer, _ in self._recent]))
-        state.total_ms = float(np.median([total for _, _, total in self._recent]))
 
 
 class Pipeline:
@@ -136,11 +47,14 @@ class Pipeline:
         sink: Sink,
         observer: Observer | None = None,
         budget_mb: float | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._sink = sink
+        self._tally = tally or Tally()
         self._budget_mb = budget_mb
         self._observer = observer
-        self._lanes = {camera.name: Lane(camera, model) for camera in cameras}
+        self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
+        self._told: dict[str, States] = {camera.name: {} for camera in cameras}
         self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
         self._inbox = Inbox([camera.name for camera in cameras])
         self._readers = {camera.name: Reader(camera, self._inbox) for camera in cameras}
@@ -209,13 +123,14 @@ class Pipeline:
         lane, reader = self._lanes[frame.camera], self._readers[frame.camera]
         if not lane.enabled:
             return
+        if not lane.begun:
+            lane.begin(reader.fps, frame.time_s)
         if lane.state.status != "online":
-            lane.begin(reader.fps)
             self._set_status(lane.state, "online")
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
-        events = lane.process(frame, arrived_s, captured_s)
+        outcome = lane.process(frame, arrived_s, captured_s)
         lane.state.skipped = reader.skipped + self._inbox.overwritten[frame.camera]
-        self._publish(lane, events)
+        self._publish(lane, outcome)
 
     def _switch(self) -> None:
         """Do what `set_detect` was called for."""
@@ -230,14 +145,30 @@ class Pipeline:
                 self._set_status(lane.state, "disabled")
             self._sink.set_detect(name, on)
 
-    def _publish(self, lane: Lane, events: Sequence[Event]) -> None:
-        for event in events:
+    def _publish(self, lane: Lane, outcome: Outcome) -> None:
+        for event in outcome.events:
             self._sink.publish_event(event, self._model)
             lane.state.events += 1
             if self._observer:
                 self._observer.event(event)
-        if events:
+        for change in outcome.alarms:
+            self._sink.publish_alarm(lane.state.name, change.alarm, change.type, alarm_details(change))
+        if outcome.events:
             self._publish_counts(lane.state.name, lane)
+        self._publish_states(lane.state.name, lane.states())
+
+    def _publish_states(self, camera: str, states: States) -> None:
+        """Tell of each state that is not what it was."""
+        setters: dict[str, Callable[..., None]] = {
+            "zone": self._sink.set_zone_count,
+            "line": self._sink.set_line,
+            "alarm": self._sink.set_alarm,
+            "motion": self._sink.set_motion,
+        }
+        before, self._told[camera] = self._told[camera], states
+        for (kind, *names), state in states.items():
+            if before.get((kind, *names)) != state:
+                setters[kind](camera, *names, *state)
 
     def _publish_counts(self, camera: str, lane: Lane) -> None:
         counts = lane.counts()
@@ -265,6 +196,7 @@ class Pipeline:
         self._publish(self._lanes[name], self._lanes[name].finish())
 
     def _tell(self, now_s: float) -> None:
+        self._tally.save()
         if now_s >= self._next_health_s:
             self._next_health_s = now_s + HEALTH_EVERY_S
             self._sink.publish_health(self._health(now_s))
@@ -280,6 +212,7 @@ class Pipeline:
             self._end_visits(name)
             if lane.state.status != "offline":
                 self._set_status(lane.state, "offline")
+        self._tally.save(now=True)
         for reader in self._readers.values():
             reader.join(timeout=0.5)
         if self._observer:
@@ -288,21 +221,45 @@ class Pipeline:
     def _health(self, now_s: float) -> dict[str, object]:
         offline = [state.status == "offline" for state in self.states]
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
-        p50, p95 = np.percentile(infer, [50, 95]) if infer else (0.0, 0.0)
+        total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
         return {
             "state": "error" if all(offline) else "degraded" if any(offline) else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
-            "infer_ms": {"p50": round(float(p50), 2), "p95": round(float(p95), 2)},
+            "infer_ms": _percentiles(infer),
+            "latency_ms": _percentiles(total),
             "mem_mb": round(resident_mb(), 1),
             "budget_mb": self._budget_mb,
         }
 
 
+def alarm_details(change: AlarmChange) -> dict[str, object]:
+    """What subscribers are told of the thing that raised or cleared an alarm."""
+    track = change.track
+    return {
+        "visit": change.visit,
+        "label": track.label,
+        "score": round(track.score, 4),
+        "top_score": round(track.top_score, 4),
+        "zones": list(track.zones),
+        "lines": [{"id": crossing.line, "direction": crossing.direction} for crossing in track.lines],
+        "since": utc_text(track.start_s),
+    }
+
+
 def _camera_health(state: CameraState, now_s: float) -> dict[str, object]:
     age_s = None if state.last_mono_s is None else round(now_s - state.last_mono_s, 2)
-    fps = round(state.fps, 2)
-    return {"fps": fps, "detect_fps": fps, "skipped": state.skipped, "last_frame_age_s": age_s}
+    return {
+        "fps": round(state.fps, 2),
+        "detect_fps": round(state.detect_fps, 2),
+        "skipped": state.skipped,
+        "last_frame_age_s": age_s,
+    }
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    p50, p95 = np.percentile(values, [50, 95]) if values else (0.0, 0.0)
+    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
 
 
 def resident_mb() -> float:

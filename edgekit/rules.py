@@ -34,7 +34,22 @@ def settled_or_left(before: Track, after: Track) -> bool:
     return before.stationary != after.stationary
 
 
-UPDATE_RULES: tuple[Rule, ...] = (moved, surer, settled_or_left)
+def changed_zones(before: Track, after: Track) -> bool:
+    """The thing has entered or left a zone."""
+    return before.zones != after.zones
+
+
+def crossed(before: Track, after: Track) -> bool:
+    """The thing went over a line."""
+    return before.lines != after.lines
+
+
+def renamed(before: Track, after: Track) -> bool:
+    """Further sightings have decided that the thing is another one."""
+    return before.label != after.label
+
+
+UPDATE_RULES: tuple[Rule, ...] = (moved, surer, settled_or_left, changed_zones, crossed, renamed)
 
 
 def confirmed(track: Track, frames: int, of: int) -> bool:
@@ -80,7 +95,15 @@ class Visits:
 
     def counts(self) -> dict[str, int]:
         """How many reported things of each label are there now."""
-        return dict(Counter(track.label for _, track in self._reported.values()))
+        return dict(Counter(track.label for track in self._latest.values()))
+
+    def present(self) -> dict[int, Track]:
+        """What is there now, by the number of its visit."""
+        return {self._reported[id_][0]: track for id_, track in self._latest.items()}
+
+    def zone_counts(self) -> dict[tuple[str, str], int]:
+        """The same for each zone and label."""
+        return dict(Counter((zone, track.label) for track in self._latest.values() for zone in track.zones))
 
     def _begin(self, track: Track, frame: Frame) -> Event:
         self._number += 1

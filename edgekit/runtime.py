@@ -16,7 +16,7 @@ from types import FrameType
 
 from edgekit.broker import EmbeddedBroker
 from edgekit.commands import Commands
-from edgekit.config import CameraConfig, Config, MqttConfig, config_hash
+from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig, config_hash
 from edgekit.device import Device, load_device
 from edgekit.discovery import discovery_payload
 from edgekit.engine import estimate_memory
@@ -24,10 +24,12 @@ from edgekit.errors import BudgetError, ConfigError, ModelError, UnavailableErro
 from edgekit.inbox import Camera
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
+from edgekit.lane import CameraState
 from edgekit.model import read
 from edgekit.mqtt import Publisher
-from edgekit.pipeline import CameraState, Observer, Pipeline
+from edgekit.pipeline import Observer, Pipeline
 from edgekit.sources import Source, open_source
+from edgekit.tally import Tally
 from edgekit.zoo import list_models
 
 _log = logging.getLogger("edgekit.mqtt")
@@ -79,13 +81,14 @@ def run(
     model = open_model(config.model.name, config.model.engine, config.model.threads)
     check_labels(config, model)
     cameras = [
-        Camera(name, camera.detect, partial(_open, name, camera)) for name, camera in config.cameras.items()
+        Camera(name, camera.detect, partial(_open, name, camera), camera)
+        for name, camera in config.cameras.items()
     ]
     with _broker(with_outbox(config.mqtt)) as (settings, embedded):
         publisher = Publisher(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
-        pipeline = Pipeline(cameras, model, publisher, observer, budget_mb)
+        pipeline = Pipeline(cameras, model, publisher, observer, budget_mb, open_tally(config.device))
         publisher.serve(Commands(pipeline.set_detect, {"health": lambda _: publisher.health()}))
         if config.mqtt.discovery.enabled:
             announce(publisher, config, device, model)
@@ -95,6 +98,13 @@ def run(
             if not caught:
                 pipeline.run(frames=limits.frames, duration_s=limits.duration_s, require=require)
     return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
+
+
+def open_tally(device: DeviceConfig) -> Tally:
+    """The counts so far, from the folder that is given or systemd's $STATE_DIRECTORY; else none are kept."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    folder = device.state or (Path(given) if given else None)
+    return Tally(folder / "counts.json" if folder else None)
 
 
 def check_memory(config: Config, device: Device) -> float:
@@ -127,17 +137,24 @@ def check_names(config: Config, path: str) -> None:
 
 
 def check_labels(config: Config, model: Model) -> None:
-    """Refuse labels that the model does not know: they would never be seen."""
-    from difflib import get_close_matches
-
+    """Refuse labels that the model does not know, or that are not watched: they would never be seen."""
     if model.task != "detect":
         raise UsageError(f"{model.name} is a model to {model.task}: a pipeline needs one to detect")
     for name, camera in config.cameras.items():
         for label in camera.detect.labels or ():
-            if label not in model.labels:
-                near = get_close_matches(label, model.labels, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(model.labels)}"
-                raise UsageError(f"camera {name}: model {model.name} knows no {label!r}: {hint}")
+            _check_label(f"camera {name}: model {model.name}", label, model.labels)
+        for place, label in camera.labels_at():
+            watched = camera.detect.labels or model.labels
+            _check_label(f"camera {name}: {place}: detect.labels", label, watched)
+
+
+def _check_label(who: str, label: str, known: Sequence[str]) -> None:
+    from difflib import get_close_matches
+
+    if label not in known:
+        near = get_close_matches(label, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(known)}"
+        raise UsageError(f"{who} knows no {label!r}: {hint}")
 
 
 def announce(publisher: Publisher, config: Config, device: Device, model: Model) -> None:

@@ -12,12 +12,10 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PrivateAttr,
@@ -29,35 +27,23 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from edgekit.document import Loc
-
-_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)?")
-_NUMBER = re.compile(r"[-+]?[0-9]{1,18}(\.[0-9]{1,18})?")
-
-
-def _to_number(value: object) -> object:
-    """`${PORT}` and quoted numbers are numbers; true and false are none."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        return float(value) if "." in value else int(value)
-    return value
-
-
-def _to_bool(value: object) -> object:
-    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def _no_bool(value: object) -> object:
-    """Python takes true for 1."""
-    if isinstance(value, bool):
-        raise ValueError(f"expected 1, not {str(value).lower()}")  # noqa: TRY004  (pydantic's way)
-    return value
-
-
-def _to_seconds(value: object) -> object:
-    """`5m` is 300 seconds, a plain number is seconds."""
-    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    return float(found[1]) * _SECONDS[found[2] or "s"] if found else value
+from edgekit.fields import (
+    Bool,
+    Duration,
+    Float,
+    Fps,
+    Id,
+    Int,
+    Part,
+    Port,
+    Text,
+    beside,
+    either,
+    from_bool,
+    no_bool,
+    to_bool,
+)
+from edgekit.scene import ConfirmConfig, SceneConfig
 
 
 def _to_source(value: object) -> object:
@@ -65,61 +51,7 @@ def _to_source(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Id: TypeAlias = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9_-]{1,64}$",
-        json_schema_extra={"patternErrorMessage": "1 to 64 of the characters a-z 0-9 _ -"},
-    ),
-]
-Int: TypeAlias = Annotated[int, Field(strict=True), BeforeValidator(_to_number)]
-Float: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_to_number)]
-Fps: TypeAlias = Annotated[
-    float, Field(strict=True, allow_inf_nan=False, gt=0, le=120), BeforeValidator(_to_number)
-]
-Port: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=65535), BeforeValidator(_to_number)]
-Bool: TypeAlias = Annotated[bool, Field(strict=True), BeforeValidator(_to_bool)]
-Duration: TypeAlias = Annotated[
-    float,
-    Field(
-        strict=True,
-        allow_inf_nan=False,
-        json_schema_extra={
-            "type": ["number", "string"],
-            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d)?$",
-            "patternErrorMessage": "a time like 500ms, 30s, 5m, 24h or 7d",
-        },
-    ),
-    BeforeValidator(_to_seconds),
-]
-Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-def _beside(value: Path, info: ValidationInfo) -> Path:
-    """A relative path starts at the folder of the YAML file."""
-    folder = (info.context or {}).get("base_dir", Path())
-    return Path(folder) / value.expanduser()
-
-
-def _or(short: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON schema of a mapping that has a short form."""
-    return {"anyOf": [dict(short), dict(full)]}
-
-
-class _Part(BaseModel):
-    """What all parts share: frozen, no unknown keys, `key:` with nothing behind it means the default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty(cls, data: object) -> object:
-        if not isinstance(data, Mapping):
-            return data
-        return {key: value for key, value in data.items() if value is not None}
-
-
-class DeviceConfig(_Part):
+class DeviceConfig(Part):
     """The machine that edgekit runs on."""
 
     id: Id = Field(
@@ -129,15 +61,22 @@ class DeviceConfig(_Part):
     profile: Text = Field(
         default="auto", description="Device profile (edgekit devices list), or auto to probe the machine."
     )
+    state: Path | None = Field(
+        default=None,
+        description="Folder for what outlives a restart, such as counts; unset: the service's state folder "
+        "($STATE_DIRECTORY), without one nothing is kept.",
+    )
+
+    _find_folder = field_validator("state")(beside)
 
 
-class BudgetConfig(_Part):
+class BudgetConfig(Part):
     """What a model may cost."""
 
     memory_mb: Float = Field(gt=0, le=1_048_576, description="Most memory that the model may take, in MB.")
 
 
-class ModelConfig(_Part):
+class ModelConfig(Part):
     """The network that looks at the frames. A plain text is short for {name: text}."""
 
     name: Text = Field(
@@ -157,14 +96,14 @@ class ModelConfig(_Part):
     @field_validator("name")
     @classmethod
     def _find_file(cls, name: str, info: ValidationInfo) -> str:
-        return str(_beside(Path(name), info)) if name.endswith(".tflite") else name
+        return str(beside(Path(name), info)) if name.endswith(".tflite") else name
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return _or({"type": "string", "minLength": 1}, dict(handler.resolve_ref_schema(handler(core))))
+        return either({"type": "string", "minLength": 1}, dict(handler.resolve_ref_schema(handler(core))))
 
 
-class TlsConfig(_Part):
+class TlsConfig(Part):
     """Encryption to the broker; `tls: true` trusts the system's certificate authorities."""
 
     ca: Path | None = Field(
@@ -174,7 +113,7 @@ class TlsConfig(_Part):
     key: Path | None = Field(default=None, description="Key of the client's certificate (PEM).")
     insecure: Bool = Field(default=False, description="Accept any certificate. Only for trying out.")
 
-    _find_files = field_validator("ca", "cert", "key")(_beside)
+    _find_files = field_validator("ca", "cert", "key")(beside)
 
     @model_validator(mode="before")
     @classmethod
@@ -189,10 +128,10 @@ class TlsConfig(_Part):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return _or({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
 
 
-class OutboxConfig(_Part):
+class OutboxConfig(Part):
     """Where events wait while the broker is away."""
 
     path: Path | None = Field(
@@ -211,10 +150,10 @@ class OutboxConfig(_Part):
         description="Which events give way when too many wait; a gap message counts them.",
     )
 
-    _find_file = field_validator("path")(_beside)
+    _find_file = field_validator("path")(beside)
 
 
-class DiscoveryConfig(_Part):
+class DiscoveryConfig(Part):
     """Whether Home Assistant finds the device by itself."""
 
     enabled: Bool = Field(default=True, description="Publish the discovery message.")
@@ -229,7 +168,7 @@ class DiscoveryConfig(_Part):
     )
 
 
-class MqttConfig(_Part):
+class MqttConfig(Part):
     """Where detections go; without a host edgekit starts a broker of its own on 127.0.0.1."""
 
     host: Text | None = Field(
@@ -268,7 +207,7 @@ class MqttConfig(_Part):
     def _default_port(cls, data: object) -> object:
         if not isinstance(data, Mapping):
             return data
-        tls = _to_bool(data.get("tls"))
+        tls = to_bool(data.get("tls"))
         tls = None if tls is False else tls
         port = data.get("port")
         if port is None and data.get("host") is not None:
@@ -296,20 +235,28 @@ class MqttConfig(_Part):
         return self
 
 
-class ConfirmConfig(_Part):
-    """A thing is reported once it was seen in `frames` of its last `of` frames."""
+class MotionConfig(Part):
+    """When a frame is worth a look; `motion: true` takes all defaults."""
 
-    frames: Int = Field(default=3, ge=1, le=64, description="Frames that must show the thing.")
-    of: Int = Field(default=5, ge=1, le=64, description="Out of so many last frames.")
+    threshold: Int = Field(
+        default=30, ge=1, le=255, description="Change of brightness (of 255) that is motion."
+    )
+    min_area: Float = Field(
+        default=0.002, ge=0, le=1, description="Share of the picture that must move at one place."
+    )
+    heartbeat: Duration = Field(
+        default=5.0,
+        gt=0,
+        le=86_400,
+        description="Time after which all is looked at anyway: 5s.",
+    )
 
-    @model_validator(mode="after")
-    def _fit(self) -> ConfirmConfig:
-        if self.frames > self.of:
-            raise ValueError(f"frames is {self.frames}, expected at most of, which is {self.of}")
-        return self
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
 
 
-class DetectConfig(_Part):
+class DetectConfig(Part):
     """What counts as a detection."""
 
     fps: Fps | None = Field(default=None, description="Frames a second to look at; unset: all of them.")
@@ -326,9 +273,13 @@ class DetectConfig(_Part):
     lost_s: Float = Field(
         default=2.0, gt=0, le=3600, description="Seconds a thing may be unseen before its visit ends."
     )
+    motion: Annotated[MotionConfig | None, BeforeValidator(from_bool)] = Field(
+        default=None,
+        description="Look only when and where something moves: true, or a mapping; unset: at every frame.",
+    )
 
 
-class CameraConfig(_Part):
+class CameraConfig(SceneConfig):
     """One source of frames."""
 
     source: Text = Field(
@@ -364,10 +315,10 @@ class CameraConfig(_Part):
         return str(folder / source)
 
 
-class Config(_Part):
+class Config(Part):
     """A pipeline: cameras, the model that looks at them, the broker that hears of it."""
 
-    version: Annotated[Literal[1], BeforeValidator(_no_bool)] = Field(
+    version: Annotated[Literal[1], BeforeValidator(no_bool)] = Field(
         description="Version of this file's form."
     )
     device: DeviceConfig = Field(default_factory=DeviceConfig, description="This machine.")

@@ -2,14 +2,19 @@
 
 A constant-velocity Kalman filter predicts each box; detections are matched to predictions by overlap,
 sure ones first, then the doubtful ones to tracks still without a match, so that a person who is half hidden
-keeps the identity (the second association of ByteTrack, Zhang et al. 2022).
+keeps the identity (the second association of ByteTrack, Zhang et al. 2022). What is still left over goes to
+those who were lost near by and can have come there: a second behind a car makes nobody somebody else.
+
+What a thing is, its sightings decide together: each is a vote, as strong as its score.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +25,11 @@ Floats = NDArray[np.float64]
 HISTORY = 64  # frames of hits that a track remembers; the longest window that confirmation can ask for
 SURE_IOU = 0.2  # overlap with the prediction that a sure detection needs
 DOUBTFUL_IOU = 0.4  # and a doubtful one, which is easier a mistake
+FOREIGN = 0.5  # what an overlap is worth when the detection is of another class than the track
+DOUBLE_IOU = 0.7  # a detection that lies so much on one of another class is the same thing
+REACH = (0.5, 1.5)  # lengths from where it was or should be, and more of them a second, to find a lost thing
+LOST_S = 1.0  # beyond which the reach of a lost thing does not grow
+LEAP = (1.0, 4.0)  # lengths, and more of them a second, that nothing can have moved between two sightings
 STILL_IOU = 0.7  # a box that overlaps its old place this much has not moved
 STILL_S = 5.0
 
@@ -85,7 +95,7 @@ def _centre_size(box: Floats) -> Floats:
     return np.concatenate([(box[:2] + box[2:]) / 2, box[2:] - box[:2]])
 
 
-@dataclass
+@dataclass(eq=False)
 class _Followed:
     """A track while it lives."""
 
@@ -97,25 +107,55 @@ class _Followed:
     start_s: float
     seen_s: float
     seen_mono_s: float
+    box: Floats  # as last detected
     hits: deque[bool]
     home: Floats
     home_mono_s: float
+    votes: dict[str, float]
     missed: int = 0
     stationary: bool = False
 
-    def see(self, box: Floats, score: float, time_s: float, mono_s: float, *, sure: bool) -> None:
-        self.motion.correct(box)
-        self.score, self.top_score = score, max(score, self.top_score)
+    def see(self, sighting: _Sighting, time_s: float, mono_s: float, *, sure: bool) -> None:
+        self.motion.correct(sighting.box)
+        self.box = sighting.box
+        self.score, self.top_score = sighting.score, max(sighting.score, self.top_score)
         self.seen_s, self.seen_mono_s, self.missed = time_s, mono_s, 0
         self.hits.append(sure)
+        self.vote(sighting)
         if overlap(self.motion.box[None], self.home[None])[0, 0] < STILL_IOU:
             self.home, self.home_mono_s = self.motion.box, mono_s
         self.stationary = mono_s - self.home_mono_s >= STILL_S
+
+    def vote(self, sighting: _Sighting) -> None:
+        self.votes[sighting.label] = self.votes.get(sighting.label, 0.0) + sighting.score
+        if self.votes[sighting.label] > self.votes[self.label]:
+            self.label = sighting.label
 
     def miss(self, dt_s: float) -> None:
         self.motion.coast(dt_s)
         self.missed += 1
         self.hits.append(False)
+
+    def rest(self, time_s: float, mono_s: float) -> None:
+        """Nothing moved where it is, so it is there still."""
+        if self.missed == 0:
+            self.seen_s, self.seen_mono_s = time_s, mono_s
+            self.motion.state[:, 1] = 0.0
+            self.stationary = mono_s - self.home_mono_s >= STILL_S
+
+    def leaps(self, box: Floats, mono_s: float) -> bool:
+        """Whether a sighting there would be a jump that nothing can make."""
+        lengths = math.dist(_foot(self.box), _foot(box)) / _length(self.box)
+        return lengths > LEAP[0] + LEAP[1] * (mono_s - self.seen_mono_s)
+
+    def nearness(self, box: Floats, mono_s: float) -> float:
+        """How well a box is where a lost thing can be now, 0..1; 0 too when it is of quite another size."""
+        if not 0.5 < (box[3] - box[1]) / max(self.box[3] - self.box[1], 1.0) < 2.0:
+            return 0.0
+        off = min(math.dist(_foot(place), _foot(box)) for place in (self.box, self.motion.box))
+        gap_s = min(mono_s - self.seen_mono_s, LOST_S)
+        reach = (REACH[0] + REACH[1] * gap_s) * _length(self.box)
+        return max(1 - off / reach, 0.0)
 
     def snapshot(self) -> Track:
         x1, y1, x2, y2 = (float(v) for v in self.motion.box)
@@ -133,6 +173,32 @@ class _Followed:
         )
 
 
+class _Sighting(NamedTuple):
+    """One detection."""
+
+    box: Floats
+    score: float
+    label: str
+
+
+def _foot(box: Floats) -> tuple[float, float]:
+    return float(box[0] + box[2]) / 2, float(box[3])
+
+
+def _length(box: Floats) -> float:
+    return max(float(box[2] - box[0]), float(box[3] - box[1]), 1.0)
+
+
+def _within(box: Floats, region: tuple[int, int, int, int]) -> bool:
+    return bool(box[0] >= region[0] and box[1] >= region[1] and box[2] <= region[2] and box[3] <= region[3])
+
+
+def _at_edge(box: Floats, size: tuple[int, int]) -> bool:
+    width, height = size
+    x1, y1, x2, y2 = box
+    return bool(x1 <= 0.01 * width or y1 <= 0.01 * height or x2 >= 0.99 * width or y2 >= 0.99 * height)
+
+
 class Tracker:
     """Follows the things of one camera.
 
@@ -147,57 +213,125 @@ class Tracker:
         self._ids = count(1)
         self._mono_s: float | None = None
 
-    def update(self, detections: Detections, time_s: float, mono_s: float) -> list[Track]:
-        """The tracks alive after one more frame; times as in Frame."""
+    def update(
+        self,
+        detections: Detections,
+        time_s: float,
+        mono_s: float,
+        size: tuple[int, int] | None = None,
+        region: tuple[int, int, int, int] | None = None,
+    ) -> list[Track]:
+        """The tracks alive after one more frame; times as in Frame, `size` its width and height.
+
+        When only a `region` of it was looked at (x1, y1, x2, y2), what is not wholly in there stays as it is.
+        """
+        dt_s = self._advance(mono_s)
+        resting = [t for t in self._tracks if region and not _within(t.motion.box, region)]
+        for track in resting:
+            track.rest(time_s, mono_s)
+        seen = _sightings(detections)
+        sure = [s for s in seen if s.score >= self.min_score]
+        doubtful = [s for s in seen if s.score < self.min_score]
+        waiting = [track for track in self._tracks if track not in resting]
+        for track in waiting:
+            track.motion.predict(dt_s)
+        when = (time_s, mono_s)
+        sure = self._show(waiting, sure, _overlaps(waiting, sure, mono_s), SURE_IOU, when)
+        self._show(waiting, doubtful, _overlaps(waiting, doubtful, mono_s), DOUBTFUL_IOU, when)
+        lost = [t for t in waiting if size is None or not _at_edge(t.box, size)]
+        gone = [t for t in waiting if t not in lost]
+        sure = self._show(lost, sure, _nearness(lost, sure, mono_s), 1e-6, when)
+        for track in lost + gone:
+            track.miss(dt_s)
+        self._tracks = [t for t in self._tracks if mono_s - t.seen_mono_s <= self.lost_s]
+        for sighting in sure:
+            if not self._is_double(sighting):
+                self._tracks.append(self._start(sighting, when))
+        return self.tracks
+
+    def rest(self, time_s: float, mono_s: float) -> list[Track]:
+        """The tracks alive after a frame that nobody looked at, since nothing moved in it."""
+        self._advance(mono_s)
+        for track in self._tracks:
+            track.rest(time_s, mono_s)
+        return self.tracks
+
+    @property
+    def tracks(self) -> list[Track]:
+        """The tracks alive."""
+        return [track.snapshot() for track in self._tracks]
+
+    def _advance(self, mono_s: float) -> float:
         dt_s = 0.0 if self._mono_s is None else max(mono_s - self._mono_s, 0.0)
         self._mono_s = mono_s
-        for track in self._tracks:
-            track.motion.predict(dt_s)
-        sure = detections.scores >= self.min_score
-        waiting = list(self._tracks)
-        left = self._associate(waiting, detections, np.flatnonzero(sure), SURE_IOU, (time_s, mono_s))
-        self._associate(waiting, detections, np.flatnonzero(~sure), DOUBTFUL_IOU, (time_s, mono_s))
-        for track in waiting:
-            track.miss(dt_s)
-        alive = [t for t in self._tracks if mono_s - t.seen_mono_s <= self.lost_s]
-        self._tracks = alive + [self._start(detections, index, (time_s, mono_s)) for index in left]
-        return [t.snapshot() for t in self._tracks]
+        return dt_s
 
-    def _associate(
+    def _show(
         self,
         waiting: list[_Followed],
-        detections: Detections,
-        chosen: NDArray[np.intp],
+        seen: list[_Sighting],
+        alike: Floats,
         least: float,
         when: tuple[float, float],
-    ) -> list[int]:
-        """Show each of the `waiting` its best detection and take it out of them; the detections left over."""
-        boxes = detections.boxes[chosen].astype(np.float64)
-        predicted = np.array([t.motion.box for t in waiting]).reshape(-1, 4)
-        labels = np.array([t.label for t in waiting], np.str_)
-        same = labels[:, None] == detections.labels[chosen][None, :]
-        pairs = match(np.where(same, overlap(predicted, boxes), -1.0), least)
+    ) -> list[_Sighting]:
+        """Show each of the `waiting` its best sighting and take it out of them; the sightings left over."""
+        pairs = match(alike, least)
         for row, column in pairs:
-            score = float(detections.scores[chosen[column]])
-            waiting[row].see(boxes[column], score, *when, sure=score >= self.min_score)
+            waiting[row].see(seen[column], *when, sure=seen[column].score >= self.min_score)
         for row in sorted((row for row, _ in pairs), reverse=True):
             del waiting[row]
         taken = {column for _, column in pairs}
-        return [int(index) for column, index in enumerate(chosen) if column not in taken]
+        return [sighting for column, sighting in enumerate(seen) if column not in taken]
 
-    def _start(self, detections: Detections, index: int, when: tuple[float, float]) -> _Followed:
-        box, score = detections.boxes[index].astype(np.float64), float(detections.scores[index])
+    def _is_double(self, sighting: _Sighting) -> bool:
+        """Whether it lies on a thing that was just seen as another class; then it is a vote and no more."""
+        seen = [track for track in self._tracks if track.seen_mono_s == self._mono_s and track.missed == 0]
+        if not seen:
+            return False
+        overlaps = overlap(np.array([track.box for track in seen]), sighting.box[None])[:, 0]
+        best = int(overlaps.argmax())
+        if overlaps[best] < DOUBLE_IOU:
+            return False
+        seen[best].vote(sighting)
+        return True
+
+    def _start(self, sighting: _Sighting, when: tuple[float, float]) -> _Followed:
         time_s, mono_s = when
         return _Followed(
             id=next(self._ids),
-            label=str(detections.labels[index]),
-            motion=Motion(box),
-            score=score,
-            top_score=score,
+            label=sighting.label,
+            motion=Motion(sighting.box),
+            score=sighting.score,
+            top_score=sighting.score,
             start_s=time_s,
             seen_s=time_s,
             seen_mono_s=mono_s,
+            box=sighting.box,
             hits=deque([True], maxlen=HISTORY),
-            home=box,
+            home=sighting.box,
             home_mono_s=mono_s,
+            votes={sighting.label: sighting.score},
         )
+
+
+def _sightings(detections: Detections) -> list[_Sighting]:
+    boxes, scores = detections.boxes.astype(np.float64), detections.scores.tolist()
+    return [_Sighting(*each) for each in zip(boxes, scores, map(str, detections.labels), strict=True)]
+
+
+def _overlaps(tracks: list[_Followed], seen: list[_Sighting], mono_s: float) -> Floats:
+    """(tracks, sightings): overlap with the prediction, less when the class is another, none for a leap."""
+    predicted = np.array([track.motion.box for track in tracks]).reshape(-1, 4)
+    alike = overlap(predicted, np.array([sighting.box for sighting in seen]).reshape(-1, 4))
+    for row, column in np.argwhere(alike > 0):
+        if tracks[row].leaps(seen[column].box, mono_s):
+            alike[row, column] = 0.0
+        elif tracks[row].label != seen[column].label:
+            alike[row, column] *= FOREIGN
+    return alike
+
+
+def _nearness(tracks: list[_Followed], seen: list[_Sighting], mono_s: float) -> Floats:
+    """(tracks, sightings): how well each sighting can be a thing that was lost."""
+    alike = [[t.nearness(s.box, mono_s) if s.label in t.votes else 0.0 for s in seen] for t in tracks]
+    return np.array(alike).reshape(len(tracks), len(seen))

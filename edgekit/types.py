@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Image: TypeAlias = NDArray[np.uint8]  # (height, width, 3), BGR
 EventType: TypeAlias = Literal["new", "update", "end"]
+Direction: TypeAlias = Literal["in", "out"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,12 +65,21 @@ class Detections:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossing:
+    """A thing went over a line: `in` from its left to its right, seen from the line's first point."""
+
+    line: str
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """One thing followed over frames, as it stands now.
 
     `box` is x1, y1, x2, y2 in pixels. `hits` holds, for the last frames of its life, whether it was
     surely seen (newest last). `missed` counts the frames since the last match. `stationary` is true
     when the box has not moved for a while. Times: `start_s` and `seen_s` are seconds since the epoch.
+    `zones` are those that it is in, `entered` those that it has been in, `lines` what it has crossed.
     """
 
     id: int
@@ -82,6 +92,15 @@ class Track:
     hits: tuple[bool, ...] = ()
     missed: int = 0
     stationary: bool = False
+    zones: tuple[str, ...] = ()
+    entered: tuple[str, ...] = ()
+    lines: tuple[Crossing, ...] = ()
+
+    @property
+    def foot(self) -> tuple[float, float]:
+        """The bottom centre of the box: where the thing stands."""
+        x1, _, x2, y2 = self.box
+        return (x1 + x2) / 2, y2
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekit.console import print_table
-from edgekit.pipeline import CameraState
+from edgekit.lane import CameraState
 from edgekit.runtime import Ready, Summary
 from edgekit.types import Event
 

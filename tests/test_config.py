@@ -29,6 +29,7 @@ from edgekit.config import (
     resolved_yaml,
 )
 from edgekit.errors import ConfigError, UsageError
+from edgekit.settings import MotionConfig
 
 SMALLEST = "version: 1\nmodel: detect/x\ncameras: {front: {source: 'demo:'}}\n"
 WHOLE = """\
@@ -41,13 +42,16 @@ mqtt:
   password: secret words
   tls: {ca: ca.pem, cert: /etc/me.pem, key: me.key}
   keepalive_s: 60
-detect: {fps: 5, labels: [person, on], confirm: {frames: 2}}
+detect: {fps: 5, labels: [person, on], confirm: {frames: 2}, motion: {threshold: 20}}
 cameras:
   on: {source: 0}
   front:
     source: rtsp://me:pass@10.0.0.5/stream2
     loop: true
     detect: {min_score: 0.25, confirm: {of: 8}}
+    zones: {drive: {points: [[.1, .6], [640px, 1], [1, 1]], labels: [person], inertia: 3, loiter: 2s}}
+    lines: {gate: {points: [[.2, 360px], [.8, .5]], hysteresis: .03}}
+    alarms: {intruder: {when: person in drive, unless: [dog], confirm: {frames: 4, of: 6}, cooldown: 2m}}
   open: {source: clips, realtime: yes, detect: {fps: , labels: ~}}
 """
 
@@ -121,6 +125,46 @@ def test_a_camera_inherits_detect_key_by_key() -> None:
     assert (front.confirm.frames, front.confirm.of) == (2, 8)
     assert usb == config.detect
     assert (opened.fps, opened.labels, opened.min_score) == (None, None, 0.5)
+
+
+def test_zones_and_lines_of_a_camera() -> None:
+    front = parse(WHOLE).cameras["front"]
+    assert front.zones["drive"].points == [(0.1, 0.6), ("640px", 1.0), (1.0, 1.0)]
+    assert (front.zones["drive"].inertia, front.zones["drive"].loiter) == (3, 2.0)
+    assert front.lines["gate"].labels is None
+    assert parse(with_camera("{source: x}")).cameras["front"].zones == {}
+
+
+@pytest.mark.parametrize(
+    ("detect", "motion"),
+    [
+        ("{}", None),
+        ("{motion: false}", None),
+        ("{motion: }", None),
+        ("{motion: true}", MotionConfig()),
+        ("{motion: yes}", MotionConfig()),
+        ("{motion: {min_area: .01, heartbeat: 1m}}", MotionConfig(min_area=0.01, heartbeat=60)),
+    ],
+)
+def test_motion_is_a_word_or_a_mapping(detect: str, motion: MotionConfig | None) -> None:
+    assert parse(with_camera(f"{{source: x, detect: {detect}}}")).cameras["front"].detect.motion == motion
+
+
+def test_a_camera_may_change_or_undo_the_motion_of_all() -> None:
+    text = "version: 1\nmodel: m\ndetect: {motion: {threshold: 20, min_area: .01}}\ncameras:\n"
+    text += "  a: {source: x, detect: {motion: {threshold: 40}}}\n  b: {source: x, detect: {motion: off}}\n"
+    cameras = parse(text).cameras
+    assert cameras["a"].detect.motion == MotionConfig(threshold=40, min_area=0.01)
+    assert cameras["b"].detect.motion is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("2", 2), ("1.5s", 1.5), ("2m", 120), ("1h", 3600), ("'3'", 3)]
+)
+def test_a_time_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
+    zone = f"{{points: [[0, 0], [1, 0], [1, 1]], loiter: {text}}}"
+    camera = parse(with_camera(f"{{source: x, zones: {{drive: {zone}}}}}")).cameras["front"]
+    assert camera.zones["drive"].loiter == seconds
 
 
 def test_names_that_yaml_takes_for_something_else_work() -> None:

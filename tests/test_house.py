@@ -16,7 +16,7 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
-document node complaint settings config
+document node complaint fields condition scene settings config
 graph schema flatbuffer writer model operators
 tensors step layout strided lowering
 fully_connected simplify
@@ -30,8 +30,10 @@ plan batch
 memory ranks
 machine device
 preprocess decode
+motion
 track
-rules
+zone line
+rules alarm
 engine interpreter zoo
 reel capture
 demo sources
@@ -42,7 +44,8 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate optimize inbox
+bench analyze evaluate optimize inbox tally detector
+lane
 pipeline
 runtime doctor
 console view

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edgekit import messages
 from edgekit.messages import Stamp
 from edgekit.topics import Topics, check_id, topic_label
+from edgekit.types import Crossing
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -140,6 +141,7 @@ def test_an_event_says_all_that_the_conventions_ask_for() -> None:
             "ratio": 0.5,
             "current_zones": [],
             "entered_zones": [],
+            "lines": [],
             "stationary": False,
             "has_snapshot": False,
             "start_time": 1795341791.48,
@@ -147,6 +149,14 @@ def test_an_event_says_all_that_the_conventions_ask_for() -> None:
         },
     }
     check("event", payload)
+
+
+def test_an_event_names_zones_and_lines() -> None:
+    seen = track(zones=("drive",), entered=("yard", "drive"), lines=(Crossing("gate", "in"),))
+    after = messages.event_payload(event(after=seen), STAMP, MODEL)["after"]
+    assert (after["current_zones"], after["entered_zones"]) == (["drive"], ["yard", "drive"])
+    assert after["lines"] == [{"id": "gate", "direction": "in"}]
+    check("event", messages.event_payload(event(after=seen), STAMP, MODEL))
 
 
 def test_update_and_end_carry_what_was_before() -> None:

@@ -159,21 +159,25 @@ def test_every_message_matches_its_schema_as_published(broker: Any) -> None:
     with Subscriber(broker.port) as subscriber, connected(broker.port, protocol=broker.protocol) as pub:
         pub.publish_event(event(), MODEL)
         pub.publish_event(event(type="end", before=event().after, end_s=1795341799.0), MODEL)
-        pub.set_line("front", "gate", 12, 9, "2026-11-22T10:03:11Z")
-        pub.publish_alarm("front", "intruder", "raised", {"label": "person", "zone": "drive"})
         pub.publish_health(HEALTH)
+        pub.publish_alarm("front", "intruder", "raised", {"visit": 1, "label": "person", "score": 0.75})
+        pub.set_line("front", "gate", 12, 9, "2026-11-22T10:03:11.482Z")
         subscriber.wait_for("edgekit/pi4/health")
-        heard = subscriber.wait(count_of(EVENTS, 2))
+        subscriber.wait_for("edgekit/pi4/front/line/gate")
+        subscriber.wait(count_of(EVENTS, 2))
         heard = subscriber.wait_for("edgekit/pi4/front/alarm/intruder/event")
     schemas = {h.topic.split("/")[-1]: h.json for h in heard if "/schema/" in h.topic}
     assert schemas.keys() == messages.SCHEMAS.keys()
-    for topic, name in (
-        (EVENTS, "event"),
-        ("edgekit/pi4/info", "info"),
-        ("edgekit/pi4/health", "health"),
-        ("edgekit/pi4/front/line/gate", "line"),
-        ("edgekit/pi4/front/alarm/intruder/event", "alarm"),
-    ):
+    alarm = next(h.json for h in heard if h.topic == "edgekit/pi4/front/alarm/intruder/event")
+    assert alarm["event"] == "pi4-front-b7e1-000001"
+    topics = {
+        EVENTS: "event",
+        "edgekit/pi4/info": "info",
+        "edgekit/pi4/health": "health",
+        "edgekit/pi4/front/alarm/intruder/event": "alarm",
+        "edgekit/pi4/front/line/gate": "line",
+    }
+    for topic, name in topics.items():
         published = [h.json for h in heard if h.topic == topic]
         assert published
         for payload in published:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from scripted import Seen, blank_frames, scripted_model
 
 from edgekit.errors import SourceError, UnavailableError
 from edgekit.inbox import Camera, Inbox
+from edgekit.lane import CameraState
 from edgekit.mqtt import ListSink
-from edgekit.pipeline import CameraState, Pipeline
-from edgekit.settings import ConfirmConfig, DetectConfig
+from edgekit.pipeline import Pipeline
+from edgekit.scene import ConfirmConfig, SceneConfig
+from edgekit.settings import DetectConfig, MotionConfig
 from edgekit.sources import ListSource, Source
-from edgekit.types import Event, Frame
+from edgekit.tally import Tally
+from edgekit.types import Crossing, Event, Frame
 
 PERSON: Seen = ("person", (10, 10, 30, 50), 0.9)
 DOG: Seen = ("dog", (40, 30, 60, 50), 0.8)
@@ -76,6 +80,90 @@ def test_only_watched_labels_count() -> None:
     sink, _ = run([[PERSON, DOG]] * 4, DETECT.model_copy(update={"labels": ["dog"]}))
     assert types(sink) == [("new", "dog"), ("end", "dog")]
     assert {label for _, label, _ in sink.counts} == {"dog", "all"}
+
+
+SCENE = SceneConfig.model_validate(
+    {
+        "zones": {"yard": {"points": [[0, 0.5], [1, 0.5], [1, 1], [0, 1]], "labels": ["person"]}},
+        "lines": {"gate": {"points": [[0, 0.7], [1, 0.7]]}},
+        "alarms": {"intruder": {"when": "person in yard"}},
+    }
+)
+
+
+class History(ListSink):
+    """Remembers what the zone and the line were, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zone: list[int] = []
+        self.line: list[tuple[int, int, str]] = []
+
+    def set_zone_count(self, camera: str, zone: str, label: str, number: int) -> None:
+        self.zone.append(number)
+
+    def set_line(self, camera: str, line: str, crossed_in: int, crossed_out: int, since: str) -> None:
+        self.line.append((crossed_in, crossed_out, since))
+
+
+def watch_scene(feet: Sequence[float], tally: Tally | None = None) -> History:
+    """A person whose feet are in these rows, frame by frame."""
+    sink = History()
+    camera = Camera("front", DETECT, lambda: ListSource(blank_frames(len(feet))), SCENE)
+    seen: list[list[Seen]] = [[("person", (20, foot - 24, 36, foot), 0.9)] for foot in feet]
+    Pipeline([camera], scripted_model(seen), sink, tally=tally).run()
+    return sink
+
+
+WALK = [28.0, 28.0, *range(30, 62, 2), 60.0, 60.0]
+
+
+def test_zones_and_lines_are_told_as_states_and_in_events() -> None:
+    sink = watch_scene(WALK)
+    since = "1970-01-01T00:16:40.000Z"
+    assert sink.zone == [0, 1, 0]
+    assert sink.line == [(0, 0, since), (1, 0, since)]
+    end = sink.events[-1].after
+    assert (end.zones, end.entered, end.lines) == (("yard",), ("yard",), (Crossing("gate", "in"),))
+    assert sink.events[1].after.zones == ("yard",)
+
+
+def test_an_alarm_is_told_once_and_cleared_when_the_visit_ends() -> None:
+    sink = watch_scene(WALK)
+    assert [(camera, name, kind) for camera, name, kind, _ in sink.alarms] == [
+        ("front", "intruder", "raised"), ("front", "intruder", "cleared"),
+    ]  # fmt: skip
+    assert sink.states["alarm", "front", "intruder"] is False
+    details = sink.alarms[0][3]
+    assert (details["visit"], details["label"], details["zones"], details["lines"]) == (
+        1,
+        "person",
+        ["yard"],
+        [],
+    )
+    assert details["since"] == "1970-01-01T00:16:40.000Z"
+
+
+def test_counts_of_a_line_go_on_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "counts.json"
+    watch_scene(WALK, Tally(path))
+    assert [crossed_in for crossed_in, _, _ in watch_scene(WALK, Tally(path)).line] == [1, 2]
+
+
+def test_where_nothing_moves_only_the_heartbeat_is_looked_at() -> None:
+    sink, states = run([[]] * 60, DETECT.model_copy(update={"motion": MotionConfig()}))
+    assert (states[0].frames, states[0].looked) == (60, 2)  # the first frame and one after 5 s
+    assert sink.states["motion", "front"] is False
+
+
+def test_a_thing_that_stands_still_is_there_although_nobody_looks() -> None:
+    detect = DETECT.model_copy(update={"motion": MotionConfig(), "lost_s": 1.0})
+    sink, states = run([[PERSON]] * 200, detect)
+    assert [(e.type, e.time_s) for e in sink.events if e.type != "update"] == [
+        ("new", 1000.1), ("end", 1019.9),
+    ]  # fmt: skip
+    assert sink.events[-1].end_s == pytest.approx(1019.9)
+    assert states[0].looked < 60  # until it is known to stand still, then by heartbeat
 
 
 def test_the_frame_limit_is_exact() -> None:

@@ -6,8 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgekit.rules import Visits, confirmed, moved, settled_or_left, surer, usual_confirmation
-from edgekit.types import Frame, Track
+from edgekit.rules import (
+    Visits,
+    changed_zones,
+    confirmed,
+    crossed,
+    moved,
+    renamed,
+    settled_or_left,
+    surer,
+    usual_confirmation,
+)
+from edgekit.types import Crossing, Frame, Track
 
 PERSON = Track(7, "person", 0.8, 0.8, (10, 10, 50, 90), 1000.0, 1000.0, hits=(True,) * 3)
 
@@ -45,6 +55,33 @@ def test_settled_or_left_sees_both_changes() -> None:
     assert settled_or_left(PERSON, still)
     assert settled_or_left(still, PERSON)
     assert not settled_or_left(still, still)
+
+
+def test_a_zone_and_a_line_are_worth_an_update() -> None:
+    inside, over = replace(PERSON, zones=("drive",)), replace(PERSON, lines=(Crossing("gate", "in"),))
+    assert changed_zones(PERSON, inside)
+    assert changed_zones(inside, PERSON)
+    assert crossed(PERSON, over)
+    assert not changed_zones(over, PERSON)
+    assert not crossed(inside, PERSON)
+
+
+def test_another_name_is_worth_an_update_and_moves_the_count() -> None:
+    dog = replace(PERSON, label="dog")
+    assert renamed(PERSON, dog)
+    assert not renamed(dog, dog)
+    visits = Visits("front", 3, 5)
+    visits.update([PERSON], frame(0))
+    assert [e.type for e in visits.update([dog], frame(1))] == ["update"]
+    assert visits.counts() == {"dog": 1}
+
+
+def test_counts_of_a_zone_are_of_now() -> None:
+    visits = Visits("front", 3, 5)
+    visits.update([replace(PERSON, zones=("drive", "yard"))], frame(0))
+    assert visits.zone_counts() == {("drive", "person"): 1, ("yard", "person"): 1}
+    visits.update([replace(PERSON, zones=("yard",))], frame(1))
+    assert visits.zone_counts() == {("yard", "person"): 1}
 
 
 def test_one_lucky_frame_makes_no_event() -> None:
