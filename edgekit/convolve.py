@@ -148,7 +148,7 @@ def _bias_sums(planner: Planner, layer: Layer) -> bool:
     """Whether sums may be read as the bits of floats: they stay small, and x86 is the one that gains by it."""
     flip = stored_flip(planner.isa)
     low, high = layer.reach(flip)
-    return flip != 0 and not planner.exact and -BIASED_REACH <= low and high < BIASED_REACH
+    return flip != 0 and not planner.exact and low >= -BIASED_REACH and high < BIASED_REACH
 
 
 def _biased(fields: Fields) -> Fields:

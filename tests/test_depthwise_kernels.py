@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from planes import BOOLS, FLIP, SCENES, SEEDS, Memory, Scene, aligned_copy, run_levels, signed, stored
+from planes import FLIP, SCENES, SEEDS, Memory, Scene, aligned_copy, run_levels, signed, stored
 
 from edgekit.arithmetic import multiplier, multiply
 from edgekit.pack_depthwise import pack_depthwise
