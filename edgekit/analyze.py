@@ -1,4 +1,4 @@
-"""A model's plan in words: each step, what it costs, which kernel it got and why, and how long it takes here."""
+"""A model's plan in words: each step, what it costs, which kernel it got and why, how long it takes here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from edgekit import costs, engine, model, plan
-from edgekit.bench import random_inputs
 from edgekit.errors import ModelError, UsageError
 from edgekit.graph import Graph, Op
 from edgekit.inference import find_file
 from edgekit.plan import Plan
+from edgekit.step import Step
+from edgekit.tensors import random_inputs
 
 COLUMNS = ("step", "operator", "output", "kernel", "MMAC", "zero", "kB", "us", "share", "why")
 WARM_UP, RUNS = 3, 20
@@ -66,10 +67,12 @@ class Report:
         macs = sum(line.macs for line in self.lines)
         words = [
             f"{len(self.lines)} steps", f"{macs / 1e6:.1f} million multiply-adds if dense",
-            f"weights {self.constant_bytes / 1024:.0f} kB as packed", f"arena {self.arena_bytes / 1024:.0f} kB",
+            f"weights {self.constant_bytes / 1024:.0f} kB as packed",
+            f"arena {self.arena_bytes / 1024:.0f} kB",
         ]  # fmt: skip
         if self.total_us:
-            words.append(f"{self.total_us / 1000:.3f} ms, {macs / self.total_us / 1000:.0f} GMAC/s as if dense")
+            speed = macs / self.total_us / 1000
+            words.append(f"{self.total_us / 1000:.3f} ms, {speed:.0f} GMAC/s as if dense")
         return ", ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,9 +110,7 @@ def _level(isa: str | None, *, timed: bool) -> str:
     return isa
 
 
-def _report(
-    name: str, graph: Graph, made: Plan, threads: int, times_us: Sequence[float] | None
-) -> Report:
+def _report(name: str, graph: Graph, made: Plan, threads: int, times_us: Sequence[float] | None) -> Report:
     return Report(
         f"{name}, {made.isa}, {threads} thread{'s' * (threads > 1)}", tuple(explain(graph, made, times_us)),
         made.arena_bytes, made.constant_bytes, sum(times_us) if times_us else None,
@@ -117,23 +118,25 @@ def _report(
 
 
 def explain(graph: Graph, plan: Plan, times_us: Sequence[float] | None = None) -> list[Line]:
-    """A line for each step of the plan of the graph; `times_us` is the time of each step, where it was taken."""
-    total = sum(times_us) if times_us else 0.0
-    lines = []
+    """A line for each step of the plan of the graph; `times_us` has the time of each, where it was taken."""
+    total = (sum(times_us) if times_us else 0) or 1
+    lines, seen = [], set()
     for number, (step, operator) in enumerate(zip(plan.steps, plan.operators, strict=True)):
         op = graph.ops[operator] if 0 <= operator < len(graph.ops) else None
-        first = operator not in plan.operators[:number]
-        arrays = [value for value in step.fields.values() if isinstance(value, np.ndarray)]
         spent = times_us[number] if times_us else None
-        lines.append(
-            Line(
-                number, op.kind if op else "", graph.tensors[op.outputs[0]].shape if op else (), step.family,
-                _macs(graph, op) if op and first else 0, _zeros(graph, op) if op else None,
-                sum(array.nbytes for array in arrays), step.note, spent,
-                spent / total if spent is not None and total else None,
-            )  # fmt: skip
-        )
+        macs = _macs(graph, op) if op and operator not in seen else 0
+        seen.add(operator)
+        line = Line(
+            number, op.kind if op else "", graph.tensors[op.outputs[0]].shape if op else (), step.family,
+            macs, _zeros(graph, op) if op else None, _constant_bytes(step), step.note, spent,
+            None if spent is None else spent / total,
+        )  # fmt: skip
+        lines.append(line)
     return lines
+
+
+def _constant_bytes(step: Step) -> int:
+    return sum(value.nbytes for value in step.fields.values() if isinstance(value, np.ndarray))
 
 
 def _macs(graph: Graph, op: Op) -> int:

@@ -9,9 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.arithmetic import Whole, bounds, clamp, codes, is_quantised, multiplier, multiply, stored
-from edgekit.conversion import FLOAT, type_number
 from edgekit.graph import Tensor
-from edgekit.lowering import Lower, Lowering, dense, need, same_type, scale_of, zero_point_of
+from edgekit.lowering import (
+    FLOAT,
+    Lower,
+    Lowering,
+    dense,
+    need,
+    same_type,
+    scale_of,
+    type_number,
+    zero_point_of,
+)
 from edgekit.step import Fields, Step
 from edgekit.strided import merge
 from edgekit.unary import look_up

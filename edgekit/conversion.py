@@ -8,25 +8,15 @@ import numpy as np
 
 from edgekit.arithmetic import codes, multiplier, multiply, stored
 from edgekit.graph import Tensor
-from edgekit.lowering import BYTES, Lower, Lowering, dense, need, scale_of, zero_point_of
+from edgekit.lowering import BYTES, FLOAT, Lower, Lowering, dense, need, scale_of, type_number, zero_point_of
 from edgekit.step import Step
 from edgekit.strided import Source, Strided, copy
 from edgekit.unary import look_up
 
-# In the order of EK_TYPES in native/ops.h
-TYPES = tuple(np.dtype(name) for name in ("float32", "int8", "uint8", "int16", "int32", "int64"))
-FLOAT = TYPES[0]
 _PAIRS = {
     "int8": ("int8", "uint8"), "uint8": ("int8", "uint8"), "int16": ("int8", "int16", "int32"),
     "int32": ("int8", "int16"), "float32": ("int8", "uint8", "int16"),
 }  # fmt: skip
-
-
-def type_number(tensor: Tensor) -> int:
-    """The tensor's type as native/ops.h counts them; a bool is a byte."""
-    dtype = np.dtype(np.uint8) if tensor.dtype == np.bool_ else tensor.dtype
-    need(dtype in TYPES, f"type {tensor.dtype}")
-    return TYPES.index(dtype)
 
 
 def _one_scale(*tensors: Tensor) -> None:

@@ -33,8 +33,10 @@ class Window:
 
     @property
     def words(self) -> str:
-        stride = str(self.stride_y) if self.stride_y == self.stride_x else f"{self.stride_y}x{self.stride_x}"
-        dilation = "" if self.dilation_y == self.dilation_x == 1 else f" dilation {self.dilation_y}x{self.dilation_x}"
+        square = self.stride_y == self.stride_x
+        stride = str(self.stride_y) if square else f"{self.stride_y}x{self.stride_x}"
+        dense = self.dilation_y == self.dilation_x == 1
+        dilation = "" if dense else f" dilation {self.dilation_y}x{self.dilation_x}"
         return f"{self.height}x{self.width} stride {stride}{dilation}"
 
     @property
@@ -66,11 +68,16 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A convolution with all that does not depend on places: weights (outputs, height, width, inputs) int16."""
+    """A convolution with all that does not depend on places.
+
+    Weights are (outputs, height, width, inputs), those of a depthwise one (1, height, width, outputs), as
+    they are stored: they are made int16 only while they are packed.
+    """
 
     source: int  # the tensor that the window moves over
     window: Window
-    weights: NDArray[np.int16]
+    stored: NDArray[Any]
+    weight_zero: int
     sums: NDArray[np.int64]  # of the weights of each output channel
     bias: NDArray[np.int64]
     multiplier: NDArray[np.float64]  # from a sum to the stored output, one an output channel
@@ -79,28 +86,32 @@ class Layer:
     low: int
     high: int
 
-    axes: tuple[int, ...]  # of `weights`, that are summed over for one output
+    axes: tuple[int, ...]  # of the weights, that are summed over for one output
+
+    @property
+    def weights(self) -> NDArray[np.int16]:
+        """Less their zero point."""
+        return self.stored.astype(np.int16) - np.int16(self.weight_zero)
 
     @property
     def channels(self) -> int:
         return len(self.bias)
 
-    def reach(self, flip: int) -> tuple[int, int]:
-        """The least and the most that a sum can come to, over stored bytes from flip - 128 to flip + 127."""
-        weights = self.weights.astype(np.int32)
-        up = np.maximum(weights, 0).sum(axis=self.axes, dtype=np.int64)
+    def reach(self, flip: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The least and the most that each sum can be, over stored bytes from flip - 128 to flip + 127."""
+        up = np.maximum(self.weights, 0).sum(axis=self.axes, dtype=np.int64)
         down = up - self.sums
         start = self.bias - (self.zero_in + flip) * self.sums
         least, most = flip - 128, flip + 127
-        return int((start + least * up - most * down).min()), int((start + most * up - least * down).max())
+        return start + least * up - most * down, start + most * up - least * down
 
 
 def window_of(graph: Graph, op: Op, size: tuple[int, int]) -> tuple[Window, int]:
     """The window of a convolution and the tensor that it moves over, read through a PAD before it."""
     (top, _, left, _), source = explicit_padding(graph, op)
     o: dict[str, Any] = op.options
-    window = Window(*size, o["stride_h"], o["stride_w"], o["dilation_h_factor"], o["dilation_w_factor"], top, left)
-    return window, source
+    strides, dilations = (o["stride_h"], o["stride_w"]), (o["dilation_h_factor"], o["dilation_w_factor"])
+    return Window(*size, *strides, *dilations, top, left), source
 
 
 def layer_of(graph: Graph, op: Op) -> Layer:
@@ -113,10 +124,12 @@ def layer_of(graph: Graph, op: Op) -> Layer:
     low, high = clamp(str(op.options["fused_activation_function"]), result)
     axes = (0, 1, 2) if depthwise else (1, 2, 3)
     window, padded = window_of(graph, op, kernel.shape[1:3])
+    factors = np.broadcast_to(sum_factors(op.kind, source, weights, result), (outputs,))
     return Layer(
-        padded, window, kernel, kernel.sum(axis=axes, dtype=np.int64),
+        padded, window, np.asarray(weights.data), zero_point_of(weights),
+        kernel.sum(axis=axes, dtype=np.int64),
         np.zeros(outputs, np.int64) if bias is None else bias.reshape(-1).astype(np.int64),
-        np.broadcast_to(sum_factors(op.kind, source, weights, result), (outputs,)), zero_point_of(source), zero_point_of(result), low, high, axes,
+        factors, zero_point_of(source), zero_point_of(result), low, high, axes,
     )  # fmt: skip
 
 
@@ -142,9 +155,10 @@ def refusal(graph: Graph, op: Op) -> str | None:
 
 def _reach(layer: Layer) -> str | None:
     """Sums, and what they are scaled to, must stay within 32 bits."""
-    if np.abs(layer.weights).max(initial=0) > 255:
+    sizes = np.abs(layer.weights)
+    if sizes.max(initial=0) > 255:
         return "weights beyond 9 bits"
-    reach = 255 * np.abs(layer.weights.astype(np.int64)).sum(axis=layer.axes) + np.abs(layer.bias)
+    reach = 255 * sizes.sum(axis=layer.axes, dtype=np.int64) + np.abs(layer.bias)
     if reach.max(initial=0) >= MAX_SUM or (reach * layer.multiplier).max(initial=0) >= MAX_SCALED:
         return "sums beyond 32 bits"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from edgekit import costs, pack
 from edgekit.convolution import Layer, Window, layer_of
 from edgekit.fully_connected import clamp, scale_of
 from edgekit.graph import Op
-from edgekit.layout import PLANES, QUAD, Form, Planes, Value
+from edgekit.layout import PLANES, QUAD, Form, Margins, Planes, Value
 from edgekit.pack_depthwise import pack_depthwise
+from edgekit.pack_runs import in_runs
 from edgekit.planner import Places, Planner, read, stored_flip, stored_zero, written
 from edgekit.simplify.arithmetic import fixed_point
 from edgekit.step import Step
@@ -22,15 +23,15 @@ from edgekit.step import Step
 Fields = dict[str, Any]
 BIAS, BIAS_BITS = 1.5 * 2**23, 0x4B400000  # a float, and its bits
 BIASED_REACH = 2**22  # of sums whose bits are a float's
+FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
 SCALE_BITS = 22
+MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 
 
 def convolution(planner: Planner, op: Op) -> bool:
-    layer = layer_of(planner.graph, op)
-    if _is_fused(planner, op):
-        return True
-    _add_convolution(planner, layer, op.outputs[0], None)
+    if not _is_fused(planner, op):
+        _add_convolution(planner, layer_of(planner.graph, op), op.outputs[0], None)
     return True
 
 
@@ -38,15 +39,16 @@ def depthwise(planner: Planner, op: Op) -> bool:
     layer = layer_of(planner.graph, op)
     source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
-        _add_convolution(planner, replace(layer, weights=layer.weights.transpose(3, 1, 2, 0)), result, None)
+        grouped = replace(layer, stored=layer.stored.transpose(3, 1, 2, 0), axes=(1, 2, 3))
+        _add_convolution(planner, grouped, result, None)
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
     if layer.window.stride_y == 1:
         planner.layout.tie((value, out))
-    sets, weights = pack_depthwise(layer.weights[0], planner.isa)
 
     def emit(places: Places) -> list[Step]:
+        sets, weights = pack_depthwise(layer.weights[0], planner.isa)
         window, planes = layer.window, places.of(value)
         start = places.pixel(value) - QUAD * (window.top * planes.pitch + window.left)
         fields = read(places, value) | written(places, out) | _requantised(planner, layer) | {
@@ -67,58 +69,95 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
     picture = planner.layout.pictures[out]
     if window.stride_y == window.stride_x == 1:
         value = planner.want_planes(source)
-        planner.layout.want(value, window.margins(planner.shape(source), planner.shape(result)))
+        margins = window.margins(planner.shape(source), planner.shape(result))
+        planner.layout.want(value, margins, window.reach_x - 1)
     else:
         form = Form(window.stride_y, window.stride_x, window.top, window.left, window.phases)
         rows = picture.height + (window.reach_y - 1) // window.stride_y
         columns = picture.width + (window.reach_x - 1) // window.stride_x
         value = planner.want_phases(source, form, rows, columns)
+        planner.layout.want(value, Margins(), (window.reach_x - 1) // window.stride_x)
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
     reads = (value,) if other is None else (value, other)
-    planner.node(reads, (out,), lambda places: _convolve(planner, layer, places, value, out, residual))
+    work = _Convolution(planner, layer, value, out, residual, planner.ranks.get(planner.number, 0))
+    planner.node(reads, (out,), work.emit)
 
 
-def _convolve(
-    planner: Planner, layer: Layer, places: Places, value: Value, out: Value, residual: Fields | None
-) -> list[Step]:
-    planes, channels = places.of(out), places.of(out).planes * QUAD
-    weights, first = pack.align_groups(layer.weights, planner.shape(layer.source)[3] // layer.weights.shape[3])
-    layers = pack.layers_of(pack.quads_of(weights), narrow_pairs=planner.isa == "avx2")
-    starts = np.pad(first, (0, len(layers[0]) - len(first)), "edge")[:, None] * places.of(value).stride
-    used = np.stack([part[: layer.channels].any(axis=2) for part in layers], 2).reshape(layer.channels, -1)
-    choices = [
-        choice
-        for choice in costs.choose(planner.isa, used, planes.pixels)
-        if channels % choice.group == 0 and np.all(starts.reshape(-1, choice.group) == starts[:: choice.group])
-    ]
-    best = choices[0]
-    offsets = starts + _offsets(layer.window, weights.shape[3], places.of(value), value)
-    entries = pack.pack_entries(layers, offsets, best.group, channels)
+@dataclass(frozen=True, eq=False)
+class _Convolution:
+    """What is known of a convolution before its places are."""
+
+    planner: Planner
+    layer: Layer
+    value: Value
+    out: Value
+    residual: Fields | None
+    rank: int
+
+    def emit(self, places: Places) -> list[Step]:
+        planner, layer, planes = self.planner, self.layer, places.of(self.out)
+        channels = planes.planes * QUAD
+        words, starts, depth = self._words(places)
+        used = words[: layer.channels].reshape(layer.channels, -1) != 0
+        choices = [
+            choice
+            for choice in costs.choose(planner.isa, used, planes.pixels)
+            if channels % choice.group == 0 and _fits(starts[:channels], choice.group)
+        ]
+        best = choices[min(max(self.rank, 0), len(choices) - 1)]
+        offsets = starts + _offsets(layer.window, depth, places.of(self.value), self.value)
+        entries = pack.pack_entries(words, offsets, best.group, channels)
+        fields = self._fields(places, channels) | _tiles(planner, planes, channels, best)
+        fields |= _lists(entries, planner.isa)
+        return [Step("conv", fields, _note(layer, used, choices, best))]
+
+    def _words(self, places: Places) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+        """The weights in words, the byte offset of each output's first input plane, the inputs of a group."""
+        layer, isa = self.layer, self.planner.isa
+        groups = self.planner.shape(layer.source)[3] // layer.stored.shape[3]
+        weights, first = pack.align_groups(layer.weights, groups)
+        least = -127 if isa == "neon" else -128
+        words = pack.words_of(pack.quads_of(weights), narrow_pairs=isa == "avx2", least=least)
+        filled = np.pad(first, (0, len(words) - len(first)), "edge")
+        return words, filled[:, None] * places.of(self.value).stride, weights.shape[3]
+
+    def _fields(self, places: Places, channels: int) -> Fields:
+        fields = read(places, self.value) | written(places, self.out)
+        del fields["input_period"]
+        fields |= _requantised(self.planner, self.layer, channels)
+        if _bias_sums(self.planner, self.layer):
+            fields |= _biased(fields)
+        return fields | _residual(places, self.residual) if self.residual else fields
+
+
+def _fits(starts: NDArray[np.int64], group: int) -> bool:
+    """Whether the outputs of each group read the same inputs."""
+    return bool(np.all(starts.reshape(-1, group) == starts[::group]))
+
+
+def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) -> Fields:
     unit = costs.UNITS[planner.isa].pixels
     tiles = -(-planes.pixels // (unit * best.tile))
-    fields = read(places, value) | written(places, out) | _requantised(planner, layer, channels) | {
-        "channels": channels, "group": best.group, "vector": unit, "tile": best.tile,
-        "block": _block(channels, tiles, planner.threads), "starts": entries.starts,
-        "entries": entries.records,
-    }  # fmt: skip
-    del fields["input_period"]
-    if _bias_sums(planner, layer):
-        fields |= _biased(fields)
-    if residual:
-        fields |= _residual(places, residual)
-    return [Step("conv", fields, _note(layer, used, choices, best))]
+    block = _block(channels, tiles, planner.threads)
+    return {"channels": channels, "group": best.group, "vector": unit, "tile": best.tile, "block": block}
+
+
+def _lists(entries: pack.Entries, isa: str) -> Fields:
+    is_short = len(entries.records) < MIN_RUNS * (len(entries.starts) - 1)
+    if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
+        return {"starts": entries.starts, "entries": entries.records}
+    entries, runs = in_runs(entries, isa)
+    return {"starts": entries.starts, "entries": entries.records, "runs": runs}
 
 
 def _note(layer: Layer, used: NDArray[np.bool_], choices: list[costs.Choice], best: costs.Choice) -> str:
-    window = layer.window
     kind = "sparse 1x4" if best.group == 1 else f"dense {best.group}x4"
+    zero = f"{1 - used.mean():.0%} of quads zero"
     others = {choice.group: choice.cycles for choice in reversed(choices) if choice.group != best.group}
     against = ", ".join(f"{g}x4 {cycles / best.cycles:.2f}x the time" for g, cycles in sorted(others.items()))
-    return (
-        f"{window.words}, {kind}, {best.tile} vectors a tile, "
-        f"{1 - used.mean():.0%} of quads zero" + (f"; {against}" if against else "")
-    )
+    words = f"{layer.window.words}, {kind}, {best.tile} vectors a tile, {zero}"
+    return f"{words}; {against}" if against else words
 
 
 def _block(channels: int, tiles: int, threads: int) -> int:
@@ -145,10 +184,10 @@ def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArr
 
 
 def _bias_sums(planner: Planner, layer: Layer) -> bool:
-    """Whether sums may be read as the bits of floats: they stay small, and x86 is the one that gains by it."""
-    flip = stored_flip(planner.isa)
-    low, high = layer.reach(flip)
-    return flip != 0 and not planner.exact and low >= -BIASED_REACH and high < BIASED_REACH
+    """Whether sums may be read as the bits of floats: they stay small, and biased zero points are floats."""
+    low, high = layer.reach(stored_flip(planner.isa))
+    small = low.min() >= -BIASED_REACH and high.max() < BIASED_REACH
+    return not planner.exact and bool(small) and bool(layer.multiplier.max() <= 1)
 
 
 def _biased(fields: Fields) -> Fields:
@@ -161,20 +200,23 @@ def _biased(fields: Fields) -> Fields:
 
 
 def short_scale(scale: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Scales in float32 with two bits to spare, so that a multiple of 1.5 * 2^23 and 255 more are floats too."""
+    """Scales in float32 with two bits to spare: 1.5 * 2^23 of them and 255 more are floats too."""
     mantissa, exponent = np.frexp(scale)
-    return np.ldexp(np.rint(np.ldexp(mantissa, SCALE_BITS)), exponent - SCALE_BITS).astype(np.float32)
+    rounded = np.rint(np.ldexp(mantissa, SCALE_BITS))
+    return np.asarray(np.ldexp(rounded, exponent - SCALE_BITS), np.float32)
 
 
 def _requantised(planner: Planner, layer: Layer, channels: int | None = None) -> Fields:
-    """The fields of EK_REQUANTISE, for that many channels; the bias takes in the zero point of stored bytes."""
+    """The fields of EK_REQUANTISE for that many channels; the bias takes in the zero point."""
     flip = stored_flip(planner.isa)
     outputs = layer.channels
     channels = channels or -(-outputs // QUAD) * QUAD
     bias = layer.bias - (layer.zero_in + flip) * layer.sums
     fields: Fields = {
         "zero_point": layer.zero_out + flip, "low": layer.low + flip, "high": layer.high + flip,
-        "bias": _filled(bias, channels, np.int32), "scale": _filled(short_scale(layer.multiplier), channels, np.float32),
+        "bias": _filled(bias, channels, np.int32),
+        "scale": _filled(short_scale(layer.multiplier), channels, np.float32),
+        "fits16": bool(np.max(np.abs(layer.reach(flip)) * layer.multiplier) < FITTING_REACH),
     }  # fmt: skip
     if planner.exact:
         pairs = np.array([fixed_point(float(m)) for m in layer.multiplier], np.int32)
@@ -192,7 +234,7 @@ def _filled(vector: NDArray[Any], size: int, dtype: type[np.generic]) -> NDArray
 
 
 def add_weights(planner: Planner, op: Op, own: int, other: int) -> Fields | None:
-    """The integer weights of z = (own * a + other * b + bias) >> shift; None where they would be too coarse."""
+    """The whole weights of z = (own * a + other * b + bias) >> shift; None if they would be too coarse."""
     result = planner.graph.tensors[op.outputs[0]]
     factors = [scale_of(planner.graph.tensors[i]) / scale_of(result) for i in (own, other)]
     if op.kind == "SUB":

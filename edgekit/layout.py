@@ -1,12 +1,12 @@
 """Where tensors stand and in which form: plain as in TFLite, or in planes of channel quads (see native/ek.h).
 
-A `Layout` collects, while a network is planned, which forms of which tensors there are, what margins their readers
-want, which have to share a pitch, and which are slices of another. `settle` then fixes the numbers.
+A `Layout` collects, while a network is planned, which forms of which tensors there are, what margins their
+readers want, which have to share a pitch, and which are slices of another. `settle` then fixes the numbers.
 """
 
 from __future__ import annotations
 
-import math
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,10 +18,10 @@ PAGE = 4096
 
 
 class Form(NamedTuple):
-    """How a tensor is stored: plain (steps 0), in planes (1), or taken apart into step_y * step_x phases of planes.
+    """How a tensor is stored: plain (steps 0), in planes (1), or in step_y * step_x phases of planes.
 
-    `top` and `left` are what the first pixel of phase (0, 0) lacks to the first one of the picture; `wanted` has a bit
-    for each phase that is there.
+    `top` and `left` are what the first pixel of phase (0, 0) lacks to the first one of the picture;
+    `wanted` has a bit for each phase that is there.
     """
 
     step_y: int
@@ -63,6 +63,7 @@ class Picture:
     width: int
     planes: int  # quads, times phases
     margins: Margins = field(default_factory=Margins)
+    overrun: int = 0  # pixels behind the margins that windows over the end of the last row read, for nothing
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,16 @@ class Layout:
     def __init__(self) -> None:
         self.pictures: dict[Value, Picture] = {}
         self._tied: dict[Value, Value] = {}  # to one of the same pitch; roots stand for themselves
-        self._inside: dict[Value, tuple[Value, int]] = {}  # slice: the value it is part of, and its first plane there
+        self._inside: dict[Value, tuple[Value, int]] = {}  # slice: what it is part of, its first plane there
 
     def add(self, value: Value, picture: Picture) -> None:
         self.pictures[value] = picture
         self._tied[value] = value
 
-    def want(self, value: Value, margins: Margins) -> None:
+    def want(self, value: Value, margins: Margins, overrun: int = 0) -> None:
         picture = self.pictures[value]
         picture.margins = picture.margins.join(margins)
+        picture.overrun = max(picture.overrun, overrun)
 
     def tie(self, values: Iterable[Value]) -> None:
         """These values get the same pitch and period."""
@@ -134,7 +136,7 @@ class Layout:
         """Fix pitch, margins and places of every value in planes."""
         for part in self._inside:
             whole, _ = self.whole(part)
-            self.want(whole, self.pictures[part].margins)
+            self.want(whole, self.pictures[part].margins, self.pictures[part].overrun)
         members: dict[Value, list[Picture]] = {}
         for value, picture in self.pictures.items():
             members.setdefault(self._root(value), []).append(picture)
@@ -142,11 +144,12 @@ class Layout:
         for value, picture in self.pictures.items():
             whole, first = self.whole(value)
             group = members[self._root(value)]
-            settled[value] = _settle(picture, self.pictures[whole].margins, group, first)
+            settled[value] = _settle(picture, self.pictures[whole], group, first)
         return settled
 
 
-def _settle(picture: Picture, margins: Margins, group: list[Picture], first_plane: int) -> Planes:
+def _settle(picture: Picture, whole: Picture, group: list[Picture], first_plane: int) -> Planes:
+    margins = whole.margins
     pitch = max(p.width + max(p.margins.left, p.margins.right) for p in group)
     period = picture.height
     if picture.images > 1:
@@ -154,7 +157,7 @@ def _settle(picture: Picture, margins: Margins, group: list[Picture], first_plan
     before, after = margins.top * pitch + margins.left, margins.bottom * pitch + margins.right
     lead = _align(QUAD * before)
     pixels = ((picture.images - 1) * period + picture.height) * pitch
-    stride = _align(lead + QUAD * (pixels + after) + SLACK)
+    stride = _align(lead + QUAD * (pixels + after + whole.overrun) + SLACK)
     stride += ALIGNMENT if stride % PAGE == 0 else 0
     return Planes(
         picture.images, picture.height, picture.width, picture.planes, pitch, period, before, after,
@@ -167,23 +170,19 @@ def _align(size: int) -> int:
 
 
 def arrange(lives: dict[int, tuple[int, int, int]]) -> tuple[dict[int, int], int]:
-    """Places for buffers in one arena: number -> (bytes, first step, last step) to number -> place, and its size.
+    """Places for buffers, by number, in one arena, and its size; given are bytes, first step, last step.
 
     Buffers that live at the same time do not overlap. The largest are placed first, each as low as it fits.
     """
-    placed: list[tuple[int, int, int, int]] = []  # place, end, first, last
+    placed: list[tuple[int, int, int, int]] = []  # place, end, first, last; in order
     places: dict[int, int] = {}
     for number in sorted(lives, key=lambda n: (-lives[n][0], n)):
         size, first, last = lives[number]
+        size = _align(max(size, 1))
         start = 0
-        for low, high, begin, end in sorted(placed):
+        for low, high, begin, end in placed:
             if begin <= last and first <= end and low < start + size:
                 start = max(start, high)
-        end_of = start + _align(max(size, 1))
-        placed.append((start, end_of, first, last))
+        insort(placed, (start, start + size, first, last))
         places[number] = start
     return places, max((end for _, end, _, _ in placed), default=0)
-
-
-def plain_bytes(shape: tuple[int, ...], item_bytes: int) -> int:
-    return math.prod(shape) * item_bytes

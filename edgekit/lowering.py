@@ -22,6 +22,9 @@ from edgekit.strided import Source, Strided, copy
 SCRATCH = -1  # the "tensor" at which `place` gives the bytes that `scratch` asked for
 
 BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
+FLOAT = np.dtype(np.float32)
+# In the order of EK_TYPES in native/ops.h
+TYPES = tuple(np.dtype(name) for name in ("float32", "int8", "uint8", "int16", "int32", "int64"))
 
 
 class Refused(Exception):  # noqa: N818  a verdict, not an error
@@ -122,6 +125,13 @@ def zero_point_of(tensor: Tensor) -> int:
 def scale_of(tensor: Tensor) -> np.float32:
     """The one scale of the tensor, 0 if it has none."""
     return np.float32(0 if tensor.scale is None else tensor.scale[0])
+
+
+def type_number(tensor: Tensor) -> int:
+    """The tensor's type as native/ops.h counts them; a bool is a byte."""
+    dtype = np.dtype(np.uint8) if tensor.dtype == np.bool_ else tensor.dtype
+    need(dtype in TYPES, f"type {tensor.dtype}")
+    return TYPES.index(dtype)
 
 
 def dense(tensor: Tensor) -> Strided:

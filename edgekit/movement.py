@@ -79,10 +79,10 @@ def mirror_pad(job: Lowering) -> list[Step]:
     last = max((axis for axis, m in enumerate(margins) if sum(m)), default=0)
     numbers = np.arange(math.prod(shape[: last + 1]), dtype=np.int32).reshape(shape[: last + 1])
     picked = np.pad(numbers, margins[: last + 1], mode)  # type: ignore[call-overload]
-    return [_gather(job, picked, 1, numbers.size, math.prod(shape[last + 1 :]))]
+    return [pick(job, picked, 1, numbers.size, math.prod(shape[last + 1 :]))]
 
 
-def _gather(job: Lowering, index: NDArray[Any], outer: int, count: int, run: int) -> Step:
+def pick(job: Lowering, index: NDArray[Any], outer: int, count: int, run: int) -> Step:
     """Runs of that many items of the first input, picked from `count` of each outer slice."""
     fields = {
         **job.source(0).fields(), "output": job.output(), "outer": outer, "count": count,
@@ -99,7 +99,7 @@ def gather(job: Lowering) -> list[Step]:
     axis = axis_of(job.whole("axis"), len(shape))
     need(index.size and index.min() >= 0 and index.max() < shape[axis], "indices that reach outside")
     job.shaped((*shape[:axis], *index.shape, *shape[axis + 1 :]))
-    return [_gather(job, index, math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))]
+    return [pick(job, index, math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))]
 
 
 def tile(job: Lowering) -> list[Step]:

@@ -10,7 +10,7 @@ from edgekit.pack import LARGEST_PAIR
 
 
 def pack_depthwise(weights: NDArray[np.integer], isa: str) -> tuple[int, NDArray[np.int8]]:
-    """(height, width, channels) to the number of sets that add up to them, and (planes, sets, height, width, 4).
+    """(height, width, channels) to a number of sets that add up to them, (planes, sets, height, width, 4).
 
     More than one set is needed for weights beyond int8 and, on AVX2, for pairs that could saturate.
     """

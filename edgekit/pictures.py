@@ -1,4 +1,4 @@
-"""The operators between convolutions that work in planes: sums, pools, functions of a byte, slices, enlargements."""
+"""Operators between convolutions that work in planes: sums, products, pools, functions, slices, resizes."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def _exact_sum(planner: Planner, op: Op) -> Fields:
     first, second, result = (planner.graph.tensors[i] for i in (*op.inputs, *op.outputs))
     twice = 2 * max(scale_of(first), scale_of(second))
     fields = _ends(planner, op) | {"subtract": int(op.kind == "SUB")}
-    fields["first_weight"], fields["first_shift"] = fixed_point(scale_of(first) / twice)
-    fields["second_weight"], fields["second_shift"] = fixed_point(scale_of(second) / twice)
-    fields["multiplier"], fields["shift"] = fixed_point(twice / (2.0**20 * scale_of(result)))
+    fields["first_weight"], fields["first_shift"] = map(int, fixed_point(scale_of(first) / twice))
+    fields["second_weight"], fields["second_shift"] = map(int, fixed_point(scale_of(second) / twice))
+    fields["multiplier"], fields["shift"] = map(int, fixed_point(twice / (2.0**20 * scale_of(result))))
     return fields
 
 
@@ -89,9 +89,14 @@ def multiply(planner: Planner, op: Op) -> bool:
         return False
     tensors = [planner.graph.tensors[i] for i in (first, second, op.outputs[0])]
     factor = scale_of(tensors[0]) * scale_of(tensors[1]) / scale_of(tensors[2])
-    multiplier, shift = fixed_point(float(np.float32(scale_of(tensors[0])) * np.float32(scale_of(tensors[1]))
-                                          / np.float32(scale_of(tensors[2]))))
-    more = _ends(planner, op) | {"multiplier": multiplier, "shift": shift}
+    multiplier, shift = fixed_point(
+        float(
+            np.float32(scale_of(tensors[0]))
+            * np.float32(scale_of(tensors[1]))
+            / np.float32(scale_of(tensors[2]))
+        )
+    )
+    more = _ends(planner, op) | {"multiplier": int(multiplier), "shift": int(shift)}
     if not planner.exact:
         more |= {"exact": 0, "scale": factor}
     _binary(planner, op, "mul_planes", more)
@@ -156,8 +161,13 @@ def _product_of_functions(planner: Planner, op: Op) -> bool:
     if sides[0][0] != sides[1][0] or not planner.has_planes(sides[0][0]):
         return False
     tensors = [planner.graph.tensors[i] for i in (*op.inputs, op.outputs[0])]
-    a, b = (side[1].view(np.int8).astype(np.int64) - zero_point_of(t) for side, t in zip(sides, tensors, strict=False))
-    factor = np.float32(scale_of(tensors[0])) * np.float32(scale_of(tensors[1])) / np.float32(scale_of(tensors[2]))
+    a, b = (
+        side[1].view(np.int8).astype(np.int64) - zero_point_of(t)
+        for side, t in zip(sides, tensors, strict=False)
+    )
+    factor = (
+        np.float32(scale_of(tensors[0])) * np.float32(scale_of(tensors[1])) / np.float32(scale_of(tensors[2]))
+    )
     product = multiply_exactly(a * b, float(factor)) + zero_point_of(tensors[2])
     bounds = clamp(str(op.options["fused_activation_function"]), tensors[2])
     planner.functions[op.outputs[0]] = (sides[0][0], np.clip(product, *bounds).astype(np.int8).view(np.uint8))
@@ -190,7 +200,7 @@ def concatenation(planner: Planner, op: Op) -> bool:
         if _can_move(planner, op, tensor):
             planner.layout.put_inside(value, whole, first)
         else:
-            part = planner.add_part(whole, number, planner.picture(tensor))
+            part = planner.add_slice(whole, number, planner.picture(tensor))
             planner.layout.put_inside(part, whole, first)
             planner.layout.tie((value, part))
             copies.append((value, part))
@@ -227,20 +237,18 @@ def split(planner: Planner, op: Op) -> bool:
     """SPLIT of channels: each output is a slice of the input."""
     axis = planner.graph.tensors[op.inputs[0]].data
     source = op.inputs[1]
-    value = Value(source, PLANES)
     sizes = [planner.shape(i)[-1] for i in op.outputs]
     if axis is None or not planner.has_planes(source) or int(axis.reshape(-1)[0]) not in (3, -1):
         return False
     if any(size % QUAD for size in sizes[:-1]):
         return False
-    first = 0
-    outs = []
+    value, first, outs = planner.want_planes(source), 0, []
     for tensor in op.outputs:
         out = planner.add_planes(tensor)
         planner.layout.put_inside(out, value, first)
         first += planner.picture(tensor).planes
         outs.append(out)
-    planner.node((value,), tuple(outs), lambda places: [])
+    planner.node((value,), tuple(outs), lambda _: [])
     return True
 
 
@@ -272,7 +280,7 @@ def nearest(inputs: int, outputs: int, *, align_corners: bool, half_pixel_center
     scale = np.float32(steps[0]) / np.float32(steps[1])
     places = (np.arange(outputs, dtype=np.float32) + np.float32(0.5 if half_pixel_centers else 0)) * scale
     whole = np.floor(places + np.float32(0.5)) if align_corners else np.floor(places)
-    return np.minimum(whole, inputs - 1).astype(np.int32)
+    return np.asarray(np.minimum(whole, inputs - 1), np.int32)
 
 
 def mean(planner: Planner, op: Op) -> bool:
@@ -285,7 +293,7 @@ def mean(planner: Planner, op: Op) -> bool:
         return False
     _, height, width, channels = planner.shape(source)
     value, out = planner.want_planes(source), Value(result, PLAIN)
-    multiplier, shift = fixed_point(scale_of(tensors[0]) / scale_of(tensors[2]))
+    multiplier, shift = map(int, fixed_point(scale_of(tensors[0]) / scale_of(tensors[2])))
     gain = min((height * width).bit_length() - 1, 32, 31 + shift)
 
     def emit(places: Places) -> list[Step]:

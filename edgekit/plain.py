@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from edgekit import fully_connected, postprocess
 from edgekit.binary import BINARY
 from edgekit.blocks import BLOCKS
 from edgekit.conversion import CONVERSIONS
@@ -16,12 +17,34 @@ from edgekit.graph import Graph, Op
 from edgekit.joining import JOINING
 from edgekit.lowering import Lower, Lowering, Refused
 from edgekit.movement import MOVES
+from edgekit.products import PRODUCTS
+from edgekit.real import ARG, REAL
+from edgekit.reduction import REDUCTIONS
+from edgekit.sampling import SAMPLING
 from edgekit.slicing import SLICING
 from edgekit.step import Step
 from edgekit.unary import UNARY
 
-_LOWER: dict[str, Lower] = {**MOVES, **SLICING, **JOINING, **BLOCKS, **CONVERSIONS, **UNARY, **BINARY}
-_SCRATCH: dict[str, Callable[[Lowering], int]] = {}
+_LOWER: dict[str, Lower] = {
+    **REAL,
+    **MOVES,
+    **SLICING,
+    **JOINING,
+    **BLOCKS,
+    **CONVERSIONS,
+    **UNARY,
+    **BINARY,
+    **REDUCTIONS,
+    **SAMPLING,
+    **PRODUCTS,
+    **ARG,
+    "FULLY_CONNECTED": fully_connected.lower,
+    postprocess.POSTPROCESS: postprocess.lower,
+}
+_SCRATCH: dict[str, Callable[[Lowering], int]] = {
+    "FULLY_CONNECTED": fully_connected.scratch,
+    postprocess.POSTPROCESS: postprocess.scratch,
+}
 _ALIASES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 

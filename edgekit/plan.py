@@ -5,19 +5,20 @@ The operators are routed, the layout is settled, memory is arranged, and the nod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from types import MappingProxyType
 
 from edgekit import convolution, operators, plain, routes
 from edgekit.graph import Graph, Op
 from edgekit.layout import PLAIN, Value, arrange
+from edgekit.lowering import SCRATCH
 from edgekit.planner import Node, Places, Planner
 from edgekit.simplify import simplify, to_int8
 from edgekit.step import Step
 
 MAX_OPS = 4096
+NO_RANKS: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Plan:
     @property
     def constant_bytes(self) -> int:
         """What the packed weights and tables of all steps take."""
-        return sum(a.nbytes for step in self.steps for a in step.fields.values() if isinstance(a, np.ndarray))
+        return sum(step.constant_bytes for step in self.steps)
 
 
 def prepare(graph: Graph) -> Graph:
@@ -60,9 +61,14 @@ def refusal(graph: Graph) -> str | None:
     return None
 
 
-def build(graph: Graph, isa: str, *, exact: bool = False, threads: int = 1) -> Plan:
-    """Plan a graph for which `refusal` is None."""
-    planner = Planner(graph, isa, exact=exact, threads=threads)
+def build(
+    graph: Graph, isa: str, *, exact: bool = False, threads: int = 1, ranks: Mapping[int, int] = NO_RANKS
+) -> Plan:
+    """Plan a graph for which `refusal` is None.
+
+    `ranks` has operators that shall have the kernel that many places behind the one thought to be the best.
+    """
+    planner = Planner(graph, isa, exact=exact, threads=threads, ranks=ranks)
     for number, op in enumerate(graph.ops):
         planner.number = number
         if not routes.route(planner, op):
@@ -71,12 +77,16 @@ def build(graph: Graph, isa: str, *, exact: bool = False, threads: int = 1) -> P
     ends = [planner.want_plain(i) for i in graph.outputs]
     places, arena_bytes = _arrange(planner, ends)
     steps, operators = [], []
-    for node in planner.nodes:
+    waiting = planner.nodes[::-1]
+    planner.nodes.clear()  # and with each node goes what it knows of its weights
+    while waiting:
+        node = waiting.pop()
         for step in node.emit(places):
             steps.append(step)
             operators.append(node.number)
     inputs, outputs = (
-        tuple((places.plain(i), graph.tensors[i].size_bytes) for i in side) for side in (graph.inputs, graph.outputs)
+        tuple((places.plain(i), graph.tensors[i].size_bytes) for i in side)
+        for side in (graph.inputs, graph.outputs)
     )
     return Plan(isa, tuple(steps), tuple(operators), arena_bytes, inputs, outputs)
 
@@ -88,7 +98,12 @@ def _plain(planner: Planner, op: Op) -> None:
     if plain.aliases(graph, op):
         planner.share(writes[0], reads[0])
     else:
-        planner.node(reads, writes, lambda places: plain.lower(graph, op, places.plain))
+        spare = planner.add_scratch(plain.scratch(graph, op))
+
+        def emit(places: Places) -> list[Step]:
+            return plain.lower(graph, op, lambda i: places.plain(spare.tensor if i == SCRATCH else i))
+
+        planner.node(reads, (*writes, spare), emit)
 
 
 def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
@@ -98,16 +113,15 @@ def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
     numbered = list(lives)
     sizes = {
         number: (
-            planes[value].stride * planes[value].planes
-            if value in planes
-            else planner.graph.tensors[value.tensor].size_bytes,
+            planes[value].stride * planes[value].planes if value in planes else planner.size_bytes(value),
             *lives[value],
         )
         for number, value in enumerate(numbered)
     }
     found, arena_bytes = arrange(sizes)
     roots = {value: found[number] for number, value in enumerate(numbered)}
-    buffers = {value: roots[planner.storage(value)] for value in planner.made if planner.storage(value) in roots}
+    storage = {value: planner.storage(value) for value in planner.made}
+    buffers = {value: roots[holder] for value, holder in storage.items() if holder in roots}
     return Places(buffers, planes), arena_bytes
 
 

@@ -1,13 +1,13 @@
 """Routes the operators of a graph: what the planner knows, and how tensors change their form.
 
-Convolutions and what stands between them work in planes (see native/ek.h), everything else on plain tensors. A tensor
-is brought into the form that a reader wants the first time it is wanted.
+Convolutions and what stands between them work in planes (see native/ek.h), everything else on plain
+tensors. A tensor is brought into the form that a reader wants the first time it is wanted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgekit.layout import PLAIN, PLANES, QUAD, Form, Layout, Picture, Planes, V
 from edgekit.step import Step
 
 MAX_SPLIT = 32  # phases of planes that can be told apart
+Function = tuple[int, NDArray[np.uint8]]  # of the bytes of which tensor, and its table
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """Something that will be one or more steps: the values that it reads and writes, and how it makes them."""
+    """What will be some steps: the values that it reads and writes, and how it makes them."""
 
     number: int  # of the operator in the graph; -1 for a change of form
     reads: tuple[Value, ...]
@@ -52,16 +53,20 @@ class Node:
 class Planner:
     """Routes the operators of one graph."""
 
-    def __init__(self, graph: Graph, isa: str, *, exact: bool = False, threads: int = 1) -> None:
-        self.graph, self.isa, self.exact, self.threads = graph, isa, exact, threads
+    def __init__(
+        self, graph: Graph, isa: str, *, exact: bool, threads: int, ranks: Mapping[int, int]
+    ) -> None:
+        """`ranks` says for operators, by number, to take the kernel that many places behind the best."""
+        self.graph, self.isa, self.exact, self.threads, self.ranks = graph, isa, exact, threads, ranks
         self.layout = Layout()
         self.nodes: list[Node] = []
         self.made: set[Value] = {Value(i, PLAIN) for i in graph.inputs}
         self.shared: dict[Value, Value] = {}  # plain values that are the bytes of another
         self.readers = Counter(i for op in graph.ops for i in op.inputs) + Counter(graph.outputs)
         self.producer = {i: number for number, op in enumerate(graph.ops) for i in op.outputs}
-        self.reader = {i: number for number, op in enumerate(graph.ops) for i in op.inputs if self.readers[i] == 1}
-        self.functions: dict[int, tuple[int, NDArray[np.uint8]]] = {}  # of the bytes of another tensor: that, a table
+        self.reader = {i: n for n, op in enumerate(graph.ops) for i in op.inputs if self.readers[i] == 1}
+        self.functions: dict[int, Function] = {}  # tensors that are functions of the bytes of another
+        self.scratch: dict[Value, int] = {}  # bytes that an operator needs while it runs
         self.number = -1
 
     # What routes use
@@ -73,7 +78,8 @@ class Planner:
         return self.graph.tensors[tensor].data is not None
 
     def has_planes(self, tensor: int) -> bool:
-        return Value(tensor, PLANES) in self.made
+        """Whether it is in planes, or a function of what is."""
+        return Value(tensor, PLANES) in self.made or tensor in self.functions
 
     def picture(self, tensor: int) -> Picture:
         images, height, width, channels = self.shape(tensor)
@@ -85,11 +91,27 @@ class Planner:
         self.layout.add(value, self.picture(tensor))
         return value
 
+    def add_slice(self, whole: Value, number: int, picture: Picture) -> Value:
+        """Say that a slice of a value in planes will be written by itself; a value's slices have numbers."""
+        value = Value(whole.tensor, PLANES._replace(top=1 + number))
+        self.layout.add(value, picture)
+        return value
+
     def node(
         self, reads: tuple[Value, ...], writes: tuple[Value, ...], emit: Callable[[Places], list[Step]]
     ) -> None:
         self.nodes.append(Node(self.number, reads, writes, emit))
         self.made.update(writes)
+
+    def add_scratch(self, size_bytes: int) -> Value:
+        """Memory for the operator that is being routed; it has the number of no tensor."""
+        value = Value(-1 - self.number, PLAIN)
+        self.scratch[value] = size_bytes
+        return value
+
+    def size_bytes(self, value: Value) -> int:
+        """Of a plain value or of scratch memory."""
+        return self.scratch[value] if value in self.scratch else self.graph.tensors[value.tensor].size_bytes
 
     def share(self, value: Value, other: Value) -> None:
         """Say that a plain value is the bytes of another."""
@@ -118,7 +140,7 @@ class Planner:
 
     def want_phases(self, tensor: int, form: Form, height: int, width: int) -> Value:
         """The tensor taken apart, each phase at least that large."""
-        if tensor in self.functions:
+        if self.has_planes(tensor):
             self.want_planes(tensor)
         if form.step_y * form.step_x > MAX_SPLIT:
             self.want_plain(tensor)
@@ -156,8 +178,8 @@ class Planner:
             _, rows, columns, channels = self.shape(tensor)
             fields = {
                 "input": places.buffers[source], "rows": rows, "columns": columns, "channels": channels,
-                "step_y": form.step_y, "step_x": form.step_x, "top": form.top, "left": form.left, "flip": flip,
-                "zero_point": stored_zero(self, tensor),
+                "step_y": form.step_y, "step_x": form.step_x, "top": form.top, "left": form.left,
+                "flip": flip, "zero_point": stored_zero(self, tensor),
             } | written(places, value)  # fmt: skip
             return [Step("pack_planes", fields)]
 
@@ -177,7 +199,7 @@ class Planner:
 
         def emit(places: Places) -> list[Step]:
             planes, (*_, channels) = places.of(value), self.shape(value.tensor)
-            fields = {
+            fields: dict[str, Any] = {
                 "input": places.pixel(value), "input_stride": planes.stride, "input_pitch": planes.pitch,
                 "images": planes.images, "height": planes.height, "width": planes.width,
                 "period": planes.period, "output": places.buffers[result], "channels": channels,

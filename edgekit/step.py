@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 Fields: TypeAlias = dict[str, int | float | NDArray[Any]]
@@ -17,3 +18,8 @@ class Step:
     family: str
     fields: Fields = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def constant_bytes(self) -> int:
+        """What its packed weights and tables take."""
+        return sum(value.nbytes for value in self.fields.values() if isinstance(value, np.ndarray))

@@ -24,6 +24,7 @@ from edgekit.arithmetic import (
 )
 from edgekit.graph import Tensor
 from edgekit.lowering import Lower, Lowering, need, scale_of, zero_point_of
+from edgekit.real import real
 from edgekit.step import Step
 
 Float = NDArray[np.float32]
@@ -43,10 +44,12 @@ def look_up(job: Lowering, values: NDArray[np.uint8], number: int = 0, note: str
 
 
 def unary(make: Table) -> Lower:
-    """The lowering of a function of one byte."""
+    """The lowering of a function of one byte; of a float, where that is what it gets."""
 
     def lower(job: Lowering) -> list[Step]:
         job.takes(1)
+        if job.inputs[0].dtype == np.float32:
+            return real(job)
         source, result = job.inputs[0], job.result
         need(source.dtype == result.dtype, f"{source.dtype} to {result.dtype}")
         need(source.dtype == np.int8 or job.op.kind not in _SIGNED, f"{source.dtype}")

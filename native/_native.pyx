@@ -184,6 +184,7 @@ cdef class Op:
             letter = view.format.decode() if view.format != NULL else "B"
             letter = "q" if letter == "l" else letter
             _check(letter == chr(field.type), f"{self.family}: {name} is of type {letter!r}, not {chr(field.type)!r}")
+            _check(<uintptr_t>view.buf % <size_t>view.itemsize == 0, f"{self.family}: {name} is not aligned")
             (<void **>(self.memory + field.place))[0] = view.buf
             (<int64_t *>(self.memory + field.place + sizeof(void *)))[0] = view.len // view.itemsize
             self.kept.append(value)

@@ -16,6 +16,7 @@ enum { LONG = 20 };
     TILE(kept_abreast, 1) TILE(kept_abreast, 2) TILE(kept_abreast, 3) TILE(kept_abreast, 4) TILE(kept_abreast, 5) TILE(kept_abreast, 6) TILE(kept_abreast, 7)
 #define FOURS(TILE) TILE(fours, 1) TILE(fours, 2) TILE(fours, 3) TILE(fours, 4) TILE(fours, 5) TILE(fours, 6)
 #define EIGHTS(TILE) TILE(eights, 1) TILE(eights, 2) TILE(eights, 3)
+#define PLANARS(TILE) TILE(planar, 1) TILE(planar, 2) TILE(planar, 3) TILE(planar, 4)
 
 /* In assembly because GCC copies the sums back and forth around the intrinsic. */
 VECTOR vector dot(vector sums, vector x, vector word) {
@@ -23,6 +24,8 @@ VECTOR vector dot(vector sums, vector x, vector word) {
     return sums;
 }
 
+#include "conv_finish.h"
+#include "conv_dot.h"
 #include "conv_walk.h"
 
 CONV(avx512vnni)

@@ -9,7 +9,12 @@
 #define APART static __attribute__((noinline)) TARGET
 #define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
 #define LOOP _Pragma("GCC unroll 1")
-enum { BYTES = EK_QUAD * PIXELS, MOST = 13 /* vectors in a tile */, RUN = 4 };
+enum {
+    BYTES = EK_QUAD * PIXELS,
+    MOST = 13,       /* vectors in a tile */
+    MOST_PLANAR = 4, /* vectors of bytes in a tile of planar input, each worth 4 */
+    RUN = 4
+};
 
 /* A tile, in all planes */
 typedef struct spot {
@@ -18,7 +23,7 @@ typedef struct spot {
     uint8_t *out;
     int vectors, margin_pixels;
     uint32_t margin_word;
-    int32_t margin[MOST * PIXELS + RUN]; /* byte offsets of margin pixels, the last repeated up to a multiple of RUN */
+    int32_t margin[EK_QUAD * MOST_PLANAR * PIXELS + RUN]; /* byte offsets of margin pixels, the last repeated up to a multiple of RUN */
 } spot;
 
 /* What is the same for all channels of a tile: read once, for stores of bytes could change anything in memory */

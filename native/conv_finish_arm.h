@@ -10,19 +10,57 @@ enum {
     MOST = 16 /* vectors in a tile */
 };
 
-/* A tile, in all planes */
+/* A tile of pixels, in all planes */
 typedef struct spot {
     const ek_conv *conv;
     const int8_t *in, *other;
     int8_t *out;
-    int vectors, is_plain;
-    int margin_count;
-    uint32_t margin;
+    int vectors, margin_count;
     int32_t margins[MOST * PIXELS]; /* bytes from `out` to its pixels */
+    uint32_t margin;
 } spot;
 
-INLINE int8_t *plane_of(const spot *at, int64_t c) {
-    return at->out + c / EK_QUAD * at->conv->output_stride;
+/* What a walk through the channels reads: a copy, for stores of bytes could change anything else. */
+typedef struct stroll {
+    const spot *at;
+    const int8_t *in;
+    int8_t *out;
+    int64_t stride;
+    const int32_t *starts, *entries, *runs /* or NULL */, *bias;
+    const float *scale, *zero_point; /* biased */
+    int32_t low, high; /* 4 times the byte */
+    int group, is_plain, is_clamped, margin_count;
+    uint32_t margin;
+} stroll;
+
+INLINE stroll stroll_of(const spot *at) {
+    const ek_conv *conv = at->conv;
+    return (stroll){.at = at, .in = at->in, .out = at->out, .stride = conv->output_stride, .starts = conv->starts,
+                    .entries = conv->entries, .runs = conv->runs_size ? conv->runs : NULL, .bias = conv->bias,
+                    .scale = conv->scale, .zero_point = conv->biased_zero_point,
+                    .low = (int32_t)ek_margin_word(conv->low), .high = (int32_t)ek_margin_word(conv->high),
+                    .group = conv->group, .is_plain = conv->biased && conv->fits16 && !conv->has_residual,
+                    .is_clamped = conv->low > -128 || conv->high < 127, .margin_count = at->margin_count,
+                    .margin = at->margin};
+}
+
+/* The entries of channel c's group: `size` numbers from one to the next, `word` to the word of c */
+typedef struct list {
+    const int32_t *entry, *fours_end, *end;
+    int64_t size, word;
+    int is_odd; /* how many they are */
+} list;
+
+/* `rows` is 1 for lists of single channels, otherwise 4, which is half of a group of 8. */
+INLINE list list_of(const stroll *s, const int rows, int64_t c) {
+    const int64_t group = rows == 1 ? 1 : s->group, size = 1 + group, number = group == 8 ? c / 8 : c / rows;
+    const int32_t begin = s->starts[number], end = s->starts[number + 1];
+    return (list){s->entries + begin * size, s->entries + (s->runs ? s->runs[2 * number] : begin) * size,
+                  s->entries + end * size, size, 1 + (group == 8 ? c % 8 : 0), (end - begin) % 2};
+}
+
+INLINE void restore_margins(const stroll *s, int8_t *plane) {
+    LOOP for (int i = 0; i < s->margin_count; i++) memcpy(plane + s->at->margins[i], &s->margin, sizeof s->margin);
 }
 
 INLINE int8x16_t add_residual(const ek_conv *conv, int8x16_t own, int8x16_t other) {
@@ -40,13 +78,24 @@ INLINE int8x16_t add_residual(const ek_conv *conv, int8x16_t own, int8x16_t othe
                    vdupq_n_s8((int8_t)conv->residual_high));
 }
 
+INLINE float32x4_t fresh_digits(void) {
+    return vreinterpretq_f32_s32(fresh(EK_BIASED));
+}
+
+INLINE void clamp_all(const stroll *s, int8x16_t *bytes, const int n) {
+    const int8x16_t low = vreinterpretq_s8_s32(fresh(s->low)), high = vreinterpretq_s8_s32(fresh(s->high));
+    EACH(v, n) bytes[v] = clamped(bytes[v], low, high);
+}
+
 /* Channels c..c+3 in any way. `sums` has 4 vectors for each vector of pixels: a pixel each, or, with `by_channel`, a
    channel each. */
 APART void finish_any(const spot *at, int64_t c, const int32_t *sums, int by_channel) {
     const ek_conv conv = *at->conv;
-    const ending to = ENDING(&conv, c);
+    ending to = ENDING(&conv, c);
+    to.is_biased = conv.biased;
+    if (conv.biased) to.zero = vld1q_f32(conv.biased_zero_point + c);
     const int8_t *other = at->other + c / EK_QUAD * conv.residual_stride;
-    int8_t *out = plane_of(at, c);
+    int8_t *out = at->out + c / EK_QUAD * conv.output_stride;
     const int vectors = at->vectors;
     LOOP for (int v = 0; v < vectors; v++, sums += BYTES) {
         int32x4x4_t s = by_channel ? vld4q_s32(sums) : vld1q_s32_x4(sums);
@@ -55,31 +104,38 @@ APART void finish_any(const spot *at, int64_t c, const int32_t *sums, int by_cha
     }
 }
 
-/* Channels c..c+3 with a vector of channels for each pixel, in registers */
-INLINE void finish_pixels(const spot *at, int64_t c, const int n, const int32x4_t *sums) {
-    if (!at->is_plain) {
+/* Quad q, with a vector of channels for each pixel, in registers */
+INLINE void finish_pixels(const stroll *s, int64_t q, const int n, const int32x4_t *sums) {
+    int8_t *out = s->out + q * s->stride;
+    if (s->is_plain) {
+        const float32x4_t scale = vld1q_f32(s->scale + EK_QUAD * q), zero = vld1q_f32(s->zero_point + EK_QUAD * q);
+        const float32x4_t digits = fresh_digits();
+        int8x16_t bytes[MOST];
+        EACH(v, n) bytes[v] = bytes_of(sums + v * EK_QUAD, scale, zero, digits);
+        if (s->is_clamped) clamp_all(s, bytes, n);
+        EACH(v, n) vst1q_s8(out + v * BYTES, bytes[v]);
+    } else {
         int32_t copy[MOST * BYTES];
         EACH(i, n * EK_QUAD) vst1q_s32(copy + 4 * i, sums[i]);
-        finish_any(at, c, copy, 0);
-        return;
+        finish_any(s->at, EK_QUAD * q, copy, 0);
     }
-    const ek_conv *conv = at->conv;
-    const float32x4_t scale = vld1q_f32(conv->scale + c), zero = vdupq_n_f32((float)conv->zero_point);
-    int8_t *out = plane_of(at, c);
-    int8x16_t bytes[MOST];
-    EACH(v, n) bytes[v] = bytes_that_fit(sums + v * EK_QUAD, scale, zero);
-    if (conv->low > -128 || conv->high < 127)
-        EACH(v, n) bytes[v] = clamped(bytes[v], vdupq_n_s8((int8_t)conv->low), vdupq_n_s8((int8_t)conv->high));
-    EACH(v, n) vst1q_s8(out + v * BYTES, bytes[v]);
+    restore_margins(s, out);
 }
 
-/* The bytes of n vectors of pixels of one channel, 16 in a register */
-INLINE void to_bytes(int8x16_t *bytes, const int32x4_t *sums, const int n, float scale, int32_t zero_point) {
-    const int32x4_t none = vdupq_n_s32(0);
+/* The bytes of n vectors of pixels of a channel, 16 in a register */
+INLINE void to_bytes(int8x16_t *bytes, const int32x4_t *sums, const int n, float scale, float zero_point) {
+    const float32x4_t factor = vdupq_n_f32(scale), zero = vdupq_n_f32(zero_point), digits = fresh_digits();
     EACH(i, (n + 3) / 4) {
-        int32x4_t four[4];
-        EACH(k, 4) four[k] = 4 * i + k < n ? sums[4 * i + k] : k > 1 ? none : sums[4 * i];
-        bytes[i] = bytes_that_fit(four, vdupq_n_f32(scale), vdupq_n_f32((float)zero_point));
+        const int32x4_t *four = sums + 4 * i;
+        if (n - 4 * i > 3) {
+            bytes[i] = bytes_of(four, factor, zero, digits);
+            continue;
+        }
+        const int left = n - 4 * i;
+        float32x4_t y[4];
+        EACH(k, 4) y[k] = scaled(vreinterpretq_f32_s32(four[k < left ? k : 0]), factor, zero);
+        const int8x8_t low = vqmovn_s16(low_halves(y[0], y[1], digits));
+        bytes[i] = left < 3 ? vcombine_s8(low, low) : vqmovn_high_s16(low, low_halves(y[2], y[2], digits));
     }
 }
 
@@ -96,25 +152,26 @@ INLINE void store_quads(int8_t *out, const int n, int8x16_t a, int8x16_t b, int8
     vst1q_s8(out + (n - 1) * BYTES, vreinterpretq_s8_s16(vzip1q_s16(ab, cd)));
 }
 
-INLINE void store_rows(const spot *at, int64_t c, const int n, int8x16_t (*bytes)[MOST / 4]) {
-    const ek_conv *conv = at->conv;
-    int8_t *out = plane_of(at, c);
-    const int8x16_t low = vdupq_n_s8((int8_t)conv->low), high = vdupq_n_s8((int8_t)conv->high);
-    if (conv->low > -128 || conv->high < 127)
-        EACH(i, EK_QUAD) EACH(k, (n + 3) / 4) bytes[i][k] = clamped(bytes[i][k], low, high);
+/* Bytes of 4 channels to quad q */
+INLINE void store_rows(const stroll *s, int64_t q, const int n, int8x16_t (*bytes)[MOST / 4]) {
+    int8_t *out = s->out + q * s->stride;
+    if (s->is_clamped) EACH(i, EK_QUAD) clamp_all(s, bytes[i], (n + 3) / 4);
     EACH(k, (n + 3) / 4)
     store_quads(out + k * 4 * BYTES, n - 4 * k < 4 ? n - 4 * k : 4, bytes[0][k], bytes[1][k], bytes[2][k], bytes[3][k]);
+    restore_margins(s, out);
 }
 
-/* Channels c..c+3 with vectors of pixels for each, in registers */
-INLINE void finish_rows(const spot *at, int64_t c, const int n, const int32x4_t *sums) {
-    if (!at->is_plain) {
+/* sums[channel][vector] of quad q, in registers */
+INLINE void finish_rows(const stroll *s, int64_t q, const int n, const int32x4_t *sums) {
+    if (s->is_plain) {
+        int8x16_t bytes[EK_QUAD][MOST / 4];
+        const float32x4_t scale = vld1q_f32(s->scale + EK_QUAD * q), zero = vld1q_f32(s->zero_point + EK_QUAD * q);
+        EACH(i, EK_QUAD) to_bytes(bytes[i], sums + i * n, n, scale[i], zero[i]);
+        store_rows(s, q, n, bytes);
+    } else {
         int32_t all[MOST * BYTES];
         EACH(i, EK_QUAD) EACH(v, n) vst1q_s32(all + v * BYTES + i * PIXELS, sums[i * n + v]);
-        finish_any(at, c, all, 1);
-        return;
+        finish_any(s->at, EK_QUAD * q, all, 1);
+        restore_margins(s, s->out + q * s->stride);
     }
-    int8x16_t bytes[EK_QUAD][MOST / 4];
-    EACH(i, EK_QUAD) to_bytes(bytes[i], sums + i * n, n, at->conv->scale[c + i], at->conv->zero_point);
-    store_rows(at, c, n, bytes);
 }

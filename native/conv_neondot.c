@@ -8,50 +8,44 @@
 
 #include "conv_finish_arm.h"
 
-INLINE void add_list(int32x4_t *sums, const int n, const spot *at, int64_t c) {
-    const ek_conv *conv = at->conv;
-    EACH(v, n) sums[v] = vdupq_n_s32(conv->bias[c]);
-    LOOP for (int64_t e = conv->starts[c]; e < conv->starts[c + 1]; e++) {
-        const int8_t *in = at->in + conv->offsets[e];
-        const int8x16_t word = vreinterpretq_s8_s32(vld1q_dup_s32(conv->words + e));
-        EACH(v, n) sums[v] = vdotq_s32(sums[v], vld1q_s8(in + v * BYTES), word);
+INLINE void add_entry(int32x4_t *sums, const int n, const int8_t *in, int8x8_t word) {
+    EACH(i, (n + 1) / 2) {
+        int8x16_t x[2];
+        load_some(x, n - 2 * i, in + 2 * i * BYTES);
+        EACH(k, 2) if (2 * i + k < n) sums[2 * i + k] = vdotq_lane_s32(sums[2 * i + k], x[k], word, 0);
     }
 }
 
-/* sums[quad][pixel]: lanes are channels, the pixels are lanes of x. */
-INLINE void add_shared(int32x4_t *sums, const int quads, const int n, const spot *at, int64_t c) {
-    const ek_conv *conv = at->conv;
-    const int64_t group = c / (EK_QUAD * quads);
-    EACH(q, quads) EACH(p, n * PIXELS) sums[q * n * PIXELS + p] = vld1q_s32(conv->bias + c + EK_QUAD * q);
-    const int32_t *words = conv->words + conv->starts[group] * EK_QUAD * quads;
-    LOOP for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++, words += EK_QUAD * quads) {
-        const int8_t *in = at->in + conv->offsets[e];
-        int8x16_t w[2];
-        EACH(q, quads) w[q] = vreinterpretq_s8_s32(vld1q_s32(words + EK_QUAD * q));
-        EACH(v, n) {
-            const int8x16_t x = vld1q_s8(in + v * BYTES);
-            EACH(q, quads) {
-                int32x4_t *s = sums + (q * n + v) * PIXELS;
-                s[0] = vdotq_laneq_s32(s[0], w[q], x, 0);
-                s[1] = vdotq_laneq_s32(s[1], w[q], x, 1);
-                s[2] = vdotq_laneq_s32(s[2], w[q], x, 2);
-                s[3] = vdotq_laneq_s32(s[3], w[q], x, 3);
-            }
+INLINE void add_list(int32x4_t *sums, const int n, const stroll *s, int64_t c) {
+    EACH(v, n) sums[v] = vdupq_n_s32(s->bias[c]);
+    LOOP for (list l = list_of(s, 1, c); l.entry != l.end; l.entry += l.size) {
+        const int8x8_t word = vreinterpret_s8_s32(vld1_lane_s32(l.entry + l.word, vdup_n_s32(0), 0));
+        add_entry(sums, n, settled(s->in + l.entry[0]), word);
+    }
+}
+
+/* 4 pixels of 4 channels: sums[pixel], lanes are channels, the pixels are lanes of x. */
+INLINE void add_square(int32x4_t *sums, int8x16_t words, int8x16_t x) {
+    sums[0] = vdotq_laneq_s32(sums[0], words, x, 0);
+    sums[1] = vdotq_laneq_s32(sums[1], words, x, 1);
+    sums[2] = vdotq_laneq_s32(sums[2], words, x, 2);
+    sums[3] = vdotq_laneq_s32(sums[3], words, x, 3);
+}
+
+/* A list that channels share, 4 of them, all pixels of n vectors */
+INLINE void fours(const stroll *s, int64_t q, const int n) {
+    int32x4_t sums[EK_QUAD * MOST];
+    EACH(p, n * PIXELS) sums[p] = vld1q_s32(s->bias + EK_QUAD * q);
+    _Pragma("GCC unroll 2") for (list l = list_of(s, EK_QUAD, EK_QUAD * q); l.entry != l.end; l.entry += l.size) {
+        const int8_t *in = settled(s->in + l.entry[0]);
+        const int8x16_t words = vld1q_s8((const int8_t *)(l.entry + l.word));
+        EACH(i, (n + 1) / 2) {
+            int8x16_t x[2];
+            load_some(x, n - 2 * i, in + 2 * i * BYTES);
+            EACH(k, 2) if (2 * i + k < n) add_square(sums + (2 * i + k) * PIXELS, words, x[k]);
         }
     }
-}
-
-INLINE void fours(const spot *at, int64_t c, const int n) {
-    int32x4_t sums[EK_QUAD * MOST];
-    add_shared(sums, 1, n, at, c);
-    finish_pixels(at, c, n, sums);
-}
-
-INLINE void eights(const spot *at, int64_t c, const int n) {
-    int32x4_t sums[EK_QUAD * MOST];
-    add_shared(sums, 2, n, at, c);
-    finish_pixels(at, c, n, sums);
-    finish_pixels(at, c + EK_QUAD, n, sums + n * PIXELS);
+    finish_pixels(s, q, n, sums);
 }
 
 #define SINGLES(TILE)                                                                                           \
@@ -59,8 +53,6 @@ INLINE void eights(const spot *at, int64_t c, const int n) {
     TILE(singles, 7) TILE(singles, 8) TILE(singles, 9) TILE(singles, 10) TILE(singles, 11) TILE(singles, 12)    \
     TILE(singles, 13) TILE(singles, 14)
 #define FOURS(TILE) TILE(fours, 1) TILE(fours, 2) TILE(fours, 3) TILE(fours, 4) TILE(fours, 5) TILE(fours, 6)
-#define EIGHTS(TILE) TILE(eights, 1) TILE(eights, 2) TILE(eights, 3)
-
 #include "conv_arm.h"
 
 CONV(neondot)

@@ -11,12 +11,18 @@ static int32_t dot4(const ek_byte *x, int32_t word) {
     return x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
 }
 
+static int32_t planar_dot(const ek_byte *in, const int32_t *entry) {
+    ek_byte quad[EK_QUAD];
+    for (int k = 0; k < EK_QUAD; k++) quad[k] = in[entry[k]];
+    return dot4(quad, entry[EK_QUAD]);
+}
+
 static int32_t sum_of(const ek_conv *conv, const ek_byte *in, int64_t channel) {
-    int64_t group = channel / conv->group, member = channel % conv->group;
+    int64_t group = channel / conv->group, member = channel % conv->group, size = ek_conv_entry_size(conv);
     int32_t sum = conv->bias[channel];
     for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++) {
-        const int32_t *entry = conv->entries + e * (1 + conv->group);
-        sum += dot4(in + entry[0], entry[1 + member]);
+        const int32_t *entry = conv->entries + e * size;
+        sum += conv->planar ? planar_dot(in, entry) : dot4(in + entry[0], entry[1 + member]);
     }
     return sum;
 }
@@ -39,7 +45,7 @@ static void channel(const ek_conv *conv, uint8_t *arena, int64_t c, int64_t firs
     const ek_byte *other = (const ek_byte *)arena + conv->residual + plane * conv->residual_stride + member;
     ek_byte *out = (ek_byte *)arena + conv->output + plane * conv->output_stride + member;
     for (int64_t p = first; p < last; p++) {
-        int32_t y = value_of(conv, c, sum_of(conv, in + EK_QUAD * p, c));
+        int32_t y = value_of(conv, c, sum_of(conv, in + (conv->planar ? 1 : EK_QUAD) * p, c));
         out[EK_QUAD * p] = (ek_byte)(conv->has_residual ? add_residual(conv, y, other[EK_QUAD * p]) : y);
     }
 }
@@ -59,16 +65,28 @@ void ek_conv__scalar(const void *op, uint8_t *arena, int64_t begin, int64_t end)
     }
 }
 
+/* In fours, then in twos */
+static const char *check_runs(const ek_conv *conv, int64_t groups) {
+    CHECK(conv->runs_size == 0 || conv->runs_size == 2 * groups, "another number of runs");
+    for (int64_t g = 0; g < conv->runs_size / 2; g++) {
+        int64_t fours_end = conv->runs[2 * g], twos_end = conv->runs[2 * g + 1];
+        CHECK(conv->starts[g] <= fours_end && fours_end <= twos_end && twos_end <= conv->starts[g + 1], "impossible runs");
+        CHECK((fours_end - conv->starts[g]) % 4 == 0 && (twos_end - fours_end) % 2 == 0, "impossible runs");
+    }
+    return NULL;
+}
+
 static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
-    int64_t groups = conv->channels / conv->group, size = 1 + conv->group;
+    int64_t groups = conv->channels / conv->group, size = ek_conv_entry_size(conv);
     CHECK(conv->starts_size == groups + 1 && conv->starts[0] == 0, "another number of groups");
     for (int64_t g = 0; g < groups; g++) CHECK(conv->starts[g] <= conv->starts[g + 1], "entries out of order");
     CHECK(conv->entries_size == conv->starts[groups] * size, "another number of entries");
     CHECK(0 <= conv->input && conv->input <= arena_bytes, "an input outside the arena");
-    int64_t reach = EK_QUAD * pixels + EK_SLACK;
-    for (int64_t e = 0; e < conv->entries_size; e += size)
-        CHECK(ek_inside(conv->input + conv->entries[e], reach, arena_bytes), "an entry that reaches outside the arena");
-    return NULL;
+    int64_t reach = (conv->planar ? 1 : EK_QUAD) * pixels + EK_SLACK, offsets = conv->planar ? EK_QUAD : 1;
+    for (int64_t e = 0; e < conv->entries_size; e++)
+        CHECK(e % size >= offsets || ek_inside(conv->input + conv->entries[e], reach, arena_bytes),
+              "an entry that reaches outside the arena");
+    return check_runs(conv, groups);
 }
 
 static const char *check_requantisation(const ek_conv *conv) {
@@ -103,7 +121,8 @@ const char *ek_conv_check(const void *op, int64_t arena_bytes, int64_t *units) {
     CHECK(conv->group == 1 || conv->group == 4 || conv->group == 8, "an impossible group");
     CHECK(0 < conv->channels && conv->channels < EK_LIMIT, "an impossible number of channels");
     CHECK(conv->channels % EK_QUAD == 0 && conv->channels % conv->group == 0, "an impossible number of channels");
-    CHECK(conv->vector == 4 || conv->vector == 8 || conv->vector == 16, "an impossible vector");
+    CHECK(!conv->planar || (conv->group == 1 && conv->runs_size == 0), "an impossible group");
+    CHECK(4 <= conv->vector && conv->vector <= 64 && 64 % conv->vector == 0, "an impossible vector");
     CHECK(0 < conv->tile && conv->tile <= 64 && 0 < conv->block && conv->block % 8 == 0, "an impossible tile");
     CHECK_PICTURE(conv, conv->channels / EK_QUAD);
     CHECK(conv->input_pitch == conv->output_pitch, "rows of another length");

@@ -7,3 +7,4 @@
     TILE(wide, 9) TILE(wide, 10) TILE(wide, 11) TILE(wide, 12) TILE(wide, 13)
 #define FOURS(TILE) TILE(fours, 1) TILE(fours, 2) TILE(fours, 3)
 #define EIGHTS(TILE) TILE(eights, 1)
+#define PLANARS(TILE) TILE(planar, 1) TILE(planar, 2)

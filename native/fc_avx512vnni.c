@@ -14,7 +14,7 @@ typedef __m512i tile;
 typedef __m512i quad; /* 16 copies of 4 inputs, plus 128: vpdpbusd takes them unsigned */
 
 VECTOR tile tile_start(const ek_fc *fc, int64_t col) {
-    return _mm512_load_si512(fc->bias_u8 + col);
+    return _mm512_loadu_si512(fc->bias_u8 + col);
 }
 
 VECTOR quad quad_load(const int8_t *in) {
@@ -25,11 +25,11 @@ VECTOR quad quad_load(const int8_t *in) {
 
 VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     (void)safe; /* every product fits */
-    return _mm512_dpbusd_epi32(sums, x, _mm512_load_si512(w));
+    return _mm512_dpbusd_epi32(sums, x, _mm512_loadu_si512(w));
 }
 
 VECTOR quad quads_load(const int8_t *in, const int32_t *offsets) {
-    __m512i words = _mm512_i32gather_epi32(_mm512_load_si512(offsets), in, 1);
+    __m512i words = _mm512_i32gather_epi32(_mm512_loadu_si512(offsets), in, 1);
     return _mm512_xor_si512(words, _mm512_set1_epi8(-128));
 }
 
@@ -41,7 +41,7 @@ VECTOR tile tile_dot_each(tile sums, const int8_t *w, quad x, int safe) {
    cutting the fraction off rounds, and what lies just below a half stays below */
 VECTOR __m256i scale_round(__m256i sums, const double *scale) {
     const __m512d half = _mm512_set1_pd(0x1.fffffffffffffp-2), sign = _mm512_set1_pd(-0.0);
-    __m512d x = _mm512_mul_pd(_mm512_cvtepi32_pd(sums), _mm512_load_pd(scale));
+    __m512d x = _mm512_mul_pd(_mm512_cvtepi32_pd(sums), _mm512_loadu_pd(scale));
     x = _mm512_add_pd(x, _mm512_or_pd(_mm512_and_pd(x, sign), half));
     return _mm512_cvttpd_epi32(x);
 }

@@ -4,9 +4,8 @@
 
 #if defined(__x86_64__)
 
-#ifndef TARGET /* a test gives another, to run this on CPUs that have only the AVX-512 form of vpdpbusd */
-#define TARGET __attribute__((target("avx2,avxvnni")))
-#endif
+#include "avxvnni.h"
+
 enum { ROWS = 2, TILES = 2 };
 
 #include "fc_ymm.h"
@@ -25,8 +24,7 @@ VECTOR quad quad_load(const int8_t *in) {
 
 VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     (void)safe; /* every product fits */
-    return (tile){_mm256_dpbusd_avx_epi32(sums.low, x, load(w)),
-                  _mm256_dpbusd_avx_epi32(sums.high, x, load(w + 32))};
+    return (tile){dot(sums.low, x, load(w)), dot(sums.high, x, load(w + 32))};
 }
 
 typedef struct {
@@ -40,8 +38,7 @@ VECTOR quads quads_load(const int8_t *in, const int32_t *offsets) {
 
 VECTOR tile tile_dot_each(tile sums, const int8_t *w, quads x, int safe) {
     (void)safe; /* every product fits */
-    return (tile){_mm256_dpbusd_avx_epi32(sums.low, x.low, load(w)),
-                  _mm256_dpbusd_avx_epi32(sums.high, x.high, load(w + 32))};
+    return (tile){dot(sums.low, x.low, load(w)), dot(sums.high, x.high, load(w + 32))};
 }
 
 #include "fc_walk.h"

@@ -9,7 +9,7 @@ typedef struct {
 } tile;
 
 VECTOR __m256i load(const void *p) {
-    return _mm256_load_si256((const __m256i *)p);
+    return _mm256_loadu_si256((const __m256i *)p);
 }
 
 /* 8 input quads, as many bytes behind `in` as the offsets say */
@@ -21,7 +21,7 @@ VECTOR __m256i gather(const int8_t *in, const int32_t *offsets) {
    cutting the fraction off rounds, and what lies just below a half stays below */
 VECTOR __m128i scale_round(__m128i sums, const double *scale) {
     const __m256d half = _mm256_set1_pd(0x1.fffffffffffffp-2), sign = _mm256_set1_pd(-0.0);
-    __m256d x = _mm256_mul_pd(_mm256_cvtepi32_pd(sums), _mm256_load_pd(scale));
+    __m256d x = _mm256_mul_pd(_mm256_cvtepi32_pd(sums), _mm256_loadu_pd(scale));
     x = _mm256_add_pd(x, _mm256_or_pd(_mm256_and_pd(x, sign), half));
     return _mm256_cvttpd_epi32(x);
 }

@@ -38,6 +38,7 @@ int ek_family_count(void) {
     K(conv, AVX2, avx2)           \
     K(conv, AVXVNNI, avxvnni)     \
     K(conv, AVX512VNNI, avx512vnni) \
+    K(spread_planes, AVX2, avx2)    \
     K(depthwise, AVX2, avx2)      \
     K(depthwise, AVXVNNI, avxvnni) \
     K(depthwise, AVX512VNNI, avx512vnni) \
@@ -53,11 +54,17 @@ int ek_family_count(void) {
 
 #elif defined(__aarch64__)
 
-#define KERNELS(K)    \
-    K(fc, NEON, neon)         \
-    K(fc, NEONDOT, neondot)   \
-    K(conv, NEON, neon)       \
-    K(conv, NEONDOT, neondot)
+#define KERNELS(K)                 \
+    K(fc, NEON, neon)              \
+    K(fc, NEONDOT, neondot)        \
+    K(conv, NEON, neon)            \
+    K(conv, NEONDOT, neondot)      \
+    K(depthwise, NEON, neon)       \
+    K(depthwise, NEONDOT, neondot) \
+    K(add_planes, NEON, neon)      \
+    K(mul_planes, NEON, neon)      \
+    K(lut_planes, NEON, neon)      \
+    K(pool_planes, NEON, neon)
 
 #else
 #define KERNELS(K)

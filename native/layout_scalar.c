@@ -3,19 +3,63 @@
 #include "check.h"
 #include "margin.h"
 
-/* Bytes of one output pixel of a plane: channels [0, count) of those at `in`, zero points beyond */
-static void pack_pixel(const ek_pack_planes *op, const uint8_t *in, int64_t count, uint8_t *out) {
-    for (int64_t c = 0; c < EK_QUAD; c++) out[c] = c < count ? in[c] ^ (uint8_t)op->flip : (uint8_t)op->zero_point;
+static int64_t within(int64_t value, int64_t most) {
+    return value < 0 ? 0 : value > most ? most : value;
+}
+
+/* Which of `count` places, from input column `from` on and `step` apart, lie in [0, columns) */
+typedef struct span {
+    int64_t first, last;
+} span;
+
+static span span_of(int64_t columns, int64_t from, int64_t step, int64_t count) {
+    int64_t first = within((step - 1 - from) / step, count);
+    int64_t last = within(columns > from ? (columns - from + step - 1) / step : 0, count);
+    return (span){first, last < first ? first : last};
+}
+
+/* What makes a stored pixel of four bytes of a plain tensor: flipped, and zero points where there is no channel */
+typedef struct pixels {
+    uint32_t flip, kept, zero;
+} pixels;
+
+static uint32_t stored(pixels how, uint32_t word) {
+    return ((word ^ how.flip) & how.kept) | (how.zero & ~how.kept);
+}
+
+static void put_word(uint8_t *out, uint32_t word) {
+    memcpy(out, &word, sizeof word);
+}
+
+/* `count` pixels, `step` bytes apart, of `channels` bytes each; nothing behind the last one is read */
+static void pack_pixels(pixels how, const uint8_t *in, int64_t step, int64_t channels, int64_t count, uint8_t *out) {
+    int64_t bytes = (count - 1) * step + channels;
+    int64_t whole = bytes < EK_QUAD ? 0 : within((bytes - EK_QUAD) / step + 1, count);
+    for (int64_t x = 0; x < whole; x++) {
+        uint32_t word;
+        memcpy(&word, in + x * step, sizeof word);
+        put_word(out + EK_QUAD * x, stored(how, word));
+    }
+    for (int64_t x = whole; x < count; x++) {
+        uint32_t word = 0;
+        memcpy(&word, in + x * step, (size_t)channels);
+        put_word(out + EK_QUAD * x, stored(how, word));
+    }
 }
 
 /* Row y of image i, of one plane of one phase; `quad` is its number among the quads of the tensor */
 static void pack_row(const ek_pack_planes *op, const uint8_t *in, uint8_t *out, int64_t y, int64_t from, int64_t quad) {
-    int64_t count = op->channels - quad * EK_QUAD;
-    for (int64_t x = 0; x < op->width; x++, from += op->step_x, out += EK_QUAD) {
-        int inside = 0 <= y && y < op->rows && 0 <= from && from < op->columns;
-        const uint8_t *pixel = in + (y * op->columns + from) * op->channels + quad * EK_QUAD;
-        pack_pixel(op, inside ? pixel : in, inside ? count : 0, out);
-    }
+    int64_t channels = op->channels - quad * EK_QUAD;
+    channels = channels < EK_QUAD ? channels : EK_QUAD;
+    pixels how = {(uint32_t)op->flip * 0x01010101u, channels < EK_QUAD ? (1u << (8 * channels)) - 1 : ~0u,
+                  ek_margin_word(op->zero_point)};
+    span inside = span_of(0 <= y && y < op->rows ? op->columns : 0, from, op->step_x, op->width);
+    ek_fill_pixels(out, 0, inside.first, how.zero);
+    ek_fill_pixels(out, inside.last, op->width, how.zero);
+    if (inside.first == inside.last) return;
+    const uint8_t *first = in + (y * op->columns + from + inside.first * op->step_x) * op->channels + quad * EK_QUAD;
+    pack_pixels(how, first, (int64_t)op->step_x * op->channels, channels, inside.last - inside.first,
+                out + EK_QUAD * inside.first);
 }
 
 /* The margins behind a row, and with them those beyond the picture where it is the first or the last of an image */
@@ -70,15 +114,28 @@ const char *ek_pack_planes_check(const void *op_, int64_t arena_bytes, int64_t *
     return check_plain(op->input, op->images, op->rows, op->columns, op->channels, arena_bytes);
 }
 
+/* A row of one quad: `count` bytes of each pixel, `row_bytes` apart in `out` */
+static void unpack_row(const ek_unpack_planes *op, const uint8_t *in, int64_t count, uint8_t *out) {
+    const uint32_t flip = (uint32_t)op->flip * 0x01010101u;
+    for (int64_t x = 0; x < op->width; x++, in += EK_QUAD, out += op->row_bytes) {
+        uint32_t word;
+        memcpy(&word, in, sizeof word);
+        word ^= flip;
+        if (count >= EK_QUAD)
+            memcpy(out, &word, EK_QUAD);
+        else
+            memcpy(out, &word, (size_t)count);
+    }
+}
+
 void ek_unpack_planes__scalar(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_unpack_planes *op = op_;
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t image = unit / op->height, row = image * op->period + unit % op->height;
         const uint8_t *in = arena + op->input + EK_QUAD * row * op->input_pitch;
         uint8_t *out = arena + op->output + unit * op->width * op->row_bytes;
-        for (int64_t x = 0; x < op->width; x++, out += op->row_bytes)
-            for (int64_t c = 0; c < op->channels; c++)
-                out[c] = in[c / EK_QUAD * op->input_stride + EK_QUAD * x + c % EK_QUAD] ^ (uint8_t)op->flip;
+        for (int64_t c = 0; c < op->channels; c += EK_QUAD, in += op->input_stride)
+            unpack_row(op, in, op->channels - c, out + c);
     }
 }
 
@@ -98,18 +155,33 @@ const char *ek_unpack_planes_check(const void *op_, int64_t arena_bytes, int64_t
     return NULL;
 }
 
+/* Every `step`th pixel from column `from` on, `count` of them; those outside [0, columns) are `zero` */
+static void take_pixels(const uint8_t *row, int64_t columns, int64_t from, int64_t step, int64_t count, uint32_t zero,
+                        uint8_t *out) {
+    span inside = span_of(columns, from, step, count);
+    const uint8_t *in = row + EK_QUAD * (from + step * inside.first);
+    uint8_t *taken = out + EK_QUAD * inside.first;
+    ek_fill_pixels(out, 0, inside.first, zero);
+    if (step == 2) /* the usual step, as a constant that compilers make vectors of */
+        for (int64_t x = 0; x < inside.last - inside.first; x++)
+            memcpy(taken + EK_QUAD * x, in + 2 * EK_QUAD * x, EK_QUAD);
+    else
+        for (int64_t x = 0; x < inside.last - inside.first; x++)
+            memcpy(taken + EK_QUAD * x, in + step * EK_QUAD * x, EK_QUAD);
+    ek_fill_pixels(out, inside.last, count, zero);
+}
+
 /* Phase (a, b) of a plane */
 static void split_plane(const ek_split_phases *op, const uint8_t *in, uint8_t *out, int64_t a, int64_t b) {
     uint32_t zero = ek_margin_word(op->zero_point);
     for (int64_t i = 0; i < op->images; i++)
-        for (int64_t y = 0; y < op->height; y++)
-            for (int64_t x = 0; x < op->width; x++) {
-                int64_t from_y = y * op->step_y + a - op->top, from_x = x * op->step_x + b - op->left;
-                int inside = 0 <= from_y && from_y < op->rows && 0 <= from_x && from_x < op->columns;
-                int64_t from = (i * op->input_period + from_y) * op->input_pitch + from_x;
-                const void *pixel = inside ? (const void *)(in + EK_QUAD * from) : &zero;
-                memcpy(out + EK_QUAD * ((i * op->period + y) * op->output_pitch + x), pixel, EK_QUAD);
-            }
+        for (int64_t y = 0; y < op->height; y++) {
+            int64_t from = y * op->step_y + a - op->top;
+            int64_t columns = 0 <= from && from < op->rows ? op->columns : 0;
+            const uint8_t *row = in + EK_QUAD * ((i * op->input_period + (columns ? from : 0)) * op->input_pitch);
+            take_pixels(row, columns, b - op->left, op->step_x, op->width, zero,
+                        out + EK_QUAD * (i * op->period + y) * op->output_pitch);
+        }
 }
 
 void ek_split_phases__scalar(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
@@ -121,7 +193,7 @@ void ek_split_phases__scalar(const void *op_, uint8_t *arena, int64_t begin, int
         for (int64_t phase = 0; phase < op->step_y * op->step_x; phase++) {
             if (!(op->phases >> phase & 1)) continue;
             split_plane(op, in, out, phase / op->step_x, phase % op->step_x);
-            ek_restore_margins(&margins, out, 0, margins.pixels);
+            ek_restore_plane(&margins, out);
             out += op->planes * op->output_stride;
         }
     }
@@ -153,7 +225,7 @@ void ek_resize_planes__scalar(const void *op_, uint8_t *arena, int64_t begin, in
                     int64_t from = (i * op->input_period + op->source_rows[y]) * op->input_pitch + op->source_columns[x];
                     memcpy(out + EK_QUAD * ((i * op->period + y) * op->output_pitch + x), in + EK_QUAD * from, EK_QUAD);
                 }
-        ek_restore_margins(&margins, out, 0, margins.pixels);
+        ek_restore_plane(&margins, out);
     }
 }
 

@@ -45,7 +45,14 @@
    for all pixels p of the output from 0 to (images * period - (period - height)) * pitch, margins included; input
    and output have the same pitch and period. What is zero is not listed. On AVX2 no pair of weights in a word may
    reach beyond 16 bits: 255 * (positive part) <= 32767 and 255 * (negative part) <= 32768; such a word is listed
-   in two entries.
+   in two entries. `runs` says more of that kind: the entries of group g from starts[g] to runs[g][0] come in fours and
+   those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either. On ARMv8.0 no weight
+   is -128, and the magnitudes of the four weights that have the same place in a run of four add up to 255 at most.
+
+   With `planar` input each plane holds one channel, a byte a pixel, and an entry is 4 byte offsets and a word, whose
+   weights belong to the bytes found there; `group` is 1. That is for weights whose zeros come alone:
+
+       sum[c][p] = bias[c] + sum over entries e of sum over k of byte[input + offset[e][k] + p] * weight[e][k]
 
    `biased` sums save the conversion to float: 0x4B400000 = EK_BIASED is added to each bias[c], so that the bits of a
    sum are those of the float 12582912 + sum, as long as -2^22 <= sum < 2^22. Then
@@ -68,11 +75,13 @@
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, channels) /* of the output, a multiple of 4 and of `group` */          \
     NUMBER(int32_t, group)    /* 1, 4 or 8 */                                              \
-    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4, as the level has them */  \
+    NUMBER(int32_t, planar)                                                                \
+    NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4, as the level has them; 4 times that if planar */ \
     NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
-    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words */                    \
+    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words; or (entries, 5): offsets, word */ \
+    ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, biased)                                                                \
     ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \
@@ -86,6 +95,30 @@
     NUMBER(int32_t, residual_low)                                                          \
     NUMBER(int32_t, residual_high)                                                         \
     NUMBER(int32_t, residual_zero_point)
+
+/* Planes of quads to planes of one channel, for `planar` input of EK_CONV: byte p of plane c of the output is byte
+   4 p + c % 4 of plane c / 4 of the input, 0 <= p < pixels, margins being pixels like others. A unit is a plane of the
+   input. Behind the output lie EK_SLACK bytes that may be overwritten. */
+#define EK_SPREAD_PLANES(NUMBER, ARRAY)                                                    \
+    NUMBER(int64_t, input)                                                                 \
+    NUMBER(int64_t, input_stride)                                                          \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, output_stride)                                                         \
+    NUMBER(int32_t, planes) /* of the input */                                             \
+    NUMBER(int64_t, pixels)
+
+/* Shifted copies of planes: pixel p of copy i of plane q, which is plane i * planes + q of the output, is pixel
+   p + shifts[i] of plane q of the input, 0 <= p < pixels, margins being pixels like others. So a level that loses time
+   where vectors cross lines of the cache can read every tap of a window from an aligned place. A unit is a plane of
+   the output. */
+#define EK_SHIFT_PLANES(NUMBER, ARRAY)                                                     \
+    NUMBER(int64_t, input)                                                                 \
+    NUMBER(int64_t, input_stride)                                                          \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, output_stride)                                                         \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int64_t, pixels)                                                                \
+    ARRAY(int32_t, shifts)
 
 /* A depthwise convolution on planes, one output a channel, dilation 1, stride 1 or 2. `input` is the place of the
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
@@ -444,10 +477,231 @@ enum {
     EK_CONVERSION(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, output_type)
 
+enum {
+    EK_SUM,
+    EK_MEAN, /* of whole numbers towards zero */
+    EK_MAX,
+    EK_MIN
+};
+
+/* Numbers taken together along some axes: sizes of and byte strides along those that are kept, the last of which varies
+   fastest in the dense output, and those that are reduced, in the order in which floats are summed. With `quantised`,
+   of bytes: out = clamp(multiply(sum - zero_point, multiplier, shift) + output_zero_point) to the type's range,
+   where zero_point is that of all numbers together. Not for int16. A unit is EK_PICKS numbers along the last axis
+   that is kept. */
+#define EK_REDUCE(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, function)                                                              \
+    ARRAY(int64_t, sizes)                                                                  \
+    ARRAY(int64_t, strides)                                                                \
+    ARRAY(int64_t, reduced_sizes)                                                          \
+    ARRAY(int64_t, reduced_strides)                                                        \
+    NUMBER(int32_t, quantised)                                                             \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, output_zero_point)
+
+/* Maximum or average over windows of plain images; only pixels inside count. The window of output pixel (y, x) starts at
+   input pixel (y * stride_y - top, x * stride_x - left). Averages of int8 round to nearest, ties away from zero;
+   those of uint8, ties up. Of float32, int8 or uint8. A unit is an output row of an image. */
+#define EK_POOL(NUMBER, ARRAY)                                                             \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, average)                                                               \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, rows) /* of the input */                                               \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int32_t, height) /* of the output */                                            \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, window_height)                                                         \
+    NUMBER(int32_t, window_width)                                                          \
+    NUMBER(int32_t, stride_y)                                                              \
+    NUMBER(int32_t, stride_x)                                                              \
+    NUMBER(int32_t, top)                                                                   \
+    NUMBER(int32_t, left)                                                                  \
+    NUMBER(float, low)                                                                     \
+    NUMBER(float, high)
+
+/* Softmax over rows of int8 or uint8, in TFLite's fixed point. exponentials[d] is exp of what a number lies d below
+   its row's largest, of 31 bits, or 0 where that does not count. A unit is a row. */
+#define EK_SOFTMAX(NUMBER, ARRAY)                                                          \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth)                                                                 \
+    NUMBER(int32_t, type)                                                                  \
+    ARRAY(int32_t, exponentials) /* 256; the first is 2^31 - 1 */
+
+/* Softmax over rows of float32, of numbers times `beta`. A unit is a row. */
+#define EK_SOFTMAX_FLOAT(NUMBER, ARRAY)                                                    \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth)                                                                 \
+    NUMBER(float, beta)
+
+/* Bilinear sampling of plain images. Output row y lies between input rows row_first[y] and row_second[y], at row_weight[y]
+   from the first; columns likewise. Weights are floats, for int8 whole numbers of 1024ths. Results are rounded to
+   nearest, ties away from zero, but on float32. A unit is an output row. */
+#define EK_BILINEAR(NUMBER, ARRAY)                                                         \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, rows)                                                                  \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, channels)                                                              \
+    ARRAY(int32_t, row_first)                                                              \
+    ARRAY(int32_t, row_second)                                                             \
+    ARRAY(float, row_weight)                                                               \
+    ARRAY(int32_t, column_first)                                                           \
+    ARRAY(int32_t, column_second)                                                          \
+    ARRAY(float, column_weight)
+
+/* TFLite_Detection_PostProcess on float32: `boxes` are rows of at least 4 coordinates (y, x, height and width relative to
+   their anchor), `scores` rows of `columns`, the last `classes` of which are classes. Anchors are y, x, height, width.
+   The best max_detections are put out in falling order, zeros behind them: boxes as top, left, bottom, right. Not
+   `regular`: each box once, with its max_classes best classes; `regular`: at most per_class of each class. `scratch`
+   is 32 * max_detections + 28 * boxes_count bytes. One unit. */
+#define EK_POSTPROCESS(NUMBER, ARRAY)                                                      \
+    EK_SOURCE(NUMBER, ARRAY, boxes)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, scores)                                                       \
+    ARRAY(float, anchors) /* (boxes_count, 4) */                                           \
+    NUMBER(int64_t, output_boxes)                                                          \
+    NUMBER(int64_t, output_classes)                                                        \
+    NUMBER(int64_t, output_scores)                                                         \
+    NUMBER(int64_t, output_count)                                                          \
+    NUMBER(int64_t, scratch)                                                               \
+    NUMBER(int32_t, boxes_count)                                                           \
+    NUMBER(int32_t, coordinates)                                                           \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, classes)                                                               \
+    NUMBER(int32_t, regular)                                                               \
+    NUMBER(int64_t, max_detections)                                                        \
+    NUMBER(int64_t, max_classes)                                                           \
+    NUMBER(int64_t, per_class)                                                             \
+    NUMBER(float, score_threshold)                                                         \
+    NUMBER(float, overlap_threshold)                                                       \
+    NUMBER(float, y_scale)                                                                 \
+    NUMBER(float, x_scale)                                                                 \
+    NUMBER(float, h_scale)                                                                 \
+    NUMBER(float, w_scale)
+
+/* Products of int8 matrices, for each of some batches: out[m][n] = clamp(multiply(sum over k of (first[m][k] - first_zero)
+   * (second[k][n] - second_zero), multiplier, shift) + zero_point). Strides are in bytes; a batch's are 0 where an
+   operand is used again. The output is dense. A unit is a row of a product. */
+#define EK_MATMUL(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, first)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, second)                                                       \
+    NUMBER(int64_t, output)                                                                \
+    ARRAY(int64_t, batches) /* sizes of the axes of batches; at least one axis */          \
+    ARRAY(int64_t, first_batch_strides)                                                    \
+    ARRAY(int64_t, second_batch_strides)                                                   \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth) /* 1..EK_MAX_DEPTH */                                           \
+    NUMBER(int64_t, columns)                                                               \
+    NUMBER(int64_t, first_row_stride)                                                      \
+    NUMBER(int64_t, first_depth_stride)                                                    \
+    NUMBER(int64_t, second_depth_stride)                                                   \
+    NUMBER(int64_t, second_column_stride)                                                  \
+    NUMBER(int32_t, first_zero)                                                            \
+    NUMBER(int32_t, second_zero)                                                           \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    NUMBER(int32_t, zero_point)
+
+/* TRANSPOSE_CONV on plain int8: input pixel (y, x) adds its products to the output pixels from (y * stride_y - top,
+   x * stride_x - left) on, a window of them; sums are multiplied by `multiplier` and `shift` of their channel. A unit is
+   an output row of an image. */
+#define EK_TRANSPOSE_CONV(NUMBER, ARRAY)                                                   \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, rows) /* of the input */                                               \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, depth)                                                                 \
+    NUMBER(int32_t, height) /* of the output */                                            \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int32_t, window_height)                                                         \
+    NUMBER(int32_t, window_width)                                                          \
+    NUMBER(int32_t, stride_y)                                                              \
+    NUMBER(int32_t, stride_x)                                                              \
+    NUMBER(int32_t, top)                                                                   \
+    NUMBER(int32_t, left)                                                                  \
+    NUMBER(int32_t, input_zero_point)                                                      \
+    ARRAY(int16_t, weights) /* (window_height, window_width, depth, channels) */           \
+    ARRAY(int32_t, bias)                                                                   \
+    ARRAY(int32_t, multiplier)                                                             \
+    ARRAY(int32_t, shift)                                                                  \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)
+
+/* The number along an axis that is the largest or the least, the first of equal ones, as `output_type`, INT32 or INT64:
+   for each of `outer` slices of `count` rows of `inner` numbers. A unit is a slice. */
+#define EK_ARG(NUMBER, ARRAY)                                                              \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, output_type)                                                           \
+    NUMBER(int32_t, least)                                                                 \
+    NUMBER(int64_t, outer)                                                                 \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int64_t, inner)
+
+/* L2_NORMALIZATION of rows of int8, in TFLite's fixed point; an output of 127 is 127/128. A unit is a row. */
+#define EK_L2NORM(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth) /* 1..EK_MAX_DEPTH */                                           \
+    NUMBER(int32_t, zero_point)
+
+/* Functions of a float32. Those from EK_EXP on are as good as the math library. */
+enum {
+    EK_ABS,
+    EK_NEG,
+    EK_SQUARE,
+    EK_SQRT,
+    EK_RSQRT,
+    EK_FLOOR,
+    EK_CEIL,
+    EK_CLAMP,      /* to low..high */
+    EK_LEAKY_RELU, /* x below 0 times `low` */
+    EK_HARD_SWISH,
+    EK_EXP,
+    EK_LOG,
+    EK_LOGISTIC,
+    EK_TANH,
+    EK_ELU,
+    EK_GELU,
+    EK_GELU_BY_TANH,
+    EK_SIN,
+    EK_COS,
+    EK_REAL_FUNCTIONS
+};
+
+/* A function of `count` float32. A unit is EK_RUN of them. */
+#define EK_REAL(NUMBER, ARRAY)                                                             \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int32_t, function)                                                              \
+    NUMBER(float, low)                                                                     \
+    NUMBER(float, high)
+
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
     FAMILY(conv, EK_CONV)                                                                  \
+    FAMILY(shift_planes, EK_SHIFT_PLANES)                                                  \
+    FAMILY(spread_planes, EK_SPREAD_PLANES)                                                \
     FAMILY(copy, EK_COPY)                                                                  \
     FAMILY(lut, EK_LUT)                                                                    \
     FAMILY(gather, EK_GATHER)                                                              \
@@ -467,7 +721,18 @@ enum {
     FAMILY(quantize, EK_QUANTIZE)                                                          \
     FAMILY(dequantize, EK_DEQUANTIZE)                                                      \
     FAMILY(requantize, EK_REQUANTIZE)                                                      \
-    FAMILY(cast, EK_CAST)
+    FAMILY(cast, EK_CAST)                                                                  \
+    FAMILY(reduce, EK_REDUCE)                                                              \
+    FAMILY(pool, EK_POOL)                                                                  \
+    FAMILY(softmax, EK_SOFTMAX)                                                            \
+    FAMILY(softmax_float, EK_SOFTMAX_FLOAT)                                                \
+    FAMILY(bilinear, EK_BILINEAR)                                                          \
+    FAMILY(postprocess, EK_POSTPROCESS)                                                    \
+    FAMILY(matmul, EK_MATMUL)                                                              \
+    FAMILY(transpose_conv, EK_TRANSPOSE_CONV)                                              \
+    FAMILY(arg, EK_ARG)                                                                    \
+    FAMILY(l2norm, EK_L2NORM)                                                              \
+    FAMILY(real, EK_REAL)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \

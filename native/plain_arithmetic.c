@@ -3,23 +3,27 @@
 #include "plain.h"
 #include "requantise.h"
 
-static uint8_t requantise(const ek_arithmetic *op, int32_t value) {
-    return (uint8_t)ek_clamp(ek_multiply(value, op->multiplier, op->shift) + op->zero_point, op->low, op->high);
-}
+/* A line whose operands are `a_step` and `b_step` bytes apart */
+#define LOOP(sign, a_step, b_step)                                                                             \
+    for (int64_t i = 0; i < count; i++) {                                                                      \
+        int32_t value = ek_times(f, firsts[a[i * (a_step)]] sign seconds[b[i * (b_step)]]) + zero_point;       \
+        out[i] = (uint8_t)(value < low ? low : value > high ? high : value);                                   \
+    }
 
-static void add_line(const void *raw, const uint8_t *a, int64_t a_stride, const uint8_t *b, int64_t b_stride,
-                     uint8_t *out, int64_t count) {
-    const ek_arithmetic *op = raw;
-    for (int64_t i = 0; i < count; i++)
-        out[i] = requantise(op, op->first_values[a[i * a_stride]] + op->second_values[b[i * b_stride]]);
-}
-
-static void multiply_line(const void *raw, const uint8_t *a, int64_t a_stride, const uint8_t *b, int64_t b_stride,
-                          uint8_t *out, int64_t count) {
-    const ek_arithmetic *op = raw;
-    for (int64_t i = 0; i < count; i++)
-        out[i] = requantise(op, op->first_values[a[i * a_stride]] * op->second_values[b[i * b_stride]]);
-}
+#define LINE(name, sign)                                                                                       \
+    static void name(const void *raw, const uint8_t *a, int64_t a_stride, const uint8_t *b, int64_t b_stride,  \
+                     uint8_t *out, int64_t count) {                                                            \
+        const ek_arithmetic *op = raw;                                                                         \
+        const int32_t *firsts = op->first_values, *seconds = op->second_values;                                \
+        int32_t zero_point = op->zero_point, low = op->low, high = op->high;                                   \
+        ek_factor f = ek_factor_of(op->multiplier, op->shift);                                                 \
+        if (a_stride == 1 && b_stride == 1)                                                                    \
+            LOOP(sign, 1, 1)                                                                                   \
+        else                                                                                                   \
+            LOOP(sign, a_stride, b_stride)                                                                     \
+    }
+LINE(add_line, +)
+LINE(multiply_line, *)
 
 void ek_arithmetic__scalar(const void *raw, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_arithmetic *op = raw;

@@ -31,32 +31,41 @@ static inline int is_narrow(int type) {
     return type == EK_INT8 || type == EK_UINT8 || type == EK_INT16 || type == EK_INT32;
 }
 
+/* Less than what can matter, before the conversion to a whole number; NaN is like the least. */
+static inline float bounded(float x) {
+    x = x > -1e6f ? x : -1e6f;
+    return x < 1e6f ? x : 1e6f;
+}
+
 /* To the nearest whole number, ties away from zero; x is small. */
 static inline int32_t nearest(float x) {
     int32_t whole = (int32_t)x;
-    float rest = x - (float)whole;
-    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+    return whole + (int32_t)((x - (float)whole) * 2);
 }
 
-/* Beyond what can matter, before the conversion to a whole number; NaN becomes 0 there. */
-static inline float bounded(float x) {
-    return x > 1e6f ? 1e6f : x < -1e6f ? -1e6f : x == x ? x : 0;
+/* In three loops, each of which a compiler vectorises */
+static void quantize_few(const ek_quantize *op, const float *in, int32_t *out, int64_t count) {
+    float scaled[EK_PICKS];
+    int32_t low = (int32_t)lowest[op->type], high = (int32_t)highest[op->type];
+    for (int64_t i = 0; i < count; i++) scaled[i] = bounded(in[i] / op->scale);
+    for (int64_t i = 0; i < count; i++) out[i] = nearest(scaled[i]);
+    for (int64_t i = 0; i < count; i++) out[i] = ek_clamp(out[i] + op->zero_point, low, high);
 }
-
-#define QUANTIZE(type)                                                                                          \
-    for (int64_t i = 0; i < count; i++)                                                                         \
-        ((type *)out)[i] = (type)ek_clamp(nearest(bounded(in[i] / op->scale)) + op->zero_point, low, high);
 
 void ek_quantize__scalar(const void *raw, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_quantize *op = raw;
     int64_t first = begin * EK_RUN, count = ek_least(end * EK_RUN, op->count) - first;
     const float *in = (const float *)EK_SOURCE_OF(op, input, arena) + first;
     uint8_t *out = arena + op->output + first * sizes[op->type];
-    int32_t low = (int32_t)lowest[op->type], high = (int32_t)highest[op->type];
-    if (op->type == EK_INT16)
-        QUANTIZE(int16_t)
-    else
-        QUANTIZE(uint8_t)
+    for (int64_t start = 0; start < count; start += EK_PICKS) {
+        int64_t few = ek_least(EK_PICKS, count - start);
+        int32_t numbers[EK_PICKS];
+        quantize_few(op, in + start, numbers, few);
+        if (op->type == EK_INT16)
+            for (int64_t i = 0; i < few; i++) ((int16_t *)out)[start + i] = (int16_t)numbers[i];
+        else
+            for (int64_t i = 0; i < few; i++) out[start + i] = (uint8_t)numbers[i];
+    }
 }
 
 const char *ek_quantize_check(const void *raw, int64_t arena_bytes, int64_t *units) {

@@ -9,13 +9,41 @@
 #define EACH(i, n) _Pragma("GCC unroll 32") for (int i = 0; i < (n); i++)
 #define LOOP _Pragma("GCC unroll 1")
 
+/* p, computed before it is used: places near it become constants in loads. */
+INLINE const int8_t *settled(const int8_t *p) {
+    __asm__("" : "+r"(p));
+    return p;
+}
+
+/* A vector that is made where it is used, and not kept in a register through loops before. */
+INLINE int32x4_t fresh(int32_t value) {
+    __asm__ volatile("" : "+r"(value));
+    return vdupq_n_s32(value);
+}
+
+/* Two neighbouring vectors. That both are wanted at once makes one LDP of it; that nothing is read before or after
+   keeps the compiler from reading ahead until it runs out of registers. */
+INLINE void load_pair(int8x16_t *x, const int8_t *in) {
+    int8x16_t a = vld1q_s8(in), b = vld1q_s8(in + 16);
+    __asm__ volatile("" : "+w"(a), "+w"(b) : : "memory");
+    x[0] = a, x[1] = b;
+}
+
+INLINE void load_some(int8x16_t *x, const int n, const int8_t *in) {
+    if (n > 1)
+        load_pair(x, in);
+    else
+        x[0] = vld1q_s8(in);
+}
+
 /* What becomes of vectors whose lanes are 4 channels */
 typedef struct ending {
     float32x4_t scale, zero;
     int32x4_t multiplier, left, right;
     int16x8_t zero_point;
     int8x16_t low, high;
-    int is_exact, fits, is_clamped;
+    int is_exact, is_clamped;
+    int is_biased; /* sums are the bits of floats: see EK_CONV */
 } ending;
 
 #define ENDING(op, c)                                                                                             \
@@ -24,28 +52,27 @@ typedef struct ending {
             vmaxq_s32(load_if((op)->exact, (op)->shift, c), vdupq_n_s32(0)),                                      \
             vminq_s32(load_if((op)->exact, (op)->shift, c), vdupq_n_s32(0)),                                      \
             vdupq_n_s16((int16_t)(op)->zero_point), vdupq_n_s8((int8_t)(op)->low), vdupq_n_s8((int8_t)(op)->high), \
-            (op)->exact, (op)->fits16, (op)->low > -128 || (op)->high < 127                                       \
+            (op)->exact, (op)->low > -128 || (op)->high < 127, 0                                                  \
     }
 
 INLINE int32x4_t load_if(int wanted, const int32_t *array, int64_t c) {
     return wanted ? vld1q_s32(array + c) : vdupq_n_s32(0);
 }
 
-INLINE float32x4_t scaled(int32x4_t sums, float32x4_t scale, float32x4_t zero) {
-    return vfmaq_f32(zero, vcvtq_f32_s32(sums), scale);
+INLINE float32x4_t scaled(float32x4_t sums, float32x4_t scale, float32x4_t zero) {
+    return vfmaq_f32(zero, sums, scale);
 }
 
-/* The low 16 bits of a float beyond 1.5 * 2^23 are its last digits, rounded to nearest even. */
-INLINE int16x8_t low_halves(int32x4_t a, int32x4_t b, float32x4_t scale, float32x4_t zero) {
-    const float32x4_t digits = vdupq_n_f32(0x1.8p23f);
-    return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(scaled(a, scale, zero), digits)),
-                      vreinterpretq_s16_f32(vaddq_f32(scaled(b, scale, zero), digits)));
+/* Rounds to nearest even: the low 16 bits of a float beyond 1.5 * 2^23, which is `digits`, are its last digits. */
+INLINE int16x8_t low_halves(float32x4_t a, float32x4_t b, float32x4_t digits) {
+    return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(a, digits)), vreinterpretq_s16_f32(vaddq_f32(b, digits)));
 }
 
-/* For values that fit 16 bits */
-INLINE int8x16_t bytes_that_fit(const int32x4_t *sums, float32x4_t scale, float32x4_t zero) {
-    return vqmovn_high_s16(vqmovn_s16(low_halves(sums[0], sums[1], scale, zero)),
-                           low_halves(sums[2], sums[3], scale, zero));
+/* Biased sums whose values fit 16 bits */
+INLINE int8x16_t bytes_of(const int32x4_t *sums, float32x4_t scale, float32x4_t zero, float32x4_t digits) {
+    float32x4_t y[EK_QUAD];
+    EACH(i, EK_QUAD) y[i] = scaled(vreinterpretq_f32_s32(sums[i]), scale, zero);
+    return vqmovn_high_s16(vqmovn_s16(low_halves(y[0], y[1], digits)), low_halves(y[2], y[3], digits));
 }
 
 INLINE int8x16_t saturated(const int32x4_t *y, int16x8_t more) {
@@ -65,14 +92,12 @@ INLINE int8x16_t clamped(int8x16_t bytes, int8x16_t low, int8x16_t high) {
     return vminq_s8(vmaxq_s8(bytes, low), high);
 }
 
-/* 4 pixels of 4 channels */
+/* 4 pixels of 4 channels, in any way */
 INLINE int8x16_t quads_of(const ending *to, const int32x4_t *sums) {
-    if (to->fits && !to->is_exact) {
-        int8x16_t bytes = bytes_that_fit(sums, to->scale, to->zero);
-        return to->is_clamped ? clamped(bytes, to->low, to->high) : bytes;
-    }
     int32x4_t y[EK_QUAD];
-    EACH(i, EK_QUAD)
-    y[i] = to->is_exact ? multiplied(to, sums[i]) : vcvtnq_s32_f32(scaled(sums[i], to->scale, to->zero));
+    EACH(i, EK_QUAD) {
+        float32x4_t sum = to->is_biased ? vreinterpretq_f32_s32(sums[i]) : vcvtq_f32_s32(sums[i]);
+        y[i] = to->is_exact ? multiplied(to, sums[i]) : vcvtnq_s32_f32(scaled(sum, to->scale, to->zero));
+    }
     return clamped(saturated(y, to->is_exact ? to->zero_point : vdupq_n_s16(0)), to->low, to->high);
 }

@@ -110,6 +110,21 @@ VECTOR vector shifted(vector x, int32_t right) {
     return _mm256_sra_epi32(x, _mm_cvtsi32_si128(right));
 }
 
+VECTOR vector interleave_pairs_low(vector a, vector b) {
+    return _mm256_unpacklo_epi16(a, b);
+}
+
+VECTOR vector interleave_pairs_high(vector a, vector b) {
+    return _mm256_unpackhi_epi16(a, b);
+}
+
+/* The first lanes of 4 vectors, one after another, then their second lanes, and so on */
+VECTOR void transpose_lanes(vector *v) {
+    const vector a = v[0], b = v[1], c = v[2], d = v[3];
+    v[0] = _mm256_permute2x128_si256(a, b, 0x20), v[1] = _mm256_permute2x128_si256(c, d, 0x20);
+    v[2] = _mm256_permute2x128_si256(a, b, 0x31), v[3] = _mm256_permute2x128_si256(c, d, 0x31);
+}
+
 /* Four numbers for the channels of each pixel; reals are floats like any bits */
 VECTOR vector every_quad(const void *p) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(p));

@@ -102,6 +102,21 @@ VECTOR vector shifted(vector x, int32_t right) {
     return _mm512_sra_epi32(x, _mm_cvtsi32_si128(right));
 }
 
+VECTOR vector interleave_pairs_low(vector a, vector b) {
+    return _mm512_unpacklo_epi16(a, b);
+}
+
+VECTOR vector interleave_pairs_high(vector a, vector b) {
+    return _mm512_unpackhi_epi16(a, b);
+}
+
+VECTOR void transpose_lanes(vector *v) {
+    const vector a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[2], v[3], 0x44);
+    const vector c = _mm512_shuffle_i32x4(v[0], v[1], 0xEE), d = _mm512_shuffle_i32x4(v[2], v[3], 0xEE);
+    v[0] = _mm512_shuffle_i32x4(a, b, 0x88), v[1] = _mm512_shuffle_i32x4(a, b, 0xDD);
+    v[2] = _mm512_shuffle_i32x4(c, d, 0x88), v[3] = _mm512_shuffle_i32x4(c, d, 0xDD);
+}
+
 VECTOR vector every_quad(const void *p) {
     return _mm512_broadcast_i32x4(_mm_loadu_si128(p));
 }

@@ -13,6 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edgekit.pack import Entries
+from edgekit.pack_runs import in_runs
+
 LEVELS = [level for family, level in native.kernels() if family == "conv"]
 PIXELS = {"scalar": 4, "avx2": 8, "avxvnni": 8, "avx512vnni": 16, "neon": 4, "neondot": 4}
 GUARD = 256
@@ -36,8 +39,11 @@ class Shape:
     tile: int = 4
     block: int = 8
     rounding: str = "fast"
+    fits16: bool = False
     residual: bool = False
     clamped: bool = False
+    runs: bool = False
+    planar: bool = False
     seed: int = 0
 
     @property
@@ -66,9 +72,10 @@ class Shape:
 
 
 def random_words(random: np.random.Generator, group: int) -> NDArray[np.int32]:
-    """Weights of which AVX2 may take pairs: small ones, or large ones beside zeros."""
-    small, large = random.integers(-64, 64, (group, 4)), random.integers(-128, 128, (group, 2))
-    words = np.where(random.random((group, 1)) < 0.5, small, np.kron(large, [1, 0]))
+    """Weights of which AVX2 may take pairs: small ones, or large ones beside zeros; on ARM none is -128."""
+    lowest = -128 if native.FLIP else -127
+    small, large = random.integers(-64, 64, (group, 4)), random.integers(lowest, 128, (group, 2))
+    words = np.where(random.random((group, 1)) < 0.5, small, np.kron(large, [1, 0])) >> random.integers(0, 5)
     return words.astype(np.int8).view(np.int32)[:, 0]
 
 
@@ -81,17 +88,37 @@ def entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     for _ in range(shape.channels // shape.group):
         offsets += [place for place in reach if random.random() < shape.density]
         starts.append(len(offsets))
-    entries = [[place, *random_words(random, shape.group)] for place in offsets]
-    return {"starts": np.array(starts, np.int32), "entries": np.array(entries, np.int32).reshape(-1)}
+    records = np.zeros((len(offsets), 1 + shape.group), np.int32)
+    for record, place in zip(records, offsets, strict=True):
+        record[:] = place, *random_words(random, shape.group)
+    plain = Entries(shape.group, np.array(starts, np.int32), records)
+    isa = "avx2" if native.FLIP else "neon"
+    entries, runs = in_runs(plain, isa) if shape.runs else (plain, np.zeros((0, 2), np.int32))
+    return {"starts": entries.starts, "entries": entries.records, "runs": runs}
+
+
+def planar_entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
+    """Lists of up to 30 entries of any four bytes of the inputs."""
+    starts = np.cumsum([0, *random.integers(0, 31, shape.channels)]).astype(np.int32)
+    first, end = -4 * shape.margin, shape.inputs * shape.stride - 4 * shape.margin
+    offsets = random.integers(first, end - shape.pixels - native.SLACK + 1, (int(starts[-1]), 4))
+    words = [random_words(random, 1) for _ in offsets]
+    return {
+        "starts": starts,
+        "entries": np.hstack([offsets, np.reshape(words, (-1, 1))]).astype(np.int32),
+        "planar": 1,
+        "group": 1,
+    }
 
 
 def requantisation(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     channels, exact, biased = shape.channels, shape.rounding == "exact", shape.rounding == "biased"
     low, high = sorted(random.integers(LOWEST, LOWEST + 256, 2)) if shape.clamped else (LOWEST, LOWEST + 255)
     zero_point = int(random.integers(LOWEST, LOWEST + 256))
-    scale = (random.random(channels) * 0.02).astype(np.float32)
+    scale = (random.random(channels) * (0.002 if shape.fits16 else 0.02)).astype(np.float32)
     return {
         "exact": exact,
+        "fits16": shape.fits16,
         "biased": biased,
         "zero_point": zero_point,
         "low": int(low),
@@ -125,14 +152,15 @@ def residual_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
 def fields_of(shape: Shape, vector: int) -> dict[str, Any]:
     random = np.random.default_rng(shape.seed)
     inputs, _, output, _ = shape.places()
+    entries = planar_entries_of if shape.planar else entries_of
     return {
         "input": inputs, "input_stride": shape.stride, "input_pitch": shape.pitch,
         "output": output, "output_stride": shape.stride, "output_pitch": shape.pitch,
         "images": shape.images, "height": shape.height, "width": shape.width,
         "period": shape.height + shape.below, "before": shape.margin, "after": shape.margin,
         "channels": shape.channels, "group": shape.group,
-        "vector": vector, "tile": shape.tile, "block": shape.block,
-        **entries_of(shape, random), **requantisation(shape, random), **residual_of(shape, random),
+        "vector": vector * (4 if shape.planar else 1), "tile": shape.tile, "block": shape.block,
+        **entries(shape, random), **requantisation(shape, random), **residual_of(shape, random),
     }  # fmt: skip
 
 
@@ -177,6 +205,9 @@ SHAPES = st.builds(
     rounding=st.sampled_from(["fast", "biased", "exact"]),
     residual=st.booleans(),
     clamped=st.booleans(),
+    fits16=st.booleans(),
+    runs=st.booleans(),
+    planar=st.booleans(),
     seed=st.integers(0, 2**32 - 2),
 )
 
@@ -186,6 +217,8 @@ SHAPES = st.builds(
 @example(Shape(channels=12, block=8), [])
 @example(Shape(width=64, height=16, right=0, below=0, tile=64), [])
 @example(Shape(inputs=9, density=1.0, rounding="biased", width=36), [])
+@example(Shape(planar=True, width=40, height=20, rounding="biased", tile=3, residual=True), [])
+@example(Shape(inputs=9, density=1.0, rounding="biased", fits16=True, width=56, tile=20), [])
 def test_levels_write_the_bytes_of_the_scalar_kernel(shape: Shape, cuts: list[float]) -> None:
     for level in LEVELS[1:]:
         for between in ([0.0, *cuts, 1.0], cuts):
@@ -205,12 +238,16 @@ def test_a_vector_of_another_level_is_walked_all_the_same(level: str) -> None:
 def sums_of(shape: Shape, fields: dict[str, Any], arena: Bytes, channel: int) -> NDArray[np.int32]:
     """The sums of a channel for all pixels, in numpy, by the words of native/ops.h."""
     stored = arena if native.FLIP else arena.view(np.int8)
-    entries = fields["entries"].reshape(-1, 1 + shape.group)
-    group, sums = channel // shape.group, np.full(shape.pixels, fields["bias"][channel], np.int64)
-    for entry in entries[fields["starts"][group] : fields["starts"][group + 1]]:
-        place = fields["input"] + entry[0]
-        quads = stored[place : place + 4 * shape.pixels].reshape(-1, 4).astype(np.int64)
-        sums += quads @ entry[1 + channel % shape.group :][:1].view(np.int8).astype(np.int64)
+    group, member = divmod(channel, fields["group"])
+    sums = np.full(shape.pixels, fields["bias"][channel], np.int64)
+    for entry in fields["entries"][fields["starts"][group] : fields["starts"][group + 1]]:
+        offsets, word = (
+            (entry[:4], entry[4:]) if shape.planar else (entry[0] + np.arange(4), entry[1 + member :][:1])
+        )
+        pixels = np.arange(shape.pixels)[:, None] * (1 if shape.planar else 4)
+        sums += stored[fields["input"] + offsets + pixels].astype(np.int64) @ word.view(np.int8).astype(
+            np.int64
+        )
     return sums.astype(np.int32)
 
 
@@ -243,9 +280,10 @@ def test_the_scalar_kernel_is_what_the_words_say(shape: Shape) -> None:
 
 
 def test_the_check_refuses_what_would_leave_the_arena() -> None:
-    shape = Shape(rounding="exact", residual=True)
+    shape = Shape(rounding="exact", residual=True, runs=True)
     good, size = fields_of(shape, 4), shape.places()[3]
-    far = np.where(np.arange(good["entries"].size) % 2, good["entries"], size).astype(np.int32)
+    far = np.array(good["entries"])
+    far[:, 0] = size
     wrong: list[dict[str, Any]] = [
         {"group": 2}, {"channels": 6}, {"vector": 5}, {"tile": 0}, {"block": 4}, {"entries": far},
         {"entries": -far}, {"entries": far[1:].copy()}, {"starts": good["starts"][1:].copy()},
@@ -255,6 +293,7 @@ def test_the_check_refuses_what_would_leave_the_arena() -> None:
         {"low": LOWEST + 9, "high": LOWEST}, {"zero_point": 999}, {"biased": 1}, {"residual_shift": 31},
         {"residual_own": 2**15}, {"residual_low": LOWEST + 255, "residual_high": LOWEST},
         {"input_pitch": shape.pitch + 1}, {"output_stride": 64}, {"width": shape.pitch + 1},
+        {"runs": good["runs"][1:].copy()}, {"runs": good["runs"] + 1}, {"planar": 1},
     ]  # fmt: skip
     assert native.Op("conv", good).units(size) == 3
     for mistake in wrong:

@@ -88,7 +88,7 @@ class Layer:
         return correlate(padded, weights, self.stride) + self.bias
 
     def fields(self) -> dict[str, Any]:
-        sets, packed = pack_depthwise(self.weights, "avx2")
+        sets, packed = pack_depthwise(self.weights, "avx2" if FLIP else "")
         start = self.source.base - 4 * (self.top * self.source.pitch + self.left)
         own = {
             "input": start,
@@ -103,7 +103,7 @@ class Layer:
 def short(factors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rounded to what `biased` sums ask of scales: 12582912 times it and a zero point are floats."""
     mantissa, exponent = np.frexp(factors)
-    return np.ldexp(np.rint(np.ldexp(mantissa, 18)), exponent - 18).astype(np.float32)
+    return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, 18)), exponent - 18), np.float32)
 
 
 @given(SCENES, st.sampled_from(WINDOWS), st.integers(1, 2), st.sampled_from(WAYS), st.integers(0, 255))
@@ -120,6 +120,8 @@ def test_depthwise(scene: Scene, window: tuple[int, int], stride: int, way: str,
     layer.out.put(expected, stored(result).transpose(3, 0, 1, 2, 4), scene.zero)
     fields = layer.fields() | requantisation(layer.bias, factors, way, scene.zero)
     fields |= {"zero_point": scene.zero, "low": FLIP - 110, "high": FLIP + 127}
+    most = 255 * np.abs(layer.weights).sum(axis=(0, 1), dtype=np.int64).reshape(-1, 4) + np.abs(layer.bias)
+    fields["fits16"] = bool(np.max(most * factors) < 2**15 - 256)
     run_levels("depthwise", fields, layer.arena, expected, layer.out, scene.seed)
 
 

@@ -18,14 +18,16 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer writer model operators
-tensors simplify step layout
-strided lowering arithmetic movement slicing joining blocks unary conversion binary
-pack pack_depthwise costs fully_connected
+tensors step layout strided lowering
+fully_connected simplify
+arithmetic movement slicing joining blocks unary conversion binary real reduction sampling products
+pack pack_runs pack_depthwise costs postprocess
 plain convolution planner
 convolve
 pictures
 routes
-plan
+plan batch
+memory ranks
 machine device
 preprocess decode
 track
@@ -33,7 +35,11 @@ rules
 engine interpreter zoo
 reel capture
 demo sources
-messages outbox courier link mqtt
+topics tls
+messages sink states frigate
+reserve database journal disk outbox mailbox timing
+link discovery courier commands hass session
+mqtt
 hub broker
 inference
 bench analyze evaluate optimize inbox

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from single import FLOAT, INT8, INT32, UINT8, compare, single, tensor
+from single import FLOAT, INT8, INT32, UINT8, compare, constant, single, tensor
 
 SEEDS = st.integers(0, 2**31)
 DTYPES = st.sampled_from([INT8, INT8, UINT8, FLOAT, INT32])
 SHAPES = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_transpose(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(shape))))
@@ -30,12 +30,7 @@ def test_large_transpositions(shape: tuple[int, ...]) -> None:
     compare(single("TRANSPOSE", inputs, [tensor([shape[i] for i in order])]))
 
 
-def constant(values: Any, dtype: np.dtype[Any] = INT32) -> Any:
-    array = np.asarray(values, dtype)
-    return tensor(array.shape, dtype, None, data=array)
-
-
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_slice(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     starts = [data.draw(st.integers(0, n - 1)) for n in shape]
@@ -48,7 +43,7 @@ def test_slice(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st
     compare(single("SLICE", inputs, [tensor(sizes, dtype)]), seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_strided_slice(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     """The shape comes from numpy, whose indexing TensorFlow's follows."""
@@ -87,7 +82,7 @@ def test_strided_slice(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, 
     compare(single("STRIDED_SLICE", inputs, [tensor(result.shape, dtype)], **masks), seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_joining_and_cutting(
     shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -108,7 +103,7 @@ def test_joining_and_cutting(
     compare(single("SPLIT", [constant(axis), even], equal, num_splits=len(sizes)), seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_stacking(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     axis, count = data.draw(st.integers(-len(shape), len(shape) - 1)), data.draw(st.integers(1, 4))
@@ -119,7 +114,7 @@ def test_stacking(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data:
     compare(single("UNPACK", [stacked], parts, axis=axis, num=count), seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES.filter(lambda s: len(s) < 5), DTYPES, SEEDS, st.data())
 def test_padding(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     margins = [[data.draw(st.integers(0, 3)) for _ in range(2)] for _ in shape]
@@ -130,7 +125,7 @@ def test_padding(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: 
     compare(single("PADV2", [*inputs, value], [padded]), seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     SHAPES.filter(lambda s: len(s) < 5), DTYPES, SEEDS, st.sampled_from(["REFLECT", "SYMMETRIC"]), st.data()
 )
@@ -143,7 +138,7 @@ def test_mirrored_padding(
     compare(single("MIRROR_PAD", [tensor(shape, dtype), constant(margins)], [padded], mode=mode), seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_repeating_picking_reversing(
     shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -164,7 +159,7 @@ def test_repeating_picking_reversing(
 BLOCKS = st.integers(1, 3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES.filter(lambda s: len(s) == 4), DTYPES, SEEDS, BLOCKS)
 def test_depth(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, block: int) -> None:
     images, height, width, depth = shape
@@ -174,7 +169,7 @@ def test_depth(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, block: i
     compare(single("DEPTH_TO_SPACE", [deep], [wide], block_size=block), seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SHAPES.filter(lambda s: len(s) in (3, 4)), DTYPES, SEEDS, st.data())
 def test_batches(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     space = len(shape) - 2
