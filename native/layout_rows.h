@@ -4,7 +4,9 @@
      TARGET                           the function attribute that allows its instructions
      KERNEL(family)                   the name of its kernel
      fill(out, n, word)               n pixels of four bytes each
-     pick_two(in, out, n)             every second one of 2 n - 1 pixels
+     pick_two(in, out, n)             every second pixel; `in` has 16 pixels to spare
+     unpack_block(in, stride, out, step, n, flips)
+                                      four quads of n pixels, 1 to 4, from planes to plain; reads 4 pixels
      restore(margins, plane)          all margins of a plane
      spread(in, out, n, flips, zero)  n pixels of 3 bytes as quads: with bits flipped, and the last byte of `zero` */
 
@@ -23,16 +25,17 @@ LOOPS uint32_t pixel_at(const void *p) {
 
 /* Every `step`th pixel */
 LOOPS void pick(const uint8_t *restrict in, uint8_t *restrict out, int64_t pixels, int64_t step) {
-    if (step == 2) {
+    if (step == 1)
+        memcpy(out, in, (size_t)pixels * EK_QUAD);
+    else if (step == 2)
         pick_two(in, out, pixels);
-        return;
-    }
-    for (int64_t x = 0; x < pixels; x++) memcpy(out + EK_QUAD * x, in + EK_QUAD * step * x, EK_QUAD);
+    else
+        for (int64_t x = 0; x < pixels; x++) memcpy(out + EK_QUAD * x, in + EK_QUAD * step * x, EK_QUAD);
 }
 
-/* What of a row of `pixels` output pixels lies within `size` input pixels, when pixel x is input pixel first + x * step */
+/* Pixels [begin, end) of a row of the output that lie within the input, as first + x * step does */
 typedef struct range {
-    int64_t begin, end;
+    int64_t first, step, begin, end;
 } range;
 
 LOOPS int64_t within(int64_t value, int64_t most) {
@@ -40,19 +43,21 @@ LOOPS int64_t within(int64_t value, int64_t most) {
 }
 
 LOOPS range inside(int64_t first, int64_t step, int64_t size, int64_t pixels) {
-    int64_t begin = first < 0 ? (-first + step - 1) / step : 0, end = size > first ? (size - first + step - 1) / step : 0;
-    end = within(end, pixels);
-    return (range){begin < end ? begin : end, end};
+    const int64_t begin = first < 0 ? (-first + step - 1) / step : 0;
+    const int64_t end = within(size > first ? (size - first + step - 1) / step : 0, pixels);
+    return (range){first, step, begin < end ? begin : end, end};
 }
 
 /* A row of a phase, from a row of the input or, if that is NULL, from outside of it */
-LOOPS void phase_row(const uint8_t *in, uint8_t *out, int64_t pixels, int64_t first, int64_t step, int64_t size,
-                     uint32_t zero) {
-    range r = in ? inside(first, step, size, pixels) : (range){pixels, pixels};
-    fill(out, r.begin, zero);
-    if (r.end > r.begin)
-        pick(in + EK_QUAD * (first + r.begin * step), out + EK_QUAD * r.begin, r.end - r.begin, step);
-    fill(out + EK_QUAD * r.end, pixels - r.end, zero);
+LOOPS void phase_row(const uint8_t *in, uint8_t *out, const range *r, int64_t pixels, uint32_t zero) {
+    if (!in) {
+        fill(out, pixels, zero);
+        return;
+    }
+    fill(out, r->begin, zero);
+    if (r->begin < r->end)
+        pick(in + EK_QUAD * (r->first + r->begin * r->step), out + EK_QUAD * r->begin, r->end - r->begin, r->step);
+    fill(out + EK_QUAD * r->end, pixels - r->end, zero);
 }
 
 /* Pixels of fewer channels than a quad: `left` of `channels` */
@@ -89,55 +94,63 @@ LOOPS void gather(const ek_pack_planes *op, const uint8_t *in, uint8_t *out, int
         complete(in, out, n, channels, 3, flips, zero);
 }
 
-/* The margins behind a row, and with them those beyond the picture where it is the first or the last of an image */
-LOOPS void row_margins(const ek_margins *m, uint8_t *plane, int64_t row) {
-    int64_t first = row * m->pitch, is_last = row % m->period == m->height - 1;
-    int64_t end = is_last ? (row / m->period + 1) * m->period * m->pitch : first + m->pitch;
+/* The margins behind row y of an image, and with them those beyond the picture where it is the first or the last */
+LOOPS void row_margins(const ek_pack_planes *op, const ek_margins *m, uint8_t *plane, int64_t image, int64_t y) {
+    const int64_t row = image * m->period + y, start = row * m->pitch + m->width;
+    int64_t end = (row + 1) * m->pitch;
+    if (y == m->height - 1) end = image == op->images - 1 ? m->pixels + m->after : (image + 1) * m->period * m->pitch;
     if (row == 0) fill(plane - EK_QUAD * m->before, m->before, m->word);
-    if (end >= m->pixels) end = m->pixels + m->after;
-    fill(plane + EK_QUAD * (first + m->width), end - first - m->width, m->word);
+    fill(plane + EK_QUAD * start, end - start, m->word);
 }
 
-/* One row of the output: of a quad, of all phases */
-LOOPS void pack_row(const ek_pack_planes *op, const ek_margins *m, const uint8_t *in, uint8_t *out, int64_t row,
-                    int64_t quad, uint8_t *quads) {
-    const int64_t size = op->columns, stride = (op->channels + EK_QUAD - 1) / EK_QUAD * op->output_stride;
-    const int64_t y = row % op->period;
+/* What is the same for all rows */
+typedef struct packing {
+    const ek_pack_planes *op;
+    ek_margins margins;
+    range ranges[16];                             /* of the phases of a row */
+    int64_t phase;                                /* bytes from the planes of one to those of the next */
+    uint8_t quads[EK_QUAD * (MOST_PIXELS + 16)]; /* a row of the input */
+} packing;
+
+/* Row y of a quad of an image, in all phases */
+LOOPS void pack_row(packing *p, const uint8_t *in, uint8_t *out, int64_t image, int64_t y, int64_t quad) {
+    const ek_pack_planes *op = p->op;
+    const ek_margins *m = &p->margins;
+    const int64_t place = EK_QUAD * (image * m->period + y) * m->pitch, pixel = op->channels;
     for (int64_t a = 0; a < op->step_y; a++) {
         const int64_t from = y * op->step_y + a - op->top;
-        const int is_inside = 0 <= from && from < op->rows;
-        if (is_inside) gather(op, in + from * size * op->channels, quads, size, quad);
-        for (int64_t b = 0; b < op->step_x; b++) {
-            uint8_t *plane = out + (a * op->step_x + b) * stride;
-            phase_row(is_inside ? quads : NULL, plane + EK_QUAD * row * m->pitch, m->width, b - op->left, op->step_x, size,
-                      m->word);
-            row_margins(m, plane, row);
+        const uint8_t *row = 0 <= from && from < op->rows ? in + from * op->columns * pixel : NULL, *quads = NULL;
+        if (row) gather(op, row, p->quads, op->columns, quad), quads = p->quads;
+        for (int64_t b = 0; b < op->step_x; b++, out += p->phase) {
+            phase_row(quads, out + place, &p->ranges[b], m->width, m->word);
+            row_margins(op, m, out, image, y);
         }
     }
 }
 
 TARGET void KERNEL(pack_planes)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_pack_planes *op = op_;
-    const ek_margins margins = EK_MARGINS(op, op->zero_point);
     const int64_t quads = (op->channels + EK_QUAD - 1) / EK_QUAD;
-    uint8_t row_of_quads[EK_QUAD * (MOST_PIXELS + 16)];
+    packing p;
+    p.op = op, p.margins = EK_MARGINS(op, op->zero_point), p.phase = quads * op->output_stride;
     if (op->columns > MOST_PIXELS) {
         ek_pack_planes__scalar(op, arena, begin, end);
         return;
     }
+    for (int64_t b = 0; b < op->step_x; b++) p.ranges[b] = inside(b - op->left, op->step_x, op->columns, op->width);
     for (int64_t unit = begin; unit < end; unit++) {
-        const int64_t image = unit / op->height, row = image * op->period + unit % op->height;
+        const int64_t image = unit / op->height, y = unit % op->height;
         const uint8_t *in = arena + op->input + image * op->rows * op->columns * op->channels;
         for (int64_t q = 0; q < quads; q++)
-            pack_row(op, &margins, in, arena + op->output + q * op->output_stride, row, q, row_of_quads);
+            pack_row(&p, in, arena + op->output + q * op->output_stride, image, y, q);
     }
 }
 
-/* Quad by quad: whole pixels, and then the first bytes of those that are no whole quad */
-LOOPS void unpack_row(const ek_unpack_planes *op, const uint8_t *restrict in, uint8_t *restrict out) {
+/* Quads from `first` on, and then the first bytes of one that is not whole */
+LOOPS void unpack_quads(const ek_unpack_planes *op, const uint8_t *restrict in, uint8_t *restrict out, int64_t first) {
     const uint32_t flips = (uint32_t)op->flip * 0x01010101u;
     const int64_t whole = op->channels / EK_QUAD, rest = op->channels % EK_QUAD, step = op->row_bytes;
-    for (int64_t q = 0; q < whole; q++)
+    for (int64_t q = first; q < whole; q++)
         for (int64_t x = 0; x < op->width; x++) {
             uint32_t pixel = pixel_at(in + q * op->input_stride + EK_QUAD * x) ^ flips;
             memcpy(out + x * step + EK_QUAD * q, &pixel, sizeof pixel);
@@ -145,6 +158,16 @@ LOOPS void unpack_row(const ek_unpack_planes *op, const uint8_t *restrict in, ui
     for (int64_t x = 0; x < op->width; x++)
         for (int64_t c = 0; c < rest; c++)
             out[x * step + EK_QUAD * whole + c] = in[whole * op->input_stride + EK_QUAD * x + c] ^ (uint8_t)op->flip;
+}
+
+/* Four quads at a time, as far as there are so many */
+LOOPS void unpack_row(const ek_unpack_planes *op, const uint8_t *in, uint8_t *out) {
+    int64_t q = 0;
+    for (; EK_QUAD * (q + 4) <= op->channels; q += 4)
+        for (int64_t x = 0; x < op->width; x += 4)
+            unpack_block(in + q * op->input_stride + EK_QUAD * x, op->input_stride, out + x * op->row_bytes + EK_QUAD * q,
+                         op->row_bytes, op->width - x < 4 ? op->width - x : 4, (uint32_t)op->flip * 0x01010101u);
+    unpack_quads(op, in, out, q);
 }
 
 TARGET void KERNEL(unpack_planes)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
@@ -156,14 +179,14 @@ TARGET void KERNEL(unpack_planes)(const void *op_, uint8_t *arena, int64_t begin
     }
 }
 
-LOOPS void split_plane(const ek_split_phases *op, const ek_margins *m, const uint8_t *in, uint8_t *out, int64_t a, int64_t b) {
+LOOPS void split_plane(const ek_split_phases *op, const ek_margins *m, const uint8_t *in, uint8_t *out, int64_t a,
+                       const range *r) {
     const int64_t row = EK_QUAD * (int64_t)op->input_pitch;
     for (int64_t i = 0; i < op->images; i++)
         for (int64_t y = 0; y < m->height; y++) {
             const int64_t from = y * op->step_y + a - op->top;
             const uint8_t *source = from < 0 || from >= op->rows ? NULL : in + (i * op->input_period + from) * row;
-            phase_row(source, out + EK_QUAD * (i * m->period + y) * m->pitch, m->width, b - op->left, op->step_x,
-                      op->columns, m->word);
+            phase_row(source, out + EK_QUAD * (i * m->period + y) * m->pitch, r, m->width, m->word);
         }
     restore(m, out);
 }
@@ -171,14 +194,16 @@ LOOPS void split_plane(const ek_split_phases *op, const ek_margins *m, const uin
 TARGET void KERNEL(split_phases)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_split_phases *op = op_;
     const ek_margins margins = EK_MARGINS(op, op->zero_point);
+    range ranges[16];
+    for (int64_t b = 0; b < op->step_x; b++) ranges[b] = inside(b - op->left, op->step_x, op->columns, op->width);
     for (int64_t q = begin; q < end; q++) {
         uint8_t *out = arena + op->output + q * op->output_stride;
-        for (int64_t phase = 0; phase < op->step_y * op->step_x; phase++) {
-            if (!(op->phases >> phase & 1)) continue;
-            split_plane(op, &margins, arena + op->input + q * op->input_stride, out, phase / op->step_x,
-                        phase % op->step_x);
-            out += op->planes * op->output_stride;
-        }
+        for (int64_t a = 0, bit = 0; a < op->step_y; a++)
+            for (int64_t b = 0; b < op->step_x; b++, bit++) {
+                if (!(op->phases >> bit & 1)) continue;
+                split_plane(op, &margins, arena + op->input + q * op->input_stride, out, a, &ranges[b]);
+                out += op->planes * op->output_stride;
+            }
     }
 }
 

@@ -39,6 +39,7 @@ typedef struct pool {
 
 /* Pixels [x, x + 8) of the input's columns, 0 behind the last one */
 VECTOR vector load_columns(const uint8_t *row, int64_t x, int64_t columns) {
+    if (x + PIXELS <= columns) return load(row + EK_QUAD * x);
     const vector number = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), left = every((int32_t)(columns - x));
     return _mm256_maskload_epi32((const int *)(row + EK_QUAD * x), _mm256_cmpgt_epi32(left, number));
 }

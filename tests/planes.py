@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,8 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
+LIBC = ctypes.CDLL(None)
+CAPACITY = 1 << 19
 FLIP = native.FLIP
 STORED = st.integers(FLIP - 128, FLIP + 127)
 
@@ -82,16 +86,20 @@ class Picture:
 
 
 class Memory:
-    """Allots an arena, whose bytes are random at first."""
+    """Allots an arena, whose bytes are random at first: upwards, or downwards so that what comes first is last."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.size = 64
+        self.top = int(self.rng.integers(0, 2)) * CAPACITY
 
     def bytes(self, count: int) -> int:
-        place = self.size
-        self.size += -(-count // 64) * 64 + 64 * int(self.rng.integers(0, 2))
-        return place
+        count = -(-count // 64) * 64 + 64 * int(self.rng.integers(0, 2))
+        self.size += count
+        if not self.top:
+            return self.size - count
+        assert self.size < CAPACITY
+        return self.top + 64 - self.size
 
     def picture(
         self, size: Sequence[int], planes: int, margins: Sequence[int] = (0, 0), spare: Sequence[int] = (0, 0)
@@ -107,9 +115,7 @@ class Memory:
         return Picture(images, height, width, planes, pitch, period, before, after, base, stride)
 
     def arena(self) -> Bytes:
-        raw = np.zeros(self.size + 128, np.uint8)
-        start = -raw.ctypes.data % native.ALIGNMENT
-        arena = raw[start : start + self.size + 64]
+        arena = guarded(self.top or self.size)
         arena[...] = self.rng.integers(0, 256, arena.shape)
         return arena
 
@@ -120,10 +126,17 @@ class Memory:
         return np.where(self.rng.random(shape) < 0.2, ends, values)
 
 
+def guarded(size: int) -> Bytes:
+    """Bytes, a multiple of 64, behind which there is no memory: who reads on crashes."""
+    pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    whole = mmap.mmap(-1, pages + mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(whole))
+    assert LIBC.mprotect(ctypes.c_void_p(start + pages), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    return np.frombuffer(whole, np.uint8)[pages - size : pages]
+
+
 def aligned_copy(arena: Bytes) -> Bytes:
-    raw = np.zeros(arena.size + 64, np.uint8)
-    start = -raw.ctypes.data % native.ALIGNMENT
-    copy = raw[start : start + arena.size]
+    copy = guarded(arena.size)
     copy[...] = arena
     return copy
 
