@@ -86,7 +86,7 @@ class Picture:
 
 
 class Memory:
-    """Allots an arena, whose bytes are random at first: upwards, or downwards so that what comes first is last."""
+    """Allots an arena of random bytes: upwards, or downwards so that what comes first is last."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
