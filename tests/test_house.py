@@ -17,7 +17,7 @@ FLOORS = """
 errors
 types
 document node complaint settings config
-graph schema flatbuffer writer model operators
+graph schema flatbuffer sparsity writer model operators
 tensors simplify plan fully_connected
 machine device
 preprocess decode
