@@ -20,7 +20,7 @@ from edgekit import interpreter
 from edgekit.engine import Engine, load
 from edgekit.errors import UsageError
 from edgekit.inference import find_file
-from edgekit.tensors import TensorInfo
+from edgekit.tensors import random_inputs
 
 COLUMNS = (
     "model",
@@ -124,19 +124,6 @@ def benchmark(
     _take_turns(candidates, warmup, record=False)
     _take_turns(candidates, seconds, record=True)
     return [_result(candidate, candidates) for candidate in candidates]
-
-
-def random_inputs(infos: Sequence[TensorInfo], seed: int = 0) -> list[NDArray[Any]]:
-    """Valid inputs: whole numbers over the range of their type, floats from 0 to 1."""
-    rng = np.random.default_rng(seed)
-    return [_random_input(info, rng) for info in infos]
-
-
-def _random_input(info: TensorInfo, rng: np.random.Generator) -> NDArray[Any]:
-    if info.dtype.kind in "iu":
-        limits = np.iinfo(info.dtype)
-        return rng.integers(limits.min, limits.max, info.shape, info.dtype, endpoint=True)
-    return np.asarray(rng.random(info.shape)).astype(info.dtype)
 
 
 def _load(path: str | Path, name: str, threads: int) -> _Candidate:

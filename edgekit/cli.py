@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_validate, _add_schema, _add_evaluate, _add_zoo, _add_devices,
-        _add_benchmark, _add_optimize, _add_doctor, _add_version,
+        _add_benchmark, _add_analyze, _add_optimize, _add_mqtt, _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -308,6 +308,34 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_analyze(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "analyze",
+        _analyze,
+        "Show a model's plan on the native engine: each layer's kernel and why.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="zoo name or path of a .tflite")
+    parser.add_argument("--isa", help="plan for this level of kernels (default: the best of this machine)")
+    parser.add_argument("--threads", type=_at_least_one, default=1)
+    parser.add_argument("--exact", action="store_true", help="the bytes of TFLite's reference kernels")
+    parser.add_argument("--no-time", action="store_true", help="do not run it: for another machine's isa")
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    from edgekit import analyze, console
+
+    report = analyze.analyze(
+        arguments.model, arguments.isa, arguments.threads, exact=arguments.exact, timed=not arguments.no_time
+    )
+    if arguments.json:
+        console.print_json(report.to_dict())
+    else:
+        console.print_table(report.title, analyze.COLUMNS, [line.row() for line in report.lines])
+        sys.stdout.write(report.summary + "\n")
+    return 0
+
+
 def _add_optimize(commands: Any) -> None:
     parser = _add(
         commands, "optimize", _optimize, "Train a model by a recipe (extra: train).", json_flag=False
@@ -366,6 +394,80 @@ def _devices_show(arguments: argparse.Namespace) -> int:
         console.print_json(shown)
     else:
         console.print_yaml(shown)
+    return 0
+
+
+def _add_mqtt(commands: Any) -> None:
+    verbs = _verbs(commands, "mqtt", "The broker: can it be had, what is said, what is left there.")
+    test = _add(verbs, "test", _mqtt_test, "Connect as a pipeline would, publish, hear it; exit 69 if not.")
+    watch = _add(verbs, "watch", _mqtt_watch, "Print what edgekit says, as it is said.")
+    clean = _add(verbs, "clean", _mqtt_clean, "Make the broker forget a device, and Home Assistant with it.")
+    for verb in (test, watch, clean):
+        verb.add_argument("config", metavar="CONFIG", nargs="?", help="a pipeline YAML, for its mqtt section")
+        verb.add_argument("--mqtt", metavar="HOST[:PORT]", help="the broker, instead of or over the config's")
+        verb.add_argument("--device-id", help="the device (default: that of the config, or the host name)")
+    watch.add_argument("--count", type=_at_least_one, metavar="N", help="end after N messages")
+    watch.add_argument("--duration", type=seconds, metavar="TIME", help="end when nothing came for so long")
+    clean.add_argument("--force", action="store_true", help="although the device is online")
+
+
+def _broker_config(arguments: argparse.Namespace) -> Any:
+    """The config whose broker is meant."""
+    from edgekit.config import load_config, override_config, quick_config
+
+    flags = {"mqtt": arguments.mqtt, "device_id": arguments.device_id}
+    given = {key: value for key, value in flags.items() if value is not None}
+    if arguments.config:
+        config = override_config(load_config(arguments.config), **given)
+    else:
+        config = quick_config("demo:", "none", **given)
+    if config.mqtt.host is None:
+        raise UsageError("which broker? give a CONFIG with mqtt.host, or --mqtt HOST")
+    return config
+
+
+def _mqtt_test(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from edgekit import console, session
+    from edgekit.topics import Topics
+
+    config = _broker_config(arguments)
+    report = session.examine(config.mqtt, Topics(config.mqtt.base, config.device.id))
+    if arguments.json:
+        console.print_json(asdict(report))
+    else:
+        console.print_table("", ("", ""), report.rows())
+    return 0
+
+
+def _mqtt_watch(arguments: argparse.Namespace) -> int:
+    import itertools
+
+    from edgekit import console, session
+
+    config = _broker_config(arguments)
+    device = config.device.id if arguments.device_id else "+"
+    with session.Session(config.mqtt) as broker:
+        broker.subscribe([f"{config.mqtt.base}/{device}/#"])
+        for message in itertools.islice(broker.received(arguments.duration), arguments.count):
+            console.print_message(message.topic, message.payload, as_json=arguments.json)
+    return 0
+
+
+def _mqtt_clean(arguments: argparse.Namespace) -> int:
+    from edgekit import console, session
+    from edgekit.discovery import discovery_topic
+    from edgekit.topics import Topics
+
+    config = _broker_config(arguments)
+    topics = Topics(config.mqtt.base, config.device.id)
+    others = [discovery_topic(config.mqtt.discovery.prefix, topics)]
+    forgotten = session.clean(config.mqtt, topics, others, force=arguments.force)
+    if arguments.json:
+        console.print_json({"forgotten": forgotten})
+    else:
+        sys.stdout.write("".join(f"{topic}\n" for topic in forgotten))
     return 0
 
 

@@ -224,6 +224,12 @@ def _plain(config: Config) -> dict[str, Any]:
         camera["source"] = "***" if hidden else mask_url(camera["source"])
     if ("mqtt", "user") in config._secret:  # noqa: SLF001  (its own)
         data["mqtt"]["user"] = "***"
-    for name, value in (data["mqtt"]["tls"] or {}).items():
-        data["mqtt"]["tls"][name] = str(value) if isinstance(value, Path) else value
+    data["mqtt"] = _texts(data["mqtt"])
     return data
+
+
+def _texts(value: object) -> object:
+    """Paths as text, however deep."""
+    if isinstance(value, dict):
+        return {key: _texts(inner) for key, inner in value.items()}
+    return str(value) if isinstance(value, Path) else value

@@ -23,6 +23,27 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def print_message(topic: str, payload: bytes, *, as_json: bool) -> None:
+    """One line for an MQTT message, at once: its topic and what it says; pictures by their size."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = f"<{len(payload)} bytes>"
+    if not as_json:
+        line = f"{topic} {text}"
+    else:
+        line = json.dumps({"topic": topic, "payload": _as_json(text)}, ensure_ascii=False)
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _as_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout."""
     table = Table(header_style="bold", box=box.SIMPLE_HEAD)

@@ -8,12 +8,15 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.link import Ending, Link, MqttVersion, tls_context
-from edgekit.outbox import Mailbox, Message
+from edgekit.link import Ending, Link, MqttVersion, Received
+from edgekit.mailbox import Mailbox
+from edgekit.messages import Message
+from edgekit.tls import tls_context
 
 if TYPE_CHECKING:
     from edgekit.settings import MqttConfig
@@ -25,15 +28,30 @@ _FAREWELL_S = 0.5  # of a stop's time belong to the farewell, whatever else stil
 _GRACE_S = 0.1  # beyond a stop's time, for the thread to end
 _STEADY_S = 10.0  # a connection that lived this long was a good one
 _JITTER = SystemRandom()
-_TICK_S = 1.0  # how often keep-alives are looked after
+_TICK_S = 1.0  # how often keep-alives and the mailbox are looked after
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What else happens on a connection: `before_birth` runs when the broker has said yes, before the
+    retained values go out; `received` gets what is published below `topics`, `tick` runs every second.
+    """
+
+    before_birth: Callable[[], None]
+    topics: Callable[[], Sequence[str]] = tuple
+    received: Callable[[Received], None] = _nothing
+    tick: Callable[[], None] = _nothing
 
 
 class Courier:
     """Carries a Mailbox to the broker of `settings`, over one Link after another.
 
-    `will` is registered with each. `before_birth` runs when a broker has said yes, before the retained values
-    go out. After a refusal (login, certificate) the longest wait of `retry_s`
-    applies at once. A second client of the same id is not fought: this one goes on under another id.
+    `will` is registered with each. After a refusal (login, certificate) the longest wait of `retry_s` applies
+    at once. A second client of the same id is not fought: this one goes on under another id.
     """
 
     def __init__(
@@ -44,7 +62,7 @@ class Courier:
         client_id: str,
         protocol: Literal["auto"] | MqttVersion,
         will: Message,
-        before_birth: Callable[[], None],
+        hooks: Hooks,
         retry_s: tuple[float, float],
     ) -> None:
         self.connected = threading.Event()
@@ -54,11 +72,12 @@ class Courier:
         self._mailbox, self._settings = mailbox, settings
         self._auto = protocol == "auto"
         self._version: MqttVersion = "5" if protocol == "auto" else protocol
-        self._will, self._before_birth = will, before_birth
+        self._will, self._hooks = will, hooks
         self._farewell: Message | None = None
         self._tls = tls_context(settings.tls) if settings.tls else None
         self._retry_s = retry_s
         self._failures = self._short_lives = 0
+        self._upkeep_at_s = 0.0
         self._born = False  # whether `online` was ever acknowledged
         self._complaints: set[str] = set()
         self._flying: dict[int, Message] = {}  # number -> message sent, not acknowledged
@@ -106,11 +125,21 @@ class Courier:
     def _run(self) -> None:
         try:
             wait_s: float | None = 0.0
-            while wait_s == 0.0 or (wait_s is not None and not self._stopping.wait(wait_s)):
+            while wait_s is not None and self._waited(wait_s):
                 wait_s = self._attempt()
         finally:
             for end in self._bell or ():
                 end.close()
+
+    def _waited(self, wait_s: float) -> bool:
+        """Wait, and look after the mailbox meanwhile; False when a stop came first."""
+        until_s = time.monotonic() + wait_s
+        while wait_s > 0.0:
+            if self._stopping.wait(min(wait_s, _TICK_S)):
+                return False
+            self._mailbox.upkeep()
+            wait_s = until_s - time.monotonic()
+        return True
 
     def _attempt(self) -> float | None:
         """One connection from start to end; returns the seconds to wait for the next, None for never."""
@@ -138,13 +167,27 @@ class Courier:
             wake = self._quiet_bell()  # before the mailbox is looked into, or its newest could be overlooked
             if link.accepted and not born:
                 born = True
-                self._before_birth()
+                link.subscribe(self._hooks.topics())
+                self._hooks.before_birth()
                 self._mailbox.begin()
+            if time.monotonic() >= self._upkeep_at_s:
+                self._upkeep_at_s = time.monotonic() + _TICK_S
+                self._mailbox.upkeep()
+                self._hooks.tick()
             self._send(link)
             self._keep_stop_time(link)
             link.poll(wake, self._patience_s())
             for number, refusal in link.acks():
                 self._settle(link, self._flying.pop(number, None), refusal)
+            for message in link.received():
+                self._hear(message)
+
+    def _hear(self, message: Received) -> None:
+        """What the world sends must not harm the connection."""
+        try:
+            self._hooks.received(message)
+        except Exception:
+            _log.exception("a message on %s could not be dealt with", message.topic)
 
     def _send(self, link: Link) -> None:
         """Fill the window; in a hurry, there is always room for the farewell."""
@@ -184,8 +227,8 @@ class Courier:
 
     def _give_up(self, message: Message, why: str) -> None:
         """The broker will never take this one; said once per topic."""
-        self._mailbox.done(message)
-        self.refused_events += not message.retain
+        self._mailbox.lose(message)
+        self.refused_events += not message.retain and not message.lost
         if message.topic not in self._complaints:
             self._complaints.add(message.topic)
             _log.warning("not published to %s: %s", message.topic, why)

@@ -9,18 +9,17 @@ when it has every operator of the model. `ListEngine` is the third, for tests: i
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit import model, plan
+from edgekit import machine, memory, model, plan, ranks
 from edgekit.errors import ModelError, UsageError
-from edgekit.fully_connected import FullyConnected
 from edgekit.graph import Graph
 from edgekit.interpreter import TfliteEngine
 from edgekit.tensors import TensorInfo, check_inputs, describe
@@ -29,9 +28,6 @@ __all__ = ["Engine", "ListEngine", "TensorInfo", "estimate_memory", "load"]
 
 ENGINES = ("auto", "native", "tflite")
 MAX_THREADS = 64
-NATIVE_OVERHEAD_BYTES = 3 * 2**20  # as measured: code, tables, what numpy takes on the way
-TFLITE_OVERHEAD_BYTES = 16 * 2**20  # as measured: LiteRT's libraries and its interpreter
-TFLITE_COPIES = 4  # of the constants, as measured
 
 
 class Engine(Protocol):
@@ -80,28 +76,42 @@ class ListEngine:
         return list(outputs)
 
 
-def load(path: str | Path, engine: str = "auto", threads: int = 1) -> Engine:
+def load(
+    path: str | Path, engine: str = "auto", threads: int = 1, *, exact: bool = False, tune: bool = False
+) -> Engine:
     """Load a `.tflite` file. `engine` is "auto", "native" or "tflite"; `threads` is 1 to 64.
 
-    `native` uses one thread whatever `threads` says: its layers are too small to share. Raises UsageError
-    for an engine or a number of threads that does not exist, ModelError when the file is damaged or the
-    engine lacks one of its operators.
+    With `exact` the native engine gives the bytes of TFLite's reference kernels, some slower. With `tune`
+    it times its kernels for a second or two first and keeps what it found in the user's cache, where later
+    loads find it. Raises UsageError for an engine or a number of threads that does not exist, ModelError
+    when the file is damaged or the engine lacks one of its operators.
     """
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
     if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
         raise UsageError(f"threads: expected 1 to {MAX_THREADS}, not {threads!r}")
-    return load_graph(model.read(path), str(path), engine, threads)
+    return load_graph(model.read(path), str(path), engine, threads, exact=exact, tune=tune)
 
 
-def load_graph(graph: Graph, label: str, engine: str = "auto", threads: int = 1) -> Engine:
+def load_graph(
+    graph: Graph, label: str, engine: str = "auto", threads: int = 1, *, exact: bool = False,
+    tune: bool = False,
+) -> Engine:  # fmt: skip
     """Load a graph, called `label` in messages; for the rest see `load`."""
-    reason = plan.refusal(graph)
+    prepared = plan.prepare(graph)
+    reason = plan.refusal(prepared)
     if engine == "native" and reason:
         raise ModelError(f"{label}: the native engine cannot run {reason}; engine=tflite or auto runs it")
     if engine == "tflite" or reason:
-        return TfliteEngine(graph, label, threads, tflite_memory(graph))
-    return NativeEngine(graph)
+        return TfliteEngine(graph, label, threads, memory.tflite_bytes(graph))
+    level = native_level()
+    if tune:
+        found = ranks.find_ranks(
+            lambda tried: NativeEngine(prepared, threads, exact=exact, ranks=tried), len(prepared.ops)
+        )
+        ranks.save_ranks(prepared, level, threads, found)
+    known = found if tune else ranks.load_ranks(prepared, level, threads)
+    return NativeEngine(prepared, threads, exact=exact, ranks=known)
 
 
 def highest_level(native: Any) -> str:
@@ -120,73 +130,76 @@ def native_level() -> str:
     return str(_native.best_level(highest_level(_native)))
 
 
+def estimate_memory(graph: Graph) -> int:
+    """Bytes that `load_graph` with engine "auto" would add to the process at its peak."""
+    prepared = plan.prepare(graph)
+    if plan.refusal(prepared):
+        return memory.tflite_bytes(graph)
+    return memory.native_bytes(prepared, plan.build(prepared, native_level()))
+
+
+def native_levels() -> tuple[str, ...]:
+    """The ISA levels that this CPU can run, worst first."""
+    import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
+
+    return tuple(_native.cpu_levels())
+
+
 class NativeEngine:
-    """Runs a graph by edgekit's own kernels, bit-identical with TFLite's reference kernels."""
+    """Runs a graph by edgekit's own kernels.
+
+    `exact` gives the bytes of TFLite's reference kernels; without it a layer may differ by one, and bytes
+    are the same on every CPU. Not safe to call from two threads at once: `stream` gives another engine on
+    the same weights.
+    """
 
     name = "native"
 
-    def __init__(self, graph: Graph) -> None:
-        """`graph` is one that `plan.refusal` has nothing against. UsageError for a bad $EDGEKIT_ISA."""
+    def __init__(
+        self, graph: Graph, threads: int = 1, *, exact: bool = False, isa: str | None = None,
+        ranks: Mapping[int, int] = plan.NO_RANKS,
+    ) -> None:  # fmt: skip
+        """`graph` is one that `plan.refusal` has nothing against, as `plan.prepare` makes it.
+
+        For `ranks` see `plan.build`. Raises UsageError for a bad $EDGEKIT_ISA.
+        """
         import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
 
-        level = highest_level(_native)
-        self.level: str = _native.best_level(level)
+        self.level: str = _native.best_level(isa or highest_level(_native))
         self.runtime = f"edgekit {self.level}"
         self.inputs = describe(graph, graph.inputs)
         self.outputs = describe(graph, graph.outputs)
-        self.peak_memory_bytes = native_memory(graph)
-        made = plan.build(graph)
-        steps = [_native_step(_native, step) for step in made.steps]
-        self._plan = _native.Plan(level, made.arena_bytes, list(made.inputs), list(made.outputs), steps)
+        self.threads = min(threads, machine.usable_threads())
+        _native.limit_threads(machine.usable_threads())
+        self.plan = plan.build(graph, self.level, exact=exact, threads=threads, ranks=ranks)
+        self.peak_memory_bytes = memory.native_bytes(graph, self.plan)
+        steps = [(_native.Op(step.family, step.fields), True) for step in self.plan.steps]
+        self._program = _native.Program(self.level, self.plan.arena_bytes, steps)
+        self._stream: Any = self._new_stream()
+
+    def _new_stream(self) -> Any:
+        import edgekit._native as _native  # noqa: PLR0402
+
+        return _native.Stream(self._program, list(self.plan.inputs), list(self.plan.outputs))
+
+    def stream(self) -> NativeEngine:
+        """Another engine with the same packed weights and memory of its own, for another thread."""
+        other = copy(self)
+        other._stream = self._new_stream()  # noqa: SLF001
+        return other
 
     def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """One inference. Raises ValueError for a wrong input."""
+        """One inference. Raises ValueError for a wrong input and after `close`."""
+        if self._stream is None:
+            raise ValueError("the engine is closed")
         outputs = [np.empty(info.shape, info.dtype) for info in self.outputs]
-        self._plan.run(check_inputs(self.inputs, x), outputs)
+        self._stream.run(check_inputs(self.inputs, x), outputs, self.threads)
         return outputs
 
+    def profile(self, inputs: Sequence[NDArray[Any]]) -> list[float]:
+        """One inference, step by step: the seconds that each step of `plan` took."""
+        return list(self._stream.profile(check_inputs(self.inputs, inputs), self.threads))
 
-def _native_step(native: Any, step: FullyConnected | plan.Convert) -> tuple[Any, ...]:
-    if isinstance(step, plan.Convert):
-        return (step.kind, step.input, step.output, step.count, step.scale, step.zero_point)
-    layer = native.FullyConnected(
-        step.rows, step.depth, step.cols, step.weights, step.bias, step.bias_u8, step.scale,
-        step.zero_point, step.low, step.high, step.reaches_min,
-    )  # fmt: skip
-    return ("fc", step.input, step.output, layer)
-
-
-def estimate_memory(graph: Graph) -> int:
-    """Bytes that `load_graph` with engine "auto" would add to the process at its peak. Allocates nothing.
-
-    As measured on 17 networks, it says 0.89 to 1.13 times what LiteRT takes and 0.97 to 1.45 times what the
-    native engine takes; `edgekit benchmark --json` puts both numbers side by side.
-    """
-    return tflite_memory(graph) if plan.refusal(graph) else native_memory(graph)
-
-
-def native_memory(graph: Graph) -> int:
-    """The file, the packed weights, the layer that is being packed, and the arena."""
-    sizes = _constant_sizes(graph)
-    return NATIVE_OVERHEAD_BYTES + 2 * sum(sizes) + max(sizes, default=0) + plan.lay_out(graph)[1]
-
-
-def tflite_memory(graph: Graph) -> int:
-    """The file as it was read, as it is written anew and as LiteRT packs it; pointers; the arena."""
-    constants = TFLITE_COPIES * sum(_constant_sizes(graph))
-    return TFLITE_OVERHEAD_BYTES + constants + _pointer_bytes(graph) + plan.peak_live_bytes(graph)
-
-
-def _constant_sizes(graph: Graph) -> list[int]:
-    return [tensor.size_bytes for tensor in graph.tensors if tensor.data is not None]
-
-
-def _pointer_bytes(graph: Graph) -> int:
-    """XNNPACK holds a pointer for every pixel that a window of a convolution covers, for every window."""
-    total = 0
-    for op in graph.ops:
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and len(op.inputs) > 1 and op.inputs[1] >= 0:
-            weights, result = graph.tensors[op.inputs[1]].shape, graph.tensors[op.outputs[0]].shape
-            window = math.prod(weights[1:3])
-            total += 8 * window * math.prod(result[1:3]) if window > 1 else 0
-    return total
+    def close(self) -> None:
+        """Give the memory back; what runs in another thread ends first."""
+        self._stream = None

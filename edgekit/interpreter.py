@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -24,18 +24,12 @@ from edgekit.errors import EdgekitError, ModelError
 from edgekit.graph import Graph, Op
 from edgekit.model import write
 from edgekit.operators import complaint
+from edgekit.postprocess import POSTPROCESS, options
 from edgekit.tensors import check_inputs, describe
 
 _log = logging.getLogger("edgekit.interpreter")
 _PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 _CUSTOM = "CUSTOM:"
-_POSTPROCESS = "CUSTOM:TFLite_Detection_PostProcess"
-_POSTPROCESS_OPTIONS: dict[str, type] = {
-    "max_detections": int, "max_classes_per_detection": int, "detections_per_class": int,
-    "use_regular_nms": bool, "num_classes": int, "nms_score_threshold": float, "nms_iou_threshold": float,
-    "y_scale": float, "x_scale": float, "h_scale": float, "w_scale": float,
-}  # fmt: skip
-MAX_OPTION = 100_000
 _CALLS_SUBGRAPHS = ("CALL", "CALL_ONCE", "IF", "WHILE")
 
 
@@ -72,7 +66,7 @@ class TfliteEngine:
 def unsupported(graph: Graph) -> str | None:
     """Why the interpreter must not be given this graph, or None."""
     for number, op in enumerate(graph.ops):
-        if op.is_custom and op.kind != _POSTPROCESS:
+        if op.is_custom and op.kind != POSTPROCESS:
             return f"operator {number} is {op.kind.removeprefix(_CUSTOM)!r}, a custom one that no engine has"
         if not op.is_known or op.kind in _CALLS_SUBGRAPHS:
             return f"operator {number} is {op.kind}, which no engine has"
@@ -81,28 +75,12 @@ def unsupported(graph: Graph) -> str | None:
 
 def _with_own_options(label: str, op: Op) -> Op:
     """The operator; a custom one has its options read and written anew, as the interpreter trusts them."""
-    if op.kind != _POSTPROCESS:
+    if op.kind != POSTPROCESS:
         return op
     try:
-        return replace(op, options={"bytes": bytes(flexbuffers.Dumps(_postprocess_options(op)))})
+        return replace(op, options={"bytes": bytes(flexbuffers.Dumps(options(op)))})
     except Exception as error:
-        raise ModelError(
-            f"{label}: {_POSTPROCESS.removeprefix(_CUSTOM)}: damaged options: {error}"
-        ) from error
-
-
-def _postprocess_options(op: Op) -> dict[str, Any]:
-    found = flexbuffers.GetRoot(op.options["bytes"]).AsMap
-    options: dict[str, Any] = {}
-    for name, kind in _POSTPROCESS_OPTIONS.items():
-        with suppress(KeyError):
-            value = found[name]
-            if not (value.IsNumeric or value.IsBool):
-                raise ValueError(f"{name} is no number")
-            options[name] = kind(value.AsFloat)
-    if bad := [name for name, value in options.items() if not 0 <= value <= MAX_OPTION]:
-        raise ValueError(f"{bad[0]} is {options[bad[0]]}")
-    return options
+        raise ModelError(f"{label}: {POSTPROCESS.removeprefix(_CUSTOM)}: damaged options: {error}") from error
 
 
 def find_runtime() -> tuple[str, Any]:

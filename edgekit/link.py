@@ -1,4 +1,4 @@
-"""One connection to an MQTT broker, from CONNECT to its end: paho behind five methods.
+"""One connection to an MQTT broker, from CONNECT to its end: paho behind a few methods.
 
 A Link belongs to one thread that calls `open`, then `publish` and `poll` until `ending` says why it is over.
 paho's own reconnecting and queueing are not used: a new Link is made for each attempt, so that what is sent
@@ -7,31 +7,42 @@ after a reconnect, and in which order, is decided in one place (`edgekit.mqtt`).
 
 from __future__ import annotations
 
+import logging
 import select
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.errors import ConfigError
-from edgekit.outbox import Message
+from edgekit.messages import Message
+from edgekit.tls import tls_reason
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from edgekit.settings import MqttConfig, TlsConfig
+    from edgekit.settings import MqttConfig
 
 MqttVersion = Literal["5", "3.1.1"]
 EndingKind = Literal["unreachable", "silent", "old protocol", "refused", "taken over", "lost", "left"]
 
+_log = logging.getLogger("edgekit.mqtt")
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 10.0
 _WINDOW = 20  # messages on the way at once
 _UNSUPPORTED_PROTOCOL, _BAD_LOGIN, _NOT_AUTHORISED, _TAKEN_OVER = 0x84, 0x86, 0x87, 0x8E
 _BUSY = (0x88, 0x89, 0x9F)  # unavailable, busy, too many connections: it may pass
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message from the broker; `retained`: it was published before this connection subscribed."""
+
+    topic: str
+    payload: bytes
+    retained: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,7 @@ class Link:
         *,
         client_id: str,
         version: MqttVersion,
-        will: Message,
+        will: Message | None,
         tls: ssl.SSLContext | None,
     ) -> None:
         self.accepted = False
@@ -68,9 +79,11 @@ class Link:
         self.place = f"{self._host}:{self._port}"
         self._settings, self._client_id = settings, client_id
         self._acks: list[tuple[int, str]] = []
+        self._received: list[Received] = []
         self._answer_by_s = time.monotonic() + _CONNECT_TIMEOUT_S + _ANSWER_TIMEOUT_S
         self._client = self._new_client()
-        self._client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, will.qos, will.retain)
         if tls is not None:
             self._client.tls_set_context(tls)
             self._client.tls_insecure_set(not tls.check_hostname)
@@ -85,7 +98,7 @@ class Link:
                 clean_start=True if self.version == "5" else 3,
             )
         except ssl.SSLError as error:
-            self.end("refused", f"{self.place}: no trusted TLS connection: {_tls_reason(error)}")
+            self.end("refused", f"{self.place}: no trusted TLS connection: {tls_reason(error)}")
         except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
             text = getattr(error, "strerror", None) or str(error)
             self.end("unreachable", f"no MQTT broker at {self.place}: {text}")
@@ -125,6 +138,22 @@ class Link:
         while self._acks:
             yield self._acks.pop(0)
 
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Ask for what is published below `topics`; a broker that does not let us is told of in the log."""
+        if topics:
+            self._client.subscribe([(topic, 1) for topic in topics])
+
+    @property
+    def encryption(self) -> str | None:
+        """The protocol that protects the connection, `TLSv1.3` or so; None without."""
+        sock = self._client.socket()
+        return sock.version() if isinstance(sock, ssl.SSLSocket) else None
+
+    def received(self) -> Iterator[Received]:
+        """What has come since the last call."""
+        while self._received:
+            yield self._received.pop(0)
+
     def leave(self, *, politely: bool) -> None:
         """End it. Politely: the broker forgets the will. Otherwise it will say it."""
         self.end("left", "")
@@ -158,6 +187,8 @@ class Link:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         return client
 
     def _on_connect(
@@ -199,44 +230,11 @@ class Link:
     ) -> None:
         self._acks.append((mid, code.getName().lower() if code.is_failure else ""))
 
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self._received.append(Received(message.topic, bytes(message.payload), message.retain))
 
-class _ClosingSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails; paho would leave it to the garbage collector."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def tls_context(tls: TlsConfig) -> ssl.SSLContext:
-    """How to check the broker, and to show who we are. Raises ConfigError for a file that cannot be used."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca and str(tls.ca))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"mqtt.tls.ca: {tls.ca} is no readable PEM certificate: {_tls_reason(error)}"
-        ) from error
-    try:
-        if tls.cert:
-            context.load_cert_chain(str(tls.cert), tls.key and str(tls.key))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"mqtt.tls.cert: {tls.cert} and its key do not load: {_tls_reason(error)}"
-        ) from error
-    if tls.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.sslsocket_class = _ClosingSocket
-    return context
-
-
-def _tls_reason(error: OSError) -> str:
-    """The words of OpenSSL without its file names and line numbers."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{error.verify_message}: check mqtt.tls.ca and mqtt.host"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    return error.strerror or str(error)
+    def _on_subscribe(
+        self, _client: Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        if any(code.is_failure for code in codes):
+            _log.warning("%s does not let edgekit subscribe: commands over MQTT will not work", self.place)

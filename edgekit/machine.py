@@ -6,11 +6,13 @@ read is None, or "unknown" where it is a word. `root` is / but for tests.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,23 @@ class CoreGroup:
     count: int
     core: str
     max_mhz: int | None = None
+
+
+def _uptime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """A run of Linux: what it is called, and for how long it lasts now. No change of the clock touches it."""
+
+    id: str
+    now_s: Callable[[], float] = _uptime_s
+
+
+def boot(root: Path = Path("/")) -> Boot:
+    """The run of Linux that this process belongs to."""
+    return Boot(_read(root / "proc/sys/kernel/random/boot_id") or UNKNOWN)
 
 
 def facts(root: Path = Path("/")) -> dict[str, Any]:
@@ -127,6 +146,13 @@ def cpu_quota(root: Path) -> float | None:
         if quota and period:
             quotas.append(quota / period)
     return min(quotas, default=None)
+
+
+def usable_threads(root: Path = Path("/")) -> int:
+    """How many threads can run at once: the CPUs of this process, within its control group's quota."""
+    quota = cpu_quota(root)
+    cpus = len(os.sched_getaffinity(0))
+    return cpus if quota is None else max(1, min(cpus, math.floor(quota)))
 
 
 def memory_limit_mb(root: Path) -> int | None:

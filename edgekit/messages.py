@@ -1,4 +1,4 @@
-"""What edgekit says on MQTT: where each message goes and what stands in it. Pure functions, no socket.
+"""What edgekit says on MQTT: what stands in each message. Pure functions, no socket.
 
 The JSON schema of every message ships as `edgekit/schemas/<name>.schema.json`, and a device publishes it
 (retained) under `<base>/<device>/schema/<name>`, so that a subscriber needs nothing but the broker.
@@ -8,75 +8,46 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
+from edgekit.topics import Topics
 from edgekit.types import Event, Track
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """One MQTT message, ready to go. Two are never equal: each is sent and acknowledged for itself.
+
+    What waits in an outbox has more: `seq`, the number of an event; `key`, its place in the order; `since_s`,
+    the `Boot.now_s()` at which it began to wait; `lost`, for a message about events that are gone, how many:
+    `seq` is then the last of them.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    seq: int | None = None
+    key: int = 0
+    since_s: float = 0.0
+    lost: int = 0
+
 
 ONLINE, OFFLINE, STOPPED = "online", "offline", "stopped"
 CAMERA_STATUSES = ("online", "offline", "degraded", "disabled")
-SCHEMAS = {"event": "edgekit.event/1", "info": "edgekit.info/1", "health": "edgekit.health/1"}
-_ID = re.compile(r"[a-z0-9_-]{1,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """The topic tree of one device: `<base>/<device>/...`, where `base` may have levels (`home/edgekit`).
-
-    Raises ValueError for a name that is not 1 to 64 of `a-z 0-9 _ -`: wildcards and `/` cannot slip in.
-    """
-
-    base: str
-    device: str
-
-    def __post_init__(self) -> None:
-        for level in self.base.split("/"):
-            check_id("mqtt.base", level)
-        check_id("device.id", self.device)
-
-    @property
-    def status(self) -> str:
-        return f"{self.base}/{self.device}/status"
-
-    @property
-    def info(self) -> str:
-        return f"{self.base}/{self.device}/info"
-
-    @property
-    def health(self) -> str:
-        return f"{self.base}/{self.device}/health"
-
-    def schema(self, name: str) -> str:
-        return f"{self.base}/{self.device}/schema/{name}"
-
-    def camera_status(self, camera: str) -> str:
-        return self._of_camera(camera, "status")
-
-    def events(self, camera: str) -> str:
-        return self._of_camera(camera, "events")
-
-    def count(self, camera: str, label: str) -> str:
-        """Where the number of things of a kind goes; `label` "all" is their sum."""
-        return self._of_camera(camera, f"count/{topic_label(label)}")
-
-    def _of_camera(self, camera: str, what: str) -> str:
-        return f"{self.base}/{self.device}/{check_id('camera', camera)}/{what}"
-
-
-def check_id(what: str, text: str) -> str:
-    """`text` itself when it can be one level of a topic; else ValueError that names `what`."""
-    if not _ID.fullmatch(text):
-        raise ValueError(f"{what} {text!r}: use 1 to 64 of a-z 0-9 _ -")
-    return text
-
-
-def topic_label(label: str) -> str:
-    """A class name as one topic level: "Traffic light" -> "traffic_light"."""
-    return check_id("label", re.sub(r"[^a-z0-9_-]+", "_", label.lower())[:64])
+SCHEMAS = {
+    "event": "edgekit.event/1",
+    "gap": "edgekit.gap/1",
+    "info": "edgekit.info/1",
+    "health": "edgekit.health/1",
+    "alarm": "edgekit.alarm/1",
+    "line": "edgekit.line/1",
+    "response": "edgekit.response/1",
+}
 
 
 def utc_text(time_s: float) -> str:
@@ -146,6 +117,11 @@ def event_payload(event: Event, stamp: Stamp, model: Mapping[str, Any]) -> dict[
     }
 
 
+def mark_replayed(payload: bytes) -> bytes:
+    """An event's payload, as `encode` made it, that says that it is late or may have come before."""
+    return payload.replace(b'"replayed":false', b'"replayed":true', 1)
+
+
 def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[str, Any]:
     """One track as subscribers of Frigate know it; `box` in whole pixels of the frame, `box_norm` in 0..1."""
     width, height = event.frame_width, event.frame_height
@@ -186,13 +162,67 @@ def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[
     }
 
 
-def health_payload(health: Mapping[str, Any], mqtt: Mapping[str, Any]) -> dict[str, Any]:
-    """How the device does, `edgekit.health/1`: what the pipeline knows, and `mqtt` of the publisher."""
-    return {"state": "ok", "cameras": {}, "budget_mb": None, **health, "mqtt": dict(mqtt)}
+def line_payload(crossed_in: int, crossed_out: int, since: str) -> dict[str, Any]:
+    """How often a line was crossed, `edgekit.line/1`."""
+    return {"in": crossed_in, "out": crossed_out, "net": crossed_in - crossed_out, "since": since}
+
+
+def alarm_payload(
+    camera: str, alarm: str, event_type: str, details: Mapping[str, Any], *, device: str, now_s: float
+) -> dict[str, Any]:
+    """What an alarm did, `edgekit.alarm/1`; `details` say more: event, label, score, zone..."""
+    return {
+        "event_type": event_type,
+        "schema": SCHEMAS["alarm"],
+        "device": device,
+        "camera": camera,
+        "alarm": alarm,
+        "replayed": False,
+        "time": utc_text(now_s),
+        **details,
+    }
+
+
+def gap_payload(device: str, boot_id: str, first: int, last: int, now_s: float) -> dict[str, Any]:
+    """Events that will never come, `edgekit.gap/1`: those with the numbers `first` to `last`."""
+    return {
+        "schema": SCHEMAS["gap"],
+        "device": device,
+        "boot_id": boot_id,
+        "first_seq": first,
+        "last_seq": last,
+        "count": last - first + 1,
+        "time": utc_text(now_s),
+    }
+
+
+def health_payload(
+    health: Mapping[str, Any], mqtt: Mapping[str, Any], outbox: Mapping[str, Any]
+) -> dict[str, Any]:
+    """How the device does, `edgekit.health/1`: the pipeline, and the publisher's `mqtt` and `outbox`."""
+    known = {"state": "ok", "cameras": {}, "budget_mb": None, **health}
+    if outbox["trouble"] is not None and known["state"] == "ok":
+        known["state"] = "degraded"
+    return {**known, "outbox": dict(outbox), "mqtt": dict(mqtt)}
+
+
+def response_payload(
+    request: Mapping[str, Any], *, data: Mapping[str, Any] | None = None, error: str = ""
+) -> dict[str, Any]:
+    """What came of a request, `edgekit.response/1`; its `transaction` comes back."""
+    answer = {
+        "schema": SCHEMAS["response"],
+        "status": "error" if error else "ok",
+        "data": dict(data or {}),
+        "error": error,
+    }
+    if isinstance(request.get("transaction"), str | int):
+        answer["transaction"] = request["transaction"]
+    return answer
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """The JSON schema of a message: "event", "info" or "health"."""
+    """The JSON schema of a message, by its name in SCHEMAS."""
     text = resources.files("edgekit").joinpath("schemas", f"{name}.schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

@@ -12,14 +12,15 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
 
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
-from edgekit.mqtt import Sink
 from edgekit.rules import Visits, usual_confirmation
+from edgekit.sink import Sink
 from edgekit.track import Tracker
 from edgekit.types import Detections, Event, Frame
 
@@ -60,6 +61,7 @@ class Lane:
         detect = camera.detect
         self.model = model
         self.state = CameraState(camera.name)
+        self.enabled = True
         self.labels = [name for name in model.labels if detect.labels is None or name in detect.labels]
         self.last: Frame | None = None
         self._min_score = detect.min_score
@@ -143,6 +145,7 @@ class Pipeline:
         self._inbox = Inbox([camera.name for camera in cameras])
         self._readers = {camera.name: Reader(camera, self._inbox) for camera in cameras}
         self._stop = threading.Event()
+        self._switches: SimpleQueue[tuple[str, bool]] = SimpleQueue()
         self._started_s = time.monotonic()
         self._next_health_s = 0.0
         self._next_tick_s = 0.0
@@ -151,6 +154,12 @@ class Pipeline:
     def states(self) -> list[CameraState]:
         """The cameras as they stand, in the order given."""
         return [lane.state for lane in self._lanes.values()]
+
+    def set_detect(self, camera: str, on: bool) -> bool:
+        """Look at the frames of a camera, or not; False for one that is not there. From any thread."""
+        if camera in self._lanes:
+            self._switches.put((camera, on))
+        return camera in self._lanes
 
     def stop(self) -> None:
         """End `run` after the frame in hand; safe from a signal handler."""
@@ -167,6 +176,7 @@ class Pipeline:
         until_s = None if duration_s is None else time.monotonic() + duration_s
         for name, lane in self._lanes.items():
             self._publish_counts(name, lane)
+            self._sink.set_detect(name, True)
         for reader in self._readers.values():
             reader.start()
         try:
@@ -180,6 +190,7 @@ class Pipeline:
     def _loop(self, frames: int | None, until_s: float | None, require: bool) -> None:
         done = 0
         while not self._stop.is_set() and (frames is None or done < frames):
+            self._switch()
             now_s = time.monotonic()
             if until_s is not None and now_s >= until_s:
                 return
@@ -196,6 +207,8 @@ class Pipeline:
 
     def _process(self, frame: Frame, arrived_s: float) -> None:
         lane, reader = self._lanes[frame.camera], self._readers[frame.camera]
+        if not lane.enabled:
+            return
         if lane.state.status != "online":
             lane.begin(reader.fps)
             self._set_status(lane.state, "online")
@@ -203,6 +216,19 @@ class Pipeline:
         events = lane.process(frame, arrived_s, captured_s)
         lane.state.skipped = reader.skipped + self._inbox.overwritten[frame.camera]
         self._publish(lane, events)
+
+    def _switch(self) -> None:
+        """Do what `set_detect` was called for."""
+        while not self._switches.empty():
+            name, on = self._switches.get()
+            lane = self._lanes[name]
+            if lane.enabled == on:
+                continue
+            lane.enabled = on
+            if not on:
+                self._end_visits(name)
+                self._set_status(lane.state, "disabled")
+            self._sink.set_detect(name, on)
 
     def _publish(self, lane: Lane, events: Sequence[Event]) -> None:
         for event in events:

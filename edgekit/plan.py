@@ -1,163 +1,138 @@
 """Graph to plan: what the native engine runs, with every decision made and every weight packed.
 
-`refusal` says why a graph cannot be planned, `build` plans it. A plan is checked here, once, so that the C
-code can trust it: sizes, scales, sums that stay within 32 bits.
+The operators are routed, the layout is settled, memory is arranged, and the nodes emit their steps.
 """
 
 from __future__ import annotations
 
-import math
-from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-import numpy as np
-
-from edgekit import fully_connected
-from edgekit.fully_connected import ALIGNMENT, FullyConnected, is_int8, scale_of, zero_point_of
+from edgekit import convolution, operators, plain, routes
 from edgekit.graph import Graph, Op
-from edgekit.operators import new_shape
+from edgekit.layout import PLAIN, Value, arrange
+from edgekit.lowering import SCRATCH
+from edgekit.planner import Node, Places, Planner
+from edgekit.simplify import simplify, to_int8
+from edgekit.step import Step
 
-MAX_OPS = 4096  # the layout of the arena takes the square of it
-
-
-@dataclass(frozen=True)
-class Convert:
-    """A change of type: `kind` is "quantize" (float32 to int8) or "dequantize" (int8 to float32)."""
-
-    kind: str
-    input: int
-    output: int
-    count: int
-    scale: float
-    zero_point: int
+MAX_OPS = 4096
+NO_RANKS: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps over one arena. `input` and `output` of a step, and the pairs here, are byte offsets in it."""
+    """Steps over one arena. `inputs` and `outputs` are (place, size) in bytes.
 
-    steps: tuple[FullyConnected | Convert, ...]
+    `operators` has for each step the operator of the graph that it belongs to, -1 for a change of form.
+    """
+
+    isa: str
+    steps: tuple[Step, ...]
+    operators: tuple[int, ...]
     arena_bytes: int
-    inputs: tuple[tuple[int, int], ...]  # offset, size
+    inputs: tuple[tuple[int, int], ...]
     outputs: tuple[tuple[int, int], ...]
+
+    @property
+    def constant_bytes(self) -> int:
+        """What the packed weights and tables of all steps take."""
+        return sum(step.constant_bytes for step in self.steps)
+
+
+def prepare(graph: Graph) -> Graph:
+    """The same network, cleaned up and with int8 inside: what `refusal` and `build` take."""
+    return graph if operators.complaint(graph) else simplify(to_int8(graph))
 
 
 def refusal(graph: Graph) -> str | None:
     """Why the native engine cannot run the graph, naming the first operator that it lacks; None if it can."""
     if len(graph.ops) > MAX_OPS:
         return f"{len(graph.ops)} operators; {MAX_OPS} are the most"
+    if reason := operators.complaint(graph):
+        return reason
     for number, op in enumerate(graph.ops):
-        check = _CHECKS.get(op.kind)
-        reason = check(graph, op) if check else "not among the native kernels"
-        if reason:
+        check = convolution.refusal if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") else plain.refusal
+        if reason := check(graph, op):
             return f"operator {number} {op.kind}: {reason}"
     if any(graph.tensors[i].data is not None for i in graph.outputs):
         return "an output that is a constant"
     return None
 
 
-def build(graph: Graph) -> Plan:
-    """Plan a graph for which `refusal` is None."""
-    offsets, arena_bytes = lay_out(graph)
-    steps: list[FullyConnected | Convert] = []
-    for op in graph.ops:
-        tensors = [graph.tensors[i] for i in (op.inputs[0], op.outputs[0])]
-        places = offsets[op.inputs[0]], offsets[op.outputs[0]]
-        if op.kind == "FULLY_CONNECTED":
-            steps.append(fully_connected.pack(graph, op, *places))
-        elif op.kind in ("QUANTIZE", "DEQUANTIZE"):
-            quantised = tensors[op.kind == "QUANTIZE"]
-            count = math.prod(quantised.shape)
-            steps.append(
-                Convert(op.kind.lower(), *places, count, scale_of(quantised), zero_point_of(quantised))
-            )
-    sizes = [
-        [(offsets[i], graph.tensors[i].size_bytes) for i in ends] for ends in (graph.inputs, graph.outputs)
-    ]
-    return Plan(tuple(steps), arena_bytes, tuple(sizes[0]), tuple(sizes[1]))
+def build(
+    graph: Graph, isa: str, *, exact: bool = False, threads: int = 1, ranks: Mapping[int, int] = NO_RANKS
+) -> Plan:
+    """Plan a graph for which `refusal` is None.
 
-
-def lay_out(graph: Graph) -> tuple[dict[int, int], int]:
-    """Where each computed tensor lies in one arena, and how large that is.
-
-    Tensors that are needed at the same time do not overlap; a RESHAPE shares the place of its input. The
-    largest are placed first, each as low as it fits.
+    `ranks` has operators that shall have the kernel that many places behind the one thought to be the best.
     """
-    root = _roots(graph)
-    lives = _lives(graph, root)
-    placed: list[tuple[int, int, int]] = []  # offset, end, tensor
-    for index in sorted(lives, key=lambda i: (-graph.tensors[i].size_bytes, i)):
-        size = -(-max(graph.tensors[index].size_bytes, 1) // ALIGNMENT) * ALIGNMENT
-        start = 0
-        for low, high, other in placed:
-            together = lives[index][0] <= lives[other][1] and lives[other][0] <= lives[index][1]
-            if together and low < start + size:
-                start = max(start, high)
-        insort(placed, (start, start + size, index))
-    at = {index: low for low, _, index in placed}
-    offsets = {i: at[r] for i, r in root.items() if r in at}
-    return offsets, max((high for _, high, _ in placed), default=0)
-
-
-def peak_live_bytes(graph: Graph) -> int:
-    """The most that the tensors which are needed at the same time take: no layout can do with less."""
-    lives = _lives(graph, _roots(graph))
-    steps = np.zeros(len(graph.ops) + 2, np.int64)
-    for index, (first, last) in lives.items():
-        steps[first] += graph.tensors[index].size_bytes
-        steps[last + 1] -= graph.tensors[index].size_bytes
-    return int(np.cumsum(steps).max())
-
-
-def _roots(graph: Graph) -> dict[int, int]:
-    """For every computed tensor the one whose memory it shares: itself, but for a RESHAPE."""
-    root = {i: i for i in graph.inputs}
-    for op in graph.ops:
-        for i in op.outputs:
-            root[i] = root.get(op.inputs[0], i) if op.kind == "RESHAPE" and op.inputs else i
-    return root
-
-
-def _lives(graph: Graph, root: dict[int, int]) -> dict[int, tuple[int, int]]:
-    """First and last operator that needs each root; graph inputs live from the start, outputs to the end."""
-    lives = dict.fromkeys(graph.inputs, (0, 0))
+    planner = Planner(graph, isa, exact=exact, threads=threads, ranks=ranks)
     for number, op in enumerate(graph.ops):
-        for i in (*op.inputs, *op.outputs):
-            if i in root:
-                first, _ = lives.get(root[i], (number, number))
-                lives[root[i]] = (first, number)
-    for i in graph.outputs:
-        if i in root:
-            lives[root[i]] = (lives[root[i]][0], len(graph.ops))
+        planner.number = number
+        if not routes.route(planner, op):
+            _plain(planner, op)
+    planner.number = len(graph.ops)
+    ends = [planner.want_plain(i) for i in graph.outputs]
+    places, arena_bytes = _arrange(planner, ends)
+    steps, operators = [], []
+    waiting = planner.nodes[::-1]
+    planner.nodes.clear()  # and with each node goes what it knows of its weights
+    while waiting:
+        node = waiting.pop()
+        for step in node.emit(places):
+            steps.append(step)
+            operators.append(node.number)
+    inputs, outputs = (
+        tuple((places.plain(i), graph.tensors[i].size_bytes) for i in side)
+        for side in (graph.inputs, graph.outputs)
+    )
+    return Plan(isa, tuple(steps), tuple(operators), arena_bytes, inputs, outputs)
+
+
+def _plain(planner: Planner, op: Op) -> None:
+    graph = planner.graph
+    reads = tuple(planner.want_plain(i) for i in op.inputs if i >= 0 and not planner.is_constant(i))
+    writes = tuple(Value(i, PLAIN) for i in op.outputs)
+    if plain.aliases(graph, op):
+        planner.share(writes[0], reads[0])
+    else:
+        spare = planner.add_scratch(plain.scratch(graph, op))
+
+        def emit(places: Places) -> list[Step]:
+            return plain.lower(graph, op, lambda i: places.plain(spare.tensor if i == SCRATCH else i))
+
+        planner.node(reads, (*writes, spare), emit)
+
+
+def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
+    """Settle the layout and give every value that holds memory a place in the arena."""
+    planes = planner.layout.settle()
+    lives = _lives(planner.nodes, [Value(i, PLAIN) for i in planner.graph.inputs], ends, planner.storage)
+    numbered = list(lives)
+    sizes = {
+        number: (
+            planes[value].stride * planes[value].planes if value in planes else planner.size_bytes(value),
+            *lives[value],
+        )
+        for number, value in enumerate(numbered)
+    }
+    found, arena_bytes = arrange(sizes)
+    roots = {value: found[number] for number, value in enumerate(numbered)}
+    storage = {value: planner.storage(value) for value in planner.made}
+    buffers = {value: roots[holder] for value, holder in storage.items() if holder in roots}
+    return Places(buffers, planes), arena_bytes
+
+
+def _lives(
+    nodes: list[Node], inputs: list[Value], ends: list[Value], storage: Callable[[Value], Value]
+) -> dict[Value, tuple[int, int]]:
+    """First and last node that needs each value; graph inputs live from the start, outputs to the end."""
+    lives = {storage(value): (0, 0) for value in inputs}
+    for number, node in enumerate(nodes):
+        for value in map(storage, (*node.reads, *node.writes)):
+            lives[value] = (lives.get(value, (number, number))[0], number)
+    for value in map(storage, ends):
+        lives[value] = (lives[value][0], len(nodes))
     return lives
-
-
-def _check_convert(graph: Graph, op: Op) -> str | None:
-    if len(op.inputs) != 1 or len(op.outputs) != 1 or op.inputs[0] < 0:
-        return "it takes one tensor and gives one"
-    ends = [graph.tensors[i] for i in (op.inputs[0], op.outputs[0])]
-    whole, real = ends if op.kind == "DEQUANTIZE" else reversed(ends)
-    if not is_int8(whole) or real.dtype != np.float32 or real.data is not None or real.is_variable:
-        return "only int8 with one scale to or from float32"
-    return None if whole.shape == real.shape else f"shapes {list(ends[0].shape)} and {list(ends[1].shape)}"
-
-
-def _check_reshape(graph: Graph, op: Op) -> str | None:
-    if len(op.inputs) not in (1, 2) or len(op.outputs) != 1 or op.inputs[0] < 0:
-        return "it takes a tensor and a shape and gives a tensor"
-    inputs, result = [graph.tensors[i] for i in op.inputs if i >= 0], graph.tensors[op.outputs[0]]
-    source = inputs[0]
-    if source.data is not None or source.is_variable or result.is_variable:
-        return "a constant or a variable"
-    if source.dtype != result.dtype or new_shape(op, inputs) != result.shape:
-        return f"{source.dtype} {list(source.shape)} to {result.dtype} {list(result.shape)}"
-    return None
-
-
-_CHECKS: dict[str, Callable[[Graph, Op], str | None]] = {
-    "FULLY_CONNECTED": fully_connected.check,
-    "QUANTIZE": _check_convert,
-    "DEQUANTIZE": _check_convert,
-    "RESHAPE": _check_reshape,
-}

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 from edgekit.broker import EmbeddedBroker
+from edgekit.commands import Commands
 from edgekit.config import CameraConfig, Config, MqttConfig, config_hash
 from edgekit.device import Device, load_device
+from edgekit.discovery import discovery_payload
 from edgekit.engine import estimate_memory
 from edgekit.errors import BudgetError, ConfigError, ModelError, UnavailableError, UsageError
 from edgekit.inbox import Camera
@@ -25,6 +30,7 @@ from edgekit.pipeline import CameraState, Observer, Pipeline
 from edgekit.sources import Source, open_source
 from edgekit.zoo import list_models
 
+_log = logging.getLogger("edgekit.mqtt")
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
 
 
@@ -75,11 +81,14 @@ def run(
     cameras = [
         Camera(name, camera.detect, partial(_open, name, camera)) for name, camera in config.cameras.items()
     ]
-    with _broker(config.mqtt) as (settings, embedded):
+    with _broker(with_outbox(config.mqtt)) as (settings, embedded):
         publisher = Publisher(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
         pipeline = Pipeline(cameras, model, publisher, observer, budget_mb)
+        publisher.serve(Commands(pipeline.set_detect, {"health": lambda _: publisher.health()}))
+        if config.mqtt.discovery.enabled:
+            announce(publisher, config, device, model)
         with _signals(pipeline.stop) as caught, _publishing(publisher, caught, require=require):
             if on_ready:
                 on_ready(Ready(model, device, settings, embedded), publisher)
@@ -131,6 +140,16 @@ def check_labels(config: Config, model: Model) -> None:
                 raise UsageError(f"camera {name}: model {model.name} knows no {label!r}: {hint}")
 
 
+def announce(publisher: Publisher, config: Config, device: Device, model: Model) -> None:
+    """Let Home Assistant know of all that `config` makes."""
+    labels = {
+        name: [label for label in model.labels if label in (camera.detect.labels or model.labels)]
+        for name, camera in config.cameras.items()
+    }
+    payload = discovery_payload(config, labels, device.title)
+    publisher.announce(config.mqtt.discovery.prefix, payload, retain=config.mqtt.discovery.retain)
+
+
 def _open(name: str, camera: CameraConfig) -> Source:
     return open_source(
         camera.source, camera=name, fps=camera.detect.fps, loop=camera.loop, realtime=camera.realtime
@@ -143,6 +162,15 @@ def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
         "profile": device.name,
         "models": [{"id": model.name, "sha256": model.sha256}],
     }
+
+
+def with_outbox(mqtt: MqttConfig) -> MqttConfig:
+    """The settings with a place for the outbox, where systemd has made one and none is set."""
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if mqtt.outbox.path is not None or not folder:
+        return mqtt
+    outbox = mqtt.outbox.model_copy(update={"path": Path(folder) / "outbox"})
+    return mqtt.model_copy(update={"outbox": outbox})
 
 
 @contextlib.contextmanager
@@ -158,7 +186,7 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
 
 @contextlib.contextmanager
 def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bool) -> Iterator[None]:
-    """Connected if it is required; at the end, nothing undelivered is passed over in silence."""
+    """Connected if it is required; at the end, nothing that is lost is passed over in silence."""
     publisher.start()
     try:
         if require and not _connected(publisher, interrupted):
@@ -171,6 +199,8 @@ def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bo
     finally:
         reason = publisher.reason
         lost = publisher.stop(timeout_s=1.0)
+    if publisher.kept:
+        _log.warning("%s: %d events wait on disk for the next start", reason, publisher.kept)
     if lost:
         raise UnavailableError(f"{reason}: {lost} events were not delivered")
 

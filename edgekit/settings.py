@@ -31,6 +31,8 @@ from pydantic_core import CoreSchema
 from edgekit.document import Loc
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)?")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 
@@ -52,6 +54,12 @@ def _no_bool(value: object) -> object:
     return value
 
 
+def _to_seconds(value: object) -> object:
+    """`5m` is 300 seconds, a plain number is seconds."""
+    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    return float(found[1]) * _SECONDS[found[2] or "s"] if found else value
+
+
 def _to_source(value: object) -> object:
     """`source: 0` is the first camera."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -71,6 +79,19 @@ Fps: TypeAlias = Annotated[
 ]
 Port: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=65535), BeforeValidator(_to_number)]
 Bool: TypeAlias = Annotated[bool, Field(strict=True), BeforeValidator(_to_bool)]
+Duration: TypeAlias = Annotated[
+    float,
+    Field(
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "type": ["number", "string"],
+            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d)?$",
+            "patternErrorMessage": "a time like 500ms, 30s, 5m, 24h or 7d",
+        },
+    ),
+    BeforeValidator(_to_seconds),
+]
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
@@ -171,6 +192,43 @@ class TlsConfig(_Part):
         return _or({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
 
 
+class OutboxConfig(_Part):
+    """Where events wait while the broker is away."""
+
+    path: Path | None = Field(
+        default=None,
+        description="File that keeps events over a restart; unset: outbox in the service's state folder "
+        "($STATE_DIRECTORY), without one in memory.",
+    )
+    max_mb: Int = Field(
+        default=32, ge=1, le=65_536, description="Most space that waiting events take, in MB."
+    )
+    max_age: Duration = Field(
+        default=86400.0, gt=0, le=31_536_000, description="What waited longer is dropped: 90s, 30m, 24h."
+    )
+    drop: Literal["oldest"] = Field(
+        default="oldest",
+        description="Which events give way when too many wait; a gap message counts them.",
+    )
+
+    _find_file = field_validator("path")(_beside)
+
+
+class DiscoveryConfig(_Part):
+    """Whether Home Assistant finds the device by itself."""
+
+    enabled: Bool = Field(default=True, description="Publish the discovery message.")
+    prefix: Annotated[str, Field(max_length=200)] = Field(
+        default="homeassistant",
+        pattern=r"^[a-zA-Z0-9_-]+(/[a-zA-Z0-9_-]+)*$",
+        description="Discovery prefix set in Home Assistant.",
+        json_schema_extra={"patternErrorMessage": "levels of a-z A-Z 0-9 _ - joined by /"},
+    )
+    retain: Bool = Field(
+        default=True, description="Let the broker keep it; without, it is sent when Home Assistant starts."
+    )
+
+
 class MqttConfig(_Part):
     """Where detections go; without a host edgekit starts a broker of its own on 127.0.0.1."""
 
@@ -196,6 +254,14 @@ class MqttConfig(_Part):
     keepalive_s: Int = Field(
         default=30, ge=5, le=600, description="Seconds between signs of life to the broker."
     )
+
+    discovery: DiscoveryConfig = Field(
+        default_factory=DiscoveryConfig, description="Home Assistant's discovery."
+    )
+    compat: Literal["frigate"] | None = Field(
+        default=None, description="frigate: publish below frigate/ too, for automations made for Frigate."
+    )
+    outbox: OutboxConfig = Field(default_factory=OutboxConfig, description="What waits for the broker.")
 
     @model_validator(mode="before")
     @classmethod

@@ -55,3 +55,16 @@ def _check_input(info: TensorInfo, array: NDArray[Any]) -> NDArray[Any]:
     if info.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"input {info.name!r} holds a number that is not finite")
     return np.ascontiguousarray(array)
+
+
+def random_inputs(infos: Sequence[TensorInfo], seed: int = 0) -> list[NDArray[Any]]:
+    """Valid inputs: whole numbers over the range of their type, floats from 0 to 1."""
+    rng = np.random.default_rng(seed)
+    return [_random_input(info, rng) for info in infos]
+
+
+def _random_input(info: TensorInfo, rng: np.random.Generator) -> NDArray[Any]:
+    if info.dtype.kind in "iu":
+        limits = np.iinfo(info.dtype)
+        return rng.integers(limits.min, limits.max, info.shape, info.dtype, endpoint=True)
+    return np.asarray(rng.random(info.shape)).astype(info.dtype)

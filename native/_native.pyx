@@ -1,51 +1,67 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
-"""The only door to the C kernels: checks every shape and offset, then calls C without the GIL."""
+"""The only door to the C kernels: fills their structs, has them checked, then calls C without the GIL."""
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 
-cdef extern from "ek.h" nogil:
-    ctypedef struct ek_fc_s8:
-        int64_t rows, depth, cols
-        const int8_t *weights
-        const int32_t *bias
-        const int32_t *bias_u8
-        const double *scale
-        int32_t zero_point, low, high, reaches_min
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *now)
 
-    ctypedef void ek_fc_s8_fn(const ek_fc_s8 *fc, const int8_t *x, int8_t *out) noexcept
+
+cdef extern from "ek.h" nogil:
     ctypedef int ek_level
-    ctypedef struct ek_kernels:
-        ek_fc_s8_fn *fc_s8
+    ctypedef void ek_kernel_fn(const void *op, uint8_t *arena, int64_t begin, int64_t end) noexcept
+    ctypedef const char *ek_check_fn(const void *op, int64_t arena_bytes, int64_t *units) noexcept
+    ctypedef struct ek_field:
+        const char *name
+        int64_t place
+        char type
+        char is_array
+    ctypedef struct ek_family:
+        const char *name
+        int64_t size
+        const ek_field *fields
+        int field_count
+        ek_check_fn *check
     ctypedef struct ek_kernel:
-        const char *family
+        int family
         ek_level level
-        ek_fc_s8_fn *fc_s8
+        ek_kernel_fn *run
     ctypedef struct ek_step:
-        int kind
-        int64_t input, output
-        ek_fc_s8 fc
-        int64_t count
-        float scale
-        int32_t zero_point
+        const void *op
+        ek_kernel_fn *run
+        int64_t units
+        int32_t shared
 
     const ek_kernel ek_kernel_list[]
     const int ek_kernel_count
-    int EK_LEVELS, EK_TILE, EK_QUAD, EK_ALIGNMENT, EK_MAX_DEPTH
-    int EK_FC_S8, EK_QUANTIZE_F32_S8, EK_DEQUANTIZE_S8_F32
+    int EK_LEVELS, EK_TILE, EK_QUAD, EK_ALIGNMENT, EK_SLACK, EK_MAX_DEPTH, EK_MAX_THREADS, EK_FLIP, EK_BIASED
     const char *ek_level_name(ek_level level)
     uint32_t ek_known_levels()
     uint32_t ek_cpu_levels()
-    void ek_fill_kernels(ek_kernels *table, uint32_t levels)
-    void ek_run(const ek_kernels *kernels, const ek_step *steps, int64_t count, uint8_t *arena)
+    int ek_family_count()
+    ek_family ek_get_family(int number)
+    ek_kernel_fn *ek_best_kernel(int family, uint32_t levels)
+    void ek_run(const ek_step *steps, int64_t count, uint8_t *arena, int threads)
+    void ek_limit_helpers(int limit)
 
 ALIGNMENT = EK_ALIGNMENT
+SLACK = EK_SLACK
 TILE = EK_TILE
 QUAD = EK_QUAD
 MAX_DEPTH = EK_MAX_DEPTH
+MAX_THREADS = EK_MAX_THREADS
+FLIP = EK_FLIP
+BIASED = EK_BIASED
 
 
 cdef tuple _names(uint32_t levels):
@@ -62,13 +78,33 @@ def cpu_levels():
     return _names(ek_cpu_levels())
 
 
+cdef dict _families():
+    return {ek_get_family(i).name.decode(): i for i in range(ek_family_count())}
+
+
+def families():
+    """Names of the operations, in the order of native/ops.h."""
+    return tuple(_families())
+
+
+def fields(str family):
+    """(name, letter of the struct module, whether it is an array) of each field of an operation's struct."""
+    cdef ek_family f = ek_get_family(_families()[family])
+    return [(f.fields[i].name.decode(), chr(f.fields[i].type), bool(f.fields[i].is_array)) for i in range(f.field_count)]
+
+
 def kernels():
     """(family, level) of every kernel that this CPU can run, from the one list that feeds dispatch too."""
     return [
-        (ek_kernel_list[i].family.decode(), ek_level_name(ek_kernel_list[i].level).decode())
+        (ek_get_family(ek_kernel_list[i].family).name.decode(), ek_level_name(ek_kernel_list[i].level).decode())
         for i in range(ek_kernel_count)
         if ek_cpu_levels() >> ek_kernel_list[i].level & 1
     ]
+
+
+def limit_threads(int cpus):
+    """All networks of this process together use at most `cpus` threads beside their callers' own, less one."""
+    ek_limit_helpers(max(0, cpus - 1))
 
 
 cdef uint32_t _levels_up_to(str level) except 0:
@@ -95,146 +131,182 @@ cdef _check(bint true, str what):
         raise ValueError(what)
 
 
-cdef class FullyConnected:
-    """The packed weights of one layer: see `ek_fc_s8` in ek.h, whose contracts are checked here.
+cdef class Op:
+    """An operation: the struct of its family in native/ops.h, filled by the names of its fields.
 
-    `weights` is (tiles, quads, 16, 4) int8; `bias` and `bias_u8` are (tiles * 16,) int32, `scale` as many
-    float64. The arrays are kept alive and must not be written to afterwards.
+    Numbers that are left out are 0, arrays empty. Arrays are C-contiguous and of the field's type; they are kept
+    alive and must not be written to afterwards. Raises ValueError for a name, type or number that does not fit.
     """
 
-    cdef ek_fc_s8 fc
-    cdef object kept
+    cdef readonly str family
+    cdef int number
+    cdef ek_family about
+    cdef uint8_t *memory
+    cdef list kept
 
-    def __init__(
-        self, int64_t rows, int64_t depth, int64_t cols, const int8_t[:, :, :, ::1] weights,
-        const int32_t[::1] bias, const int32_t[::1] bias_u8, const double[::1] scale,
-        int32_t zero_point, int32_t low, int32_t high, bint reaches_min,
-    ):
-        _check(0 <= rows <= 2**31 and 1 <= depth <= EK_MAX_DEPTH and 1 <= cols <= 2**31, "impossible sizes")
-        cdef int64_t tiles = (cols + EK_TILE - 1) // EK_TILE, quads = (depth + EK_QUAD - 1) // EK_QUAD
-        _check(
-            weights.shape[0] == tiles and weights.shape[1] == quads
-            and weights.shape[2] == EK_TILE and weights.shape[3] == EK_QUAD, "weights of another shape")
-        _check(<uintptr_t>&weights[0, 0, 0, 0] % EK_ALIGNMENT == 0, "weights are not aligned")
-        self._check_vector(bias, tiles * EK_TILE)
-        self._check_vector(bias_u8, tiles * EK_TILE)
-        self._check_scale(scale, tiles * EK_TILE)
-        _check(-128 <= zero_point <= 127, "impossible zero point")
-        _check(-128 <= low <= high <= 127, "impossible clamp")
-        self.fc = ek_fc_s8(
-            rows, depth, cols, &weights[0, 0, 0, 0], &bias[0], &bias_u8[0], &scale[0],
-            zero_point, low, high, reaches_min)
-        self.kept = (weights, bias, bias_u8, scale)
+    def __cinit__(self, str family, dict values):
+        known = _families()
+        _check(family in known, f"no operation {family!r}")
+        self.family, self.number, self.kept = family, known[family], []
+        self.about = ek_get_family(self.number)
+        self.memory = <uint8_t *>calloc(1, <size_t>self.about.size)
+        if self.memory == NULL:
+            raise MemoryError()
+        left = dict(values)
+        for i in range(self.about.field_count):
+            name = self.about.fields[i].name.decode()
+            if name in left:
+                self._set(self.about.fields[i], name, left.pop(name))
+        _check(not left, f"{family} has no field {', '.join(left)}")
 
-    cdef _check_vector(self, const int32_t[::1] vector, int64_t size):
-        _check(vector.shape[0] == size, "a vector of another length")
-        _check(<uintptr_t>&vector[0] % EK_ALIGNMENT == 0, "a vector is not aligned")
+    def __dealloc__(self):
+        free(self.memory)
 
-    cdef _check_scale(self, const double[::1] scale, int64_t size):
-        _check(scale.shape[0] == size, "scales of another length")
-        _check(<uintptr_t>&scale[0] % EK_ALIGNMENT == 0, "scales are not aligned")
-        for i in range(size):
-            _check(scale[i] >= 0, "a scale that is negative or not a number")
+    cdef _set(self, ek_field field, str name, value):
+        if field.is_array:
+            self._set_array(field, name, value)
+        elif field.type == b"i":
+            (<int32_t *>(self.memory + field.place))[0] = value
+        elif field.type == b"I":
+            (<uint32_t *>(self.memory + field.place))[0] = value
+        elif field.type == b"q":
+            (<int64_t *>(self.memory + field.place))[0] = value
+        elif field.type == b"f":
+            (<float *>(self.memory + field.place))[0] = value
+        else:
+            _check(field.type == b"d", f"{name} is of a type that no number has")
+            (<double *>(self.memory + field.place))[0] = value
 
-    def run(self, str level, const int8_t[:, ::1] x, int8_t[:, ::1] out):
-        """Run the kernel of exactly this level on x, (rows, depth), into out, (rows, cols)."""
-        _check(x.shape[0] == self.fc.rows and x.shape[1] == self.fc.depth, "input of another shape")
-        _check(out.shape[0] == self.fc.rows and out.shape[1] == self.fc.cols, "output of another shape")
-        cdef ek_fc_s8_fn *kernel = NULL
+    cdef _set_array(self, ek_field field, str name, value):
+        cdef Py_buffer view
+        PyObject_GetBuffer(value, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        try:
+            letter = view.format.decode() if view.format != NULL else "B"
+            letter = "q" if letter == "l" else letter
+            _check(letter == chr(field.type), f"{self.family}: {name} is of type {letter!r}, not {chr(field.type)!r}")
+            _check(<uintptr_t>view.buf % <size_t>view.itemsize == 0, f"{self.family}: {name} is not aligned")
+            (<void **>(self.memory + field.place))[0] = view.buf
+            (<int64_t *>(self.memory + field.place + sizeof(void *)))[0] = view.len // view.itemsize
+            self.kept.append(value)
+        finally:
+            PyBuffer_Release(&view)
+
+    def units(self, int64_t arena_bytes):
+        """How many units of work it has in an arena of that size. ValueError says why it cannot run there."""
+        cdef int64_t units = 0
+        cdef const char *reason = self.about.check(self.memory, arena_bytes, &units)
+        if reason != NULL:
+            raise ValueError(f"{self.family}: {reason.decode()}")
+        return units
+
+    def run(self, str level, uint8_t[::1] arena, begin=0, end=None):
+        """Run the kernel of exactly this level over an arena of one's own, whose start is aligned."""
+        cdef ek_kernel_fn *kernel = NULL
+        cdef int64_t units = self.units(arena.shape[0]), first = begin, last = units if end is None else end
+        _check(<uintptr_t>&arena[0] % EK_ALIGNMENT == 0, "an arena that is not aligned")
+        _check(0 <= first <= last <= units, "units that do not exist")
         for i in range(ek_kernel_count):
             name = ek_level_name(ek_kernel_list[i].level).decode()
-            if name == level and ek_cpu_levels() >> ek_kernel_list[i].level & 1:
-                kernel = ek_kernel_list[i].fc_s8
-        _check(kernel != NULL, f"this CPU has no level {level!r}")
-        if self.fc.rows == 0:
-            return
+            if ek_kernel_list[i].family == self.number and name == level and ek_cpu_levels() >> ek_kernel_list[i].level & 1:
+                kernel = ek_kernel_list[i].run
+        _check(kernel != NULL, f"{self.family} has no level {level!r} on this CPU")
         with nogil:
-            kernel(&self.fc, &x[0, 0], &out[0, 0])
+            kernel(self.memory, &arena[0], first, last)
 
 
-cdef class Plan:
-    """A list of steps over an arena of its own, ready to run.
+cdef class Program:
+    """Operations in order, each with the best kernel up to `level`, checked for an arena of `arena_bytes`.
 
-    `level` is the highest ISA level to use. `inputs` and `outputs` are lists of (offset, size) in bytes. A
-    step is ("fc", input, output, FullyConnected) or ("quantize" or "dequantize", input, output, count, scale,
-    zero_point); input and output are byte offsets into the arena, multiples of 64.
+    `steps` are pairs (Op, whether several threads share it). A program is never written to: any number of streams
+    run it at once.
     """
 
-    cdef ek_kernels table
     cdef ek_step *steps
-    cdef int64_t count, arena_bytes
-    cdef void *memory
-    cdef uint8_t *arena
-    cdef bint busy
-    cdef list inputs, outputs, kept
+    cdef int64_t count
+    cdef readonly int64_t arena_bytes
+    cdef list kept
 
-    def __cinit__(self, str level, int64_t arena_bytes, list inputs, list outputs, list steps):
+    def __cinit__(self, str level, int64_t arena_bytes, list steps):
         _check(0 <= arena_bytes <= 2**40, "impossible arena")
-        ek_fill_kernels(&self.table, _levels_up_to(level))
+        cdef uint32_t levels = _levels_up_to(level)
         self.arena_bytes, self.count, self.kept = arena_bytes, len(steps), list(steps)
-        self.steps = <ek_step *>malloc(sizeof(ek_step) * (self.count + 1))
-        self.memory = malloc(<size_t>arena_bytes + EK_ALIGNMENT)
-        if self.steps == NULL or self.memory == NULL:
-            raise MemoryError(f"no memory for an arena of {arena_bytes} bytes")
-        memset(self.memory, 0, <size_t>arena_bytes + EK_ALIGNMENT)
-        self.arena = <uint8_t *>((<uintptr_t>self.memory + EK_ALIGNMENT - 1) // EK_ALIGNMENT * EK_ALIGNMENT)
-        for i, step in enumerate(steps):
-            self._add(&self.steps[i], step)
-        self.inputs, self.outputs = list(inputs), list(outputs)
-        for offset, size in self.inputs + self.outputs:
-            self._check_range(offset, size)
+        self.steps = <ek_step *>calloc(<size_t>self.count + 1, sizeof(ek_step))
+        if self.steps == NULL:
+            raise MemoryError()
+        cdef Op op
+        for i, (op, shared) in enumerate(steps):
+            self.steps[i] = ek_step(op.memory, ek_best_kernel(op.number, levels), op.units(arena_bytes), shared)
 
     def __dealloc__(self):
         free(self.steps)
+
+
+cdef class Stream:
+    """A program with an arena of its own. `inputs` and `outputs` are lists of (place, size) in bytes.
+
+    `run` may not be called from two threads at once. Several streams of one program may run at once.
+    """
+
+    cdef Program program
+    cdef void *memory
+    cdef uint8_t *arena
+    cdef bint busy
+    cdef list inputs, outputs
+
+    def __cinit__(self, Program program, list inputs, list outputs):
+        self.program = program
+        self.memory = malloc(<size_t>program.arena_bytes + EK_ALIGNMENT)
+        if self.memory == NULL:
+            raise MemoryError(f"no memory for an arena of {program.arena_bytes} bytes")
+        memset(self.memory, 0, <size_t>program.arena_bytes + EK_ALIGNMENT)
+        self.arena = <uint8_t *>((<uintptr_t>self.memory + EK_ALIGNMENT - 1) // EK_ALIGNMENT * EK_ALIGNMENT)
+        self.inputs, self.outputs = list(inputs), list(outputs)
+        for place, size in self.inputs + self.outputs:
+            inside = 0 <= place <= program.arena_bytes and 0 <= size <= program.arena_bytes - place
+            _check(inside and place % EK_ALIGNMENT == 0, "a tensor outside the arena")
+
+    def __dealloc__(self):
         free(self.memory)
 
-    cdef _check_range(self, int64_t offset, int64_t size):
-        inside = 0 <= offset <= self.arena_bytes and 0 <= size <= self.arena_bytes - offset
-        _check(inside and offset % EK_ALIGNMENT == 0, "a tensor outside the arena")
-
-    cdef _add(self, ek_step *step, tuple given):
-        memset(step, 0, sizeof(ek_step))
-        kind, step.input, step.output = given[0], given[1], given[2]
-        cdef FullyConnected layer
-        cdef int64_t read, written
-        if kind == "fc":
-            layer = given[3]
-            step.kind, step.fc = EK_FC_S8, layer.fc
-            read, written = layer.fc.rows * layer.fc.depth, layer.fc.rows * layer.fc.cols
-        else:
-            step.kind = {"quantize": EK_QUANTIZE_F32_S8, "dequantize": EK_DEQUANTIZE_S8_F32}[kind]
-            step.count, step.scale, step.zero_point = given[3], given[4], given[5]
-            _check(0 <= step.count <= self.arena_bytes and step.scale > 0, "impossible count or scale")
-            read, written = step.count * (4 if kind == "quantize" else 1), step.count * (
-                1 if kind == "quantize" else 4)
-        self._check_range(step.input, read)
-        self._check_range(step.output, written)
-        apart = step.input + read <= step.output or step.output + written <= step.input
-        _check(apart, "a step whose input and output overlap")
-
-    def run(self, list inputs, list outputs):
+    def run(self, list inputs, list outputs, int threads=1):
         """Run on contiguous arrays: read `inputs`, write `outputs`, whose sizes are those given at the start."""
         _check(len(inputs) == len(self.inputs) and len(outputs) == len(self.outputs), "wrong number of arrays")
+        _check(1 <= threads <= EK_MAX_THREADS, "an impossible number of threads")
         _check(not self.busy, "the engine is already running in another thread")
         self.busy = True
         try:
-            for (offset, size), array in zip(self.inputs, inputs):
-                self._copy(array, offset, size, False)
+            for (place, size), array in zip(self.inputs, inputs):
+                self._copy(array, place, size, False)
             with nogil:
-                ek_run(&self.table, self.steps, self.count, self.arena)
-            for (offset, size), array in zip(self.outputs, outputs):
-                self._copy(array, offset, size, True)
+                ek_run(self.program.steps, self.program.count, self.arena, threads)
+            for (place, size), array in zip(self.outputs, outputs):
+                self._copy(array, place, size, True)
         finally:
             self.busy = False
 
-    cdef _copy(self, object array, int64_t offset, int64_t size, bint out):
+    def profile(self, list inputs, int threads=1):
+        """Run once, step by step; the seconds that each step took."""
+        _check(1 <= threads <= EK_MAX_THREADS, "an impossible number of threads")
+        cdef timespec before, after
+        cdef int64_t i
+        seconds = []
+        for (place, size), array in zip(self.inputs, inputs, strict=True):
+            self._copy(array, place, size, False)
+        for i in range(self.program.count):
+            clock_gettime(CLOCK_MONOTONIC, &before)
+            ek_run(&self.program.steps[i], 1, self.arena, threads)
+            clock_gettime(CLOCK_MONOTONIC, &after)
+            seconds.append(after.tv_sec - before.tv_sec + 1e-9 * (after.tv_nsec - before.tv_nsec))
+        return seconds
+
+    cdef _copy(self, object array, int64_t place, int64_t size, bint out):
         cdef Py_buffer view
         PyObject_GetBuffer(array, &view, PyBUF_WRITABLE if out else PyBUF_SIMPLE)
         try:
             _check(view.len == size, "an array of another size")
             if out:
-                memcpy(view.buf, self.arena + offset, <size_t>size)
+                memcpy(view.buf, self.arena + place, <size_t>size)
             else:
-                memcpy(self.arena + offset, view.buf, <size_t>size)
+                memcpy(self.arena + place, view.buf, <size_t>size)
         finally:
             PyBuffer_Release(&view)

@@ -1,4 +1,4 @@
-/* Which ISA levels this CPU has, and the one list of kernels that the table is filled from. */
+/* Which ISA levels this CPU has. */
 
 #include "ek.h"
 
@@ -8,7 +8,7 @@
 
 #include <cpuid.h>
 
-enum { OSXSAVE = 1 << 27, AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512BW = 1 << 30, AVX512DQ = 1 << 17, AVXVNNI = 1 << 4 };
+enum { OSXSAVE = 1 << 27, FMA = 1 << 12, AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512BW = 1 << 30, AVX512DQ = 1 << 17, AVXVNNI = 1 << 4 };
 static const uint32_t AVX512VL = 1u << 31, AVX512VNNI = 1 << 11;
 static const uint32_t YMM_STATE = 0x06, ZMM_STATE = 0xE6; /* what the system saves at a task switch */
 
@@ -20,7 +20,7 @@ static uint32_t saved_state(void) {
 
 static uint32_t detect(void) {
     uint32_t a, b, c, d, levels = BIT(EK_SCALAR);
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE)) return levels;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE) || !(c & FMA)) return levels;
     uint32_t state = saved_state();
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & AVX2) || (state & YMM_STATE) != YMM_STATE)
         return levels;
@@ -31,13 +31,6 @@ static uint32_t detect(void) {
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVXVNNI)) levels |= BIT(EK_AVXVNNI);
     return levels;
 }
-
-const ek_kernel ek_kernel_list[] = {
-    {"fc_s8", EK_SCALAR, ek_fc_s8__scalar},
-    {"fc_s8", EK_AVX2, ek_fc_s8__avx2},
-    {"fc_s8", EK_AVXVNNI, ek_fc_s8__avxvnni},
-    {"fc_s8", EK_AVX512VNNI, ek_fc_s8__avx512vnni},
-};
 
 #elif defined(__aarch64__)
 
@@ -50,23 +43,13 @@ static uint32_t detect(void) {
     return getauxval(AT_HWCAP) & ASIMDDP ? levels | BIT(EK_NEONDOT) : levels;
 }
 
-const ek_kernel ek_kernel_list[] = {
-    {"fc_s8", EK_SCALAR, ek_fc_s8__scalar},
-    {"fc_s8", EK_NEON, ek_fc_s8__neon},
-    {"fc_s8", EK_NEONDOT, ek_fc_s8__neondot},
-};
-
 #else
 
 static uint32_t detect(void) {
     return BIT(EK_SCALAR);
 }
 
-const ek_kernel ek_kernel_list[] = {{"fc_s8", EK_SCALAR, ek_fc_s8__scalar}};
-
 #endif
-
-const int ek_kernel_count = sizeof ek_kernel_list / sizeof ek_kernel_list[0];
 
 /* Asked once: under a hypervisor each CPUID instruction costs microseconds. */
 uint32_t ek_cpu_levels(void) {
@@ -82,15 +65,4 @@ uint32_t ek_cpu_levels(void) {
 const char *ek_level_name(ek_level level) {
     static const char *const names[EK_LEVELS] = {"scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neondot"};
     return names[level];
-}
-
-uint32_t ek_known_levels(void) {
-    uint32_t levels = 0;
-    for (int i = 0; i < ek_kernel_count; i++) levels |= BIT(ek_kernel_list[i].level);
-    return levels;
-}
-
-void ek_fill_kernels(ek_kernels *table, uint32_t levels) {
-    for (int i = 0; i < ek_kernel_count; i++)
-        if (levels & BIT(ek_kernel_list[i].level)) table->fc_s8 = ek_kernel_list[i].fc_s8;
 }

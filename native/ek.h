@@ -1,11 +1,24 @@
-/* The C interface of edgekit's kernels. This header is their manual.
+/* The C interface of edgekit's kernels. This header is their manual; native/ops.h lists the operations.
 
-   Who calls: `_native.pyx`, which checks every shape and index first. A caller's mistake is therefore a bug:
-   kernels trust what they are given and return nothing. They keep no state, allocate nothing and may run in
-   any number of threads at once.
+   Who calls: `_native.pyx`. It fills the struct of an operation by the names of its fields and asks the family's
+   check, once, whether everything that a kernel will touch lies inside the arena and the arrays. A kernel may then
+   trust what it is given: it returns nothing, keeps no state, allocates nothing and may run in any number of
+   threads at once, each with units of its own.
 
-   Names: ek_<operator>_<type>__<isa>. The part before the double underscore says what is computed, the part
-   behind it how. The scalar one is the definition; every other level gives the same bytes. */
+   Names: ek_<family>__<isa>. The part before the double underscore says what is computed, the part behind it how.
+   The scalar one is the definition; every other level gives the same bytes.
+
+   STORED BYTES. Quantised tensors are int8. Kernels on planes keep them as `ek_byte`: the int8 value plus EK_FLIP,
+   which is 128 on x86 (its dot products want one unsigned side) and 0 elsewhere. Zero points, clamps and look-up
+   tables of planes are given in stored values. Plain tensors hold int8 as TFLite does.
+
+   PLANES. A tensor "in planes" holds its channels in quads: quad q, pixel p, channel c % 4 of q stands at
+   base + q * stride + 4 * p + c % 4. A pixel's number is p = row * pitch + column. Rows are `pitch` pixels apart,
+   `width` of which are the picture and the rest margin: the right margin of a row serves as the left margin of the
+   next. The images of a batch stand below each other, `period` rows apart, `height` of which are picture. All that
+   is no picture, `before` pixels before pixel 0 and `after` pixels after the last included, holds the zero point,
+   so that a window may reach there; who writes the picture restores it. Behind it lie EK_SLACK bytes that may be
+   read and overwritten. */
 
 #ifndef EK_H
 #define EK_H
@@ -23,63 +36,59 @@ typedef enum ek_level {
     EK_LEVELS
 } ek_level;
 
-/* The weights of a layer are packed in tiles of EK_TILE outputs by EK_QUAD inputs. Weights, vectors of
-   constants and tensors in the arena start at multiples of EK_ALIGNMENT bytes. A layer has at most
-   EK_MAX_DEPTH inputs, which keeps its sums within 32 bits. */
-enum { EK_TILE = 16, EK_QUAD = 4, EK_ALIGNMENT = 64, EK_MAX_DEPTH = 32768 };
+#if defined(__x86_64__)
+typedef uint8_t ek_byte;
+enum { EK_FLIP = 128 };
+#else
+typedef int8_t ek_byte;
+enum { EK_FLIP = 0 };
+#endif
 
-/* A fully connected layer on int8, quantised as in TFLite:
+enum {
+    EK_ALIGNMENT = 64, /* of the arena and of tensors in it; arrays are as aligned as their numbers ask for */
+    EK_SLACK = 64,     /* bytes behind each plane that may be read and overwritten */
+    EK_QUAD = 4,
+    EK_BIASED = 0x4B400000, /* the bits of the float 12582912, which is 1.5 * 2^23: see EK_CONV in ops.h */
+    EK_TILE = 16, /* outputs in a tile of packed FULLY_CONNECTED weights */
+    EK_RUN = 4096, /* numbers in a unit of an elementwise operation on plain tensors */
+    EK_PICKS = 64,
+    EK_MAX_RANK = 8,
+    EK_MAX_DEPTH = 32768 /* inputs of a FULLY_CONNECTED layer: keeps its sums within 32 bits */
+};
 
-       sum = bias[c] + sum over d of (in[r][d] - input zero point) * w[c][d], exact in 32 bits
-       out[r][c] = clamp(round(sum * scale[c]) + zero_point)
+/* A kernel does units [begin, end) of the operation. How many units there are, and what one is, its family's check
+   says. Units of one operation may run at the same time. */
+typedef void ek_kernel_fn(const void *op, uint8_t *arena, int64_t begin, int64_t end);
 
-   The product is one of float64, rounded once; round() takes ties away from zero. These are the bytes that
-   LiteRT's reference kernel gives (its older releases, and tflite-runtime, rounded twice in integers: there
-   a byte may differ by one). tiles = ceil(cols / 16), quads = ceil(depth / 4). */
-typedef struct ek_fc_s8 {
-    int64_t rows;  /* >= 0: how many input vectors */
-    int64_t depth; /* 1..EK_MAX_DEPTH: inputs of each */
-    int64_t cols;  /* >= 1: outputs of each */
+/* Whether the operation may run in an arena of that many bytes: NULL, and its number of units; or what is wrong. */
+typedef const char *ek_check_fn(const void *op, int64_t arena_bytes, int64_t *units);
 
-    /* (tiles, quads, 16, 4) int8, aligned; what lies beyond depth or cols is zero. */
-    const int8_t *weights;
+/* A field of an operation's struct, by which Python fills it. `type` is the letter of Python's struct module. An
+   array is a pointer followed by its number of elements, an int64_t. */
+typedef struct ek_field {
+    const char *name;
+    int64_t place;
+    char type;
+    char is_array;
+} ek_field;
 
-    /* Each (tiles * 16), aligned, zero beyond cols. `bias` has -(input zero point) * sum(w[c]) folded in, for
-       kernels that multiply the stored int8; `bias_u8` -(input zero point + 128) * sum(w[c]), for those that
-       multiply the stored value + 128. `scale` is input scale * weight scale / output scale, >= 0 and so
-       small that sum * scale stays within 31 bits. */
-    const int32_t *bias, *bias_u8;
-    const double *scale;
+typedef struct ek_family {
+    const char *name;
+    int64_t size; /* of the struct */
+    const ek_field *fields;
+    int field_count;
+    ek_check_fn *check;
+} ek_family;
 
-    int32_t zero_point;  /* of the output, -128..127 */
-    int32_t low, high;   /* the activation's clamp, low <= high, within -128..127 */
-    int32_t reaches_min; /* whether a weight is -128; some levels then take a slower way that is exact too */
-} ek_fc_s8;
+/* The families have the numbers 0..ek_family_count() - 1. */
+int ek_family_count(void);
+ek_family ek_get_family(int number);
 
-/* `in` is (rows, depth), `out` is (rows, cols), both dense, of any alignment, and do not overlap. Exactly
-   these bytes are read and written. Neither is NULL. */
-typedef void ek_fc_s8_fn(const ek_fc_s8 *fc, const int8_t *in, int8_t *out);
-
-ek_fc_s8_fn ek_fc_s8__scalar, ek_fc_s8__avx2, ek_fc_s8__avxvnni, ek_fc_s8__avx512vnni;
-ek_fc_s8_fn ek_fc_s8__neon, ek_fc_s8__neondot;
-
-/* out[i] = clamp(round(in[i] / scale) + zero_point), ties away from zero; a value beyond the int32 range is
-   clamped too. `in` is (count,) float32 without NaN, `out` is (count,) int8. scale > 0. */
-void ek_quantize_f32_s8__scalar(int64_t count, float scale, int32_t zero_point, const float *in, int8_t *out);
-
-/* out[i] = scale * (in[i] - zero_point). */
-void ek_dequantize_s8_f32__scalar(int64_t count, float scale, int32_t zero_point, const int8_t *in, float *out);
-
-/* The kernels that a network runs with: one entry a family. */
-typedef struct ek_kernels {
-    ek_fc_s8_fn *fc_s8;
-} ek_kernels;
-
-/* One list of all kernels of this architecture: dispatch, tests and benchmarks iterate over it. */
+/* The one list of kernels of this architecture: dispatch, tests and benchmarks iterate over it. */
 typedef struct ek_kernel {
-    const char *family; /* "fc_s8" */
+    int family;
     ek_level level;
-    ek_fc_s8_fn *fc_s8;
+    ek_kernel_fn *run;
 } ek_kernel;
 
 extern const ek_kernel ek_kernel_list[];
@@ -92,22 +101,24 @@ const char *ek_level_name(ek_level level);
 uint32_t ek_known_levels(void);
 uint32_t ek_cpu_levels(void);
 
-/* Fill the table with the best kernels among `levels`, a subset of ek_cpu_levels() that has EK_SCALAR. */
-void ek_fill_kernels(ek_kernels *table, uint32_t levels);
+/* The best kernel of the family among `levels`, a subset of ek_cpu_levels() that has EK_SCALAR. */
+ek_kernel_fn *ek_best_kernel(int family, uint32_t levels);
 
-/* A network as a list of steps over one arena. */
-enum ek_step_kind { EK_FC_S8, EK_QUANTIZE_F32_S8, EK_DEQUANTIZE_S8_F32 };
-
+/* A network: steps over one arena, run in order. `arena` is aligned. The caller's thread takes part; up to
+   `threads` - 1 others of the process's pool help with the steps that are `shared`, as many as are idle: several
+   networks may run at once in threads of their own and will not get in each other's way. */
 typedef struct ek_step {
-    enum ek_step_kind kind;
-    int64_t input, output; /* byte offsets into the arena, aligned; the two tensors do not overlap */
-    ek_fc_s8 fc;           /* EK_FC_S8 only */
-    int64_t count;         /* the other kinds: elements, scale and zero point of the int8 side */
-    float scale;
-    int32_t zero_point;
+    const void *op;
+    ek_kernel_fn *run;
+    int64_t units;
+    int32_t shared;
 } ek_step;
 
-/* Run the steps in order. `arena` is aligned and as large as the largest offset plus its tensor. */
-void ek_run(const ek_kernels *kernels, const ek_step *steps, int64_t count, uint8_t *arena);
+enum { EK_MAX_THREADS = 64 };
+
+void ek_run(const ek_step *steps, int64_t count, uint8_t *arena, int threads);
+
+/* The pool starts at most `limit` threads from now on: one less than the CPUs that the process may use. */
+void ek_limit_helpers(int limit);
 
 #endif

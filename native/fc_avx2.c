@@ -4,7 +4,7 @@
    |x| and w with the sign of x: |x| <= 128 and |w| <= 127 make pairs of at most 32512, which fit. A weight
    of -128 has no opposite in a byte, so it is taken as -127 - 1 in two products. */
 
-#include "ek.h"
+#include "ops.h"
 
 #if defined(__x86_64__)
 
@@ -17,7 +17,7 @@ typedef struct {
     __m256i value, magnitude; /* 8 copies of 4 inputs each */
 } quad;
 
-VECTOR tile tile_start(const ek_fc_s8 *fc, int64_t col) {
+VECTOR tile tile_start(const ek_fc *fc, int64_t col) {
     return (tile){load(fc->bias + col), load(fc->bias + col + 8)};
 }
 
@@ -45,13 +45,26 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     return (tile){dot(sums.low, load(w), x, safe), dot(sums.high, load(w + 32), x, safe)};
 }
 
+typedef struct {
+    quad low, high;
+} quads;
+
+VECTOR quads quads_load(const int8_t *in, const int32_t *offsets) {
+    __m256i low = gather(in, offsets), high = gather(in, offsets + 8);
+    return (quads){{low, _mm256_abs_epi8(low)}, {high, _mm256_abs_epi8(high)}};
+}
+
+VECTOR tile tile_dot_each(tile sums, const int8_t *w, quads x, int safe) {
+    return (tile){dot(sums.low, load(w), x.low, safe), dot(sums.high, load(w + 32), x.high, safe)};
+}
+
 #include "fc_walk.h"
 
-TARGET void ek_fc_s8__avx2(const ek_fc_s8 *fc, const int8_t *in, int8_t *out) {
-    if (fc->reaches_min)
-        walk(fc, 1, in, out);
+TARGET void ek_fc__avx2(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
+    if (((const ek_fc *)op)->reaches_min)
+        walk(op, 1, arena, begin, end);
     else
-        walk(fc, 0, in, out);
+        walk(op, 0, arena, begin, end);
 }
 
 #endif

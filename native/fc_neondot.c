@@ -1,6 +1,6 @@
 /* Fully connected layers, int8, ARMv8.2 with SDOT (Cortex-A76 and later; not the A53 and A72). */
 
-#include "ek.h"
+#include "ops.h"
 
 #if defined(__aarch64__)
 
@@ -12,7 +12,7 @@ enum { ROWS = 2, TILES = 2 };
 typedef sums16 tile;
 typedef int8x16_t quad; /* 4 copies of 4 inputs */
 
-VECTOR tile tile_start(const ek_fc_s8 *fc, int64_t col) {
+VECTOR tile tile_start(const ek_fc *fc, int64_t col) {
     return load16(fc->bias + col);
 }
 
@@ -28,14 +28,25 @@ VECTOR tile tile_dot(tile sums, const int8_t *w, quad x, int safe) {
     return sums;
 }
 
-VECTOR void tile_store(const ek_fc_s8 *fc, int64_t col, tile sums, int8_t *out) {
+VECTOR sums16 quads_load(const int8_t *in, const int32_t *offsets) {
+    return gather16(in, offsets);
+}
+
+VECTOR tile tile_dot_each(tile sums, const int8_t *w, sums16 x, int safe) {
+    (void)safe; /* every product fits */
+    for (int i = 0; i < 4; i++)
+        sums.part[i] = vdotq_s32(sums.part[i], vld1q_s8(w + 16 * i), vreinterpretq_s8_s32(x.part[i]));
+    return sums;
+}
+
+VECTOR void tile_store(const ek_fc *fc, int64_t col, tile sums, int8_t *out) {
     store16(fc, col, sums, out);
 }
 
 #include "fc_walk.h"
 
-TARGET void ek_fc_s8__neondot(const ek_fc_s8 *fc, const int8_t *in, int8_t *out) {
-    walk(fc, 0, in, out);
+TARGET void ek_fc__neondot(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
+    walk(op, 0, arena, begin, end);
 }
 
 #endif

@@ -202,6 +202,9 @@ class Subscriber:
             self._client.publish(topic, b"", 1, retain=True)
         self.settle()
 
+    def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
+        self._client.publish(topic, payload, 1, retain).wait_for_publish(PATIENCE_S)
+
     def on(self, topic: str) -> list[str]:
         """The payloads heard on one topic so far."""
         with self._news:
@@ -221,7 +224,7 @@ class Subscriber:
         self.close()
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        heard = Heard(message.topic, message.payload.decode(), message.retain, message.qos)
+        heard = Heard(message.topic, message.payload.decode(errors="replace"), message.retain, message.qos)
         with self._news:
             self.heard.append(heard)
             self._news.notify_all()

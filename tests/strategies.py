@@ -83,7 +83,7 @@ def network() -> Graph:
 
 
 def convolution() -> Graph:
-    """A small network that the native engine lacks: CONV_2D and AVERAGE_POOL_2D on int8."""
+    """A small network of pictures: CONV_2D and AVERAGE_POOL_2D on int8."""
     rng = np.random.default_rng(5)
     weights = rng.integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
     byte = np.dtype(np.int8)
@@ -114,6 +114,20 @@ def convolution() -> Graph:
         ),
     )
     return Graph(tensors, ops, (0,), (4,), "a convolution")
+
+
+def real_convolution() -> Graph:
+    """A network that the native engine refuses: CONV_2D on float32."""
+    real = np.dtype(np.float32)
+    weights = np.random.default_rng(6).normal(0, 1, (8, 3, 3, 3)).astype(np.float32)
+    tensors = (
+        Tensor("image", (1, 8, 8, 3), real),
+        Tensor("w", weights.shape, real, data=weights),
+        Tensor("b", (8,), real, data=np.zeros(8, np.float32)),
+        Tensor("features", (1, 4, 4, 8), real),
+    )
+    op = Op("CONV_2D", (0, 1, 2), (3,), {"padding": "SAME", "stride_w": 2, "stride_h": 2})
+    return Graph(tensors, (op,), (0,), (3,), "a convolution on floats")
 
 
 def random_input(graph: Graph, seed: int) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from strategies import layer, network
 
-from edgekit import bench, model
+from edgekit import bench, model, tensors
 from edgekit.errors import UsageError
 from edgekit.tensors import TensorInfo
 
@@ -38,9 +38,9 @@ def test_inputs_are_valid_and_the_same_for_the_same_seed() -> None:
     ]
     infos = [TensorInfo(name, shape, np.dtype(kind)) for name, shape, kind in kinds]
     first, again, other = (
-        bench.random_inputs(infos),
-        bench.random_inputs(infos),
-        bench.random_inputs(infos, 1),
+        tensors.random_inputs(infos),
+        tensors.random_inputs(infos),
+        tensors.random_inputs(infos, 1),
     )
     assert [(x.shape, x.dtype) for x in first] == [(i.shape, i.dtype) for i in infos]
     assert all(np.array_equal(x, y) for x, y in zip(first, again, strict=True))

@@ -18,7 +18,16 @@ errors
 types
 document node complaint settings config
 graph schema flatbuffer sparsity writer model operators
-tensors simplify plan fully_connected
+tensors step layout strided lowering
+fully_connected simplify
+arithmetic movement slicing joining blocks unary conversion binary real reduction sampling products
+pack pack_runs pack_depthwise costs postprocess
+plain convolution planner
+convolve
+pictures
+routes
+plan batch
+memory ranks
 machine device
 preprocess decode
 track
@@ -26,10 +35,14 @@ rules
 engine interpreter zoo
 reel capture
 demo sources
-messages outbox courier link mqtt
+topics tls
+messages sink states frigate
+reserve database journal disk outbox mailbox timing
+link discovery courier commands hass session
+mqtt
 hub broker
 inference
-bench evaluate optimize inbox
+bench analyze evaluate optimize inbox
 pipeline
 runtime doctor
 console view

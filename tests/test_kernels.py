@@ -1,12 +1,9 @@
-"""Every ISA level of every kernel gives the bytes of the scalar one, which gives those of the definition."""
+"""The door to the kernels: levels, operations, programs and streams; fully connected layers by definition."""
 
 from __future__ import annotations
 
 import os
-import platform
-import shutil
-import subprocess
-from pathlib import Path
+import threading
 from typing import Any
 
 import edgekit._native as native
@@ -17,41 +14,49 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import INT8, layer, random_input
 
-from edgekit import fully_connected
-from edgekit.fully_connected import FullyConnected, scale_of, zero_point_of
+from edgekit import fully_connected, plain
+from edgekit.fully_connected import scale_of, zero_point_of
 from edgekit.graph import Graph
+from edgekit.step import Fields
 
-NATIVE = Path(__file__).resolve().parents[1] / "native"
-LEVELS = [level for family, level in native.kernels() if family == "fc_s8"]
+LEVELS = [level for family, level in native.kernels() if family == "fc"]
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 GUARD = 77
+INPUT = 64
 
 
-def pack(graph: Graph) -> tuple[FullyConnected, Any]:
-    assert fully_connected.check(graph, graph.ops[0]) is None
-    step = fully_connected.pack(graph, graph.ops[0], 0, 0)
-    return step, native.FullyConnected(
-        step.rows, step.depth, step.cols, step.weights, step.bias, step.bias_u8, step.scale,
-        step.zero_point, step.low, step.high, step.reaches_min,
-    )  # fmt: skip
+def arena_of(size: int) -> NDArray[np.uint8]:
+    raw = np.full(size + native.ALIGNMENT, GUARD, np.uint8)
+    return raw[-raw.ctypes.data % native.ALIGNMENT :][:size]
 
 
-def run(graph: Graph, level: str, x: NDArray[np.int8], shift: int = 1) -> NDArray[np.int8]:
-    """Run one level on buffers that are not aligned and have guard bytes around them."""
-    step, kernel = pack(graph)
-    source = np.full(x.size + 64 + shift, GUARD, np.int8)
-    target = np.full(step.rows * step.cols + 64 + shift, GUARD, np.int8)
-    inside = slice(shift, shift + x.size)
-    source[inside] = x.ravel()
-    out = target[shift : shift + step.rows * step.cols].reshape(step.rows, step.cols)
-    kernel.run(level, source[inside].reshape(x.shape), out)
-    assert np.all(target[:shift] == GUARD)
-    assert np.all(target[shift + out.size :] == GUARD)
-    return out.copy()
+def fields_of(graph: Graph, shift: int = 0) -> tuple[Fields, int]:
+    """The fields of a layer whose tensors stand `shift` bytes from aligned places; the size of its arena."""
+    source, result = graph.tensors[0], graph.tensors[2]
+    output = INPUT + -(-source.size_bytes // 64) * 64 + 128
+    places = {0: INPUT + shift, 2: output + shift}
+    (step,) = plain.lower(graph, graph.ops[0], places.__getitem__)
+    return step.fields, output + result.size_bytes + 64 + shift
+
+
+def run(fields: Fields, size: int, level: str, x: NDArray[np.int8], cols: int) -> NDArray[np.int8]:
+    """Run one level on tensors that have guard bytes around them."""
+    arena = arena_of(size)
+    place, end = int(fields["input"]), int(fields["output"]) + len(x) * cols
+    arena[place : place + x.size] = x.view(np.uint8).reshape(-1)
+    expected = arena.copy()
+    op = native.Op("fc", fields)
+    units = op.units(size)
+    op.run(level, arena, units // 2)
+    op.run(level, arena, 0, units // 2)
+    out = arena[int(fields["output"]) : end].copy()
+    expected[int(fields["output"]) : end] = out
+    np.testing.assert_array_equal(arena, expected)
+    return out.view(np.int8).reshape(len(x), cols)
 
 
 def definition(graph: Graph, x: NDArray[np.int8]) -> NDArray[np.int64]:
-    """The layer in numpy, by the words of native/ek.h."""
+    """The layer in numpy, by the words of native/ops.h."""
     source, weights, result = graph.tensors[:3]
     bias = graph.tensors[3].data if len(graph.tensors) > 3 else None
     sums = (x.astype(np.int64) - zero_point_of(source)) @ np.asarray(weights.data, np.int64).T
@@ -83,10 +88,11 @@ LAYERS = st.builds(
 @example(layer(1, 640, 128, reach=128, activation="RELU", input_zero_point=89, output_zero_point=-128), 3)
 @example(layer(4, 1030, 65, channels=False, input_zero_point=-128, output_zero_point=127), 0)
 def test_levels_agree_with_the_definition(graph: Graph, shift: int) -> None:
-    x = random_input(graph, shift)
+    x, (fields, size) = random_input(graph, shift), fields_of(graph, shift)
     expected = definition(graph, x)
     for level in LEVELS:
-        np.testing.assert_array_equal(run(graph, level, x, shift), expected, err_msg=level)
+        got = run(fields, size, level, x, expected.shape[1])
+        np.testing.assert_array_equal(got, expected, err_msg=level)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -95,65 +101,131 @@ def test_the_largest_products_are_exact(level: str) -> None:
     graph = layer(3, 64, 20, reach=128, bias=False, channels=False, input_zero_point=0)
     weights = graph.tensors[1]
     object.__setattr__(weights, "data", np.full(weights.shape, -128, np.int8))
+    fields, size = fields_of(graph)
     for value in (-128, 127):
         x = np.full((3, 64), value, np.int8)
-        np.testing.assert_array_equal(run(graph, level, x), definition(graph, x))
+        np.testing.assert_array_equal(run(fields, size, level, x, 20), definition(graph, x))
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_ties_round_away_from_zero_and_what_lies_just_below_does_not(level: str) -> None:
     graph = layer(1, 1, 6, bias=False, channels=False, input_zero_point=0, output_zero_point=0)
-    step, _ = pack(graph)
-    step.weights[...] = 0
-    step.scale[:6] = [0.5, 0.5, 0.5, 0.49999999999999994, 1.4999999999999998, 2.4999999999999996]
-    step.bias[:6] = step.bias_u8[:6] = [1, -1, 3, 1, 1, 1]
-    kernel = native.FullyConnected(
-        1, 1, 6, step.weights, step.bias, step.bias_u8, step.scale, 0, -128, 127, False
-    )  # fmt: skip
-    out = np.zeros((1, 6), np.int8)
-    kernel.run(level, np.zeros((1, 1), np.int8), out)
+    fields, size = fields_of(graph)
+    scale, start = np.zeros(16), np.zeros(16, np.int32)
+    scale[:6] = [0.5, 0.5, 0.5, 0.49999999999999994, 1.4999999999999998, 2.4999999999999996]
+    start[:6] = [1, -1, 3, 1, 1, 1]
+    changes: Fields = {"weights": np.zeros(64, np.int8), "scale": scale, "bias": start, "bias_u8": start}
+    out = run(fields | changes, size, level, np.zeros((1, 1), np.int8), 6)
     assert out.tolist() == [[1, -1, 2, 0, 1, 2]]
 
 
-def test_weights_are_packed_without_loss() -> None:
-    matrix = np.arange(-60, 60, dtype=np.int8).reshape(20, 6)
-    packed = fully_connected.pack_weights(matrix)
-    assert packed.shape == (2, 2, 16, 4)
-    assert packed.ctypes.data % 64 == 0
-    plain = packed.transpose(0, 2, 1, 3).reshape(32, 8)
-    np.testing.assert_array_equal(plain[:20, :6], matrix)
-    assert not plain[20:].any()
-    assert not plain[:, 6:].any()
-
-
-def test_the_door_refuses_what_c_could_not_bear() -> None:
-    step, kernel = pack(layer(2, 5, 3))
-    names = ("rows", "depth", "cols", "weights", "bias", "bias_u8", "scale", "zero_point", "low", "high")
-    good = {name: getattr(step, name) for name in names} | {"reaches_min": False}
+def test_an_operation_refuses_what_c_could_not_bear() -> None:
+    good, size = fields_of(layer(2, 5, 3))
+    weights, bias, scale = (np.asarray(good[name]) for name in ("weights", "bias", "scale"))
     wrong: list[dict[str, Any]] = [
-        {"rows": -1}, {"depth": 9}, {"depth": 0}, {"cols": 17}, {"weights": step.weights[:, :1].copy()},
-        {"bias": step.bias[:8]}, {"bias_u8": np.zeros(32, np.int32)[1:17]}, {"scale": -step.scale - 1},
-        {"scale": step.scale * np.nan}, {"zero_point": 200}, {"low": 5, "high": 4}, {"high": 300},
+        {"rows": -1}, {"depth": 9}, {"depth": 0}, {"cols": 17}, {"weights": weights.reshape(-1)[:64].copy()},
+        {"bias": bias[:8]}, {"bias_u8": np.zeros(17, np.int32)}, {"scale": -scale - 1},
+        {"scale": scale * np.nan}, {"zero_point": 200}, {"low": 5, "high": 4}, {"high": 300},
+        {"input": -64}, {"input": size}, {"output": size - 2}, {"output": INPUT}, {"output": 2**60},
+        {"offsets": np.zeros(16, np.int32)},
     ]  # fmt: skip
+    assert native.Op("fc", good).units(size) == 1
     for mistake in wrong:
-        with pytest.raises(ValueError, match=r"impossible|another|aligned|scale"):
-            native.FullyConnected(**good | mistake)
-    for x, out in (((2, 4), (2, 3)), ((1, 5), (2, 3)), ((2, 5), (2, 4))):
-        with pytest.raises(ValueError, match="shape"):
-            kernel.run("scalar", np.zeros(x, np.int8), np.zeros(out, np.int8))
+        with pytest.raises(ValueError, match="fc: "):
+            native.Op("fc", good | mistake).units(size)
+
+
+def test_an_operation_refuses_fields_that_it_does_not_have_or_of_another_type() -> None:
+    for family, fields, message in (
+        ("nothing", {}, "no operation 'nothing'"),
+        ("fc", {"colour": 1}, "fc has no field colour"),
+        ("fc", {"bias": np.zeros(16, np.int64)}, "bias is of type 'q', not 'i'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            native.Op(family, fields)
+    with pytest.raises((ValueError, BufferError)):
+        native.Op("fc", {"bias": np.zeros((16, 2), np.int32)[:, 0]})
+    with pytest.raises(ValueError, match="scale is not aligned"):
+        native.Op("fc", {"scale": memoryview(bytearray(137))[1:129].cast("d")})
+    with pytest.raises(OverflowError):
+        native.Op("fc", {"zero_point": 2**40})
+    with pytest.raises(TypeError):
+        native.Op("fc", {"bias": 3})
+
+
+def test_units_and_levels_that_do_not_exist_are_refused() -> None:
+    fields, size = fields_of(layer(2, 5, 3))
+    op, arena = native.Op("fc", fields), arena_of(size)
+    for begin, end in ((-1, 1), (1, 0), (0, 2)):
+        with pytest.raises(ValueError, match="units that do not exist"):
+            op.run("scalar", arena, begin, end)
     with pytest.raises(ValueError, match="no level 'mmx'"):
-        kernel.run("mmx", np.zeros((2, 5), np.int8), np.zeros((2, 3), np.int8))
+        op.run("mmx", arena)
+    with pytest.raises(ValueError, match="not aligned"):
+        op.run("scalar", arena_of(size + 1)[1:])
 
 
-def test_a_plan_refuses_offsets_outside_its_arena() -> None:
-    _, kernel = pack(layer(2, 5, 3))
-    for places in ((0, 192), (0, 8), (-64, 0), (64, 64), (0, 2**60)):
-        with pytest.raises(ValueError, match=r"arena|overlap"):
-            native.Plan("scalar", 192, [], [], [("fc", *places, kernel)])
-    with pytest.raises(ValueError, match="arena"):
-        native.Plan("scalar", 192, [(0, 193)], [], [])
-    with pytest.raises(ValueError, match="another size"):
-        native.Plan("scalar", 192, [(0, 10)], [], []).run([np.zeros(11, np.int8)], [])
+def test_a_program_refuses_what_does_not_fit_its_arena() -> None:
+    fields, size = fields_of(layer(2, 5, 3))
+    step = (native.Op("fc", fields), True)
+    with pytest.raises(ValueError, match="fc: "):
+        native.Program("scalar", size - 80, [step])
+    for arena_bytes in (-1, 2**41):
+        with pytest.raises(ValueError, match="impossible arena"):
+            native.Program("scalar", arena_bytes, [])
+    with pytest.raises(ValueError, match="no ISA level 'mmx'"):
+        native.Program("mmx", size, [])
+    with pytest.raises(TypeError):
+        native.Program("scalar", size, [("fc", True)])
+
+
+def test_a_stream_refuses_tensors_outside_its_arena_and_arrays_of_another_size() -> None:
+    program = native.Program("scalar", 192, [])
+    for place in ((0, 193), (192, 1), (-64, 8), (8, 8), (0, -1), (2**60, 1)):
+        with pytest.raises(ValueError, match="outside the arena"):
+            native.Stream(program, [place], [])
+    stream, ten = native.Stream(program, [(0, 10)], [(0, 10)]), np.arange(10, dtype=np.int8)
+    out = np.zeros(10, np.int8)
+    stream.run([ten], [out])
+    np.testing.assert_array_equal(out, ten)
+    for inputs, outputs in (([np.zeros(11, np.int8)], [out]), ([ten], [np.zeros(9, np.int8)])):
+        with pytest.raises(ValueError, match="another size"):
+            stream.run(inputs, outputs)
+    with pytest.raises(ValueError, match="wrong number"):
+        stream.run([ten, ten], [out])
+    with pytest.raises(ValueError, match="number of threads"):
+        stream.run([ten], [out], 0)
+    with pytest.raises((ValueError, BufferError)):
+        stream.run([np.zeros(20, np.int8)[::2]], [out])
+    kept = np.zeros(10, np.int8)
+    kept.flags.writeable = False
+    with pytest.raises((ValueError, BufferError)):
+        stream.run([ten], [kept])
+
+
+def test_a_stream_runs_in_one_thread_at_a_time() -> None:
+    """Whoever comes while it runs is told so, and what runs is not disturbed."""
+    fields, size = fields_of(layer(400, 700, 160))
+    program = native.Program("scalar", size, [(native.Op("fc", fields), True)])
+    stream, told, start = native.Stream(program, [], []), [], threading.Barrier(2)
+
+    def use() -> None:
+        start.wait()
+        try:
+            stream.run([], [])
+        except ValueError as error:
+            told.append(str(error))
+
+    for _ in range(50):
+        threads = [threading.Thread(target=use) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if told:
+            break
+    assert set(told) == {"the engine is already running in another thread"}
+    stream.run([], [])
 
 
 def test_levels_of_this_cpu_start_with_scalar_and_end_with_what_was_wanted() -> None:
@@ -169,44 +241,3 @@ def test_a_level_lowers_the_cpu() -> None:
     assert [native.best_level(level) for level in levels] == list(levels)
     for level in native.known_levels():
         assert native.known_levels().index(native.best_level(level)) <= native.known_levels().index(level)
-
-
-def own_compiler() -> str:
-    """A gcc that makes programs for this very machine, or a skip."""
-    gcc = shutil.which("gcc")
-    if not gcc:
-        pytest.skip("no gcc to build the sanitized kernels with")
-    made_for = subprocess.run([gcc, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
-    if not made_for.startswith(platform.machine()):
-        pytest.skip(f"gcc makes programs for {made_for.strip()}, not for {platform.machine()}")
-    return gcc
-
-
-def compile_c(*arguments: str) -> None:
-    flags = ["-O1", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", f"-I{NATIVE}"]
-    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    build = [own_compiler(), *flags, *sanitize, *arguments]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    if "cannot find" in done.stderr and "asan" in done.stderr:
-        pytest.skip("gcc has no address sanitizer here")
-    assert done.returncode == 0, done.stderr
-
-
-def wider_encoding() -> list[str]:
-    """Flags by which a CPU with AVX512-VNNI but without AVX-VNNI runs the latter's kernel too."""
-    if "avx512vnni" not in LEVELS or "avxvnni" in LEVELS:
-        return []
-    target = '__attribute__((target("avx2,avx512vl,avx512vnni")))'
-    return ["-DSTAND_IN", f"-DTARGET={target}", "-D_mm256_dpbusd_avx_epi32=_mm256_dpbusd_epi32"]
-
-
-def test_kernels_are_clean_under_sanitizers(tmp_path: Path) -> None:
-    program, part = str(tmp_path / "check"), str(tmp_path / "avxvnni.o")
-    compile_c("-c", str(NATIVE / "fc_avxvnni.c"), *wider_encoding(), "-o", part)
-    apart = ("_native.c", "fc_avxvnni.c")
-    sources = [str(path) for path in NATIVE.glob("*.c") if path.name not in apart]
-    check = str(Path(__file__).with_name("kernel_check.c"))
-    compile_c(*wider_encoding()[:1], check, *sources, part, "-lm", "-o", program)
-    done = subprocess.run([program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout.split()[0]) >= 1000 * (len(LEVELS) + len(wider_encoding()[:1]))

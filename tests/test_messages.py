@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit import messages
-from edgekit.messages import Stamp, Topics
+from edgekit.messages import Stamp
+from edgekit.topics import Topics, check_id, topic_label
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -35,6 +36,7 @@ HEALTH = {
     "budget_mb": 150,
 }
 MQTT = {"connected": True, "reconnects": 1, "sent": 10, "undelivered": 0}
+OUTBOX = {"pending": 0, "dropped": 0, "bytes": 0, "durable": False, "trouble": None}
 any_box = st.tuples(*[st.floats(-1e6, 1e6)] * 4).map(
     lambda b: (min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3]))
 )
@@ -57,6 +59,7 @@ def test_topics_stand_where_the_conventions_put_them() -> None:
     assert topics.status == "edgekit/pi4/status"
     assert topics.info == "edgekit/pi4/info"
     assert topics.health == "edgekit/pi4/health"
+    assert topics.gap == "edgekit/pi4/gap"
     assert topics.schema("event") == "edgekit/pi4/schema/event"
     assert topics.camera_status("front") == "edgekit/pi4/front/status"
     assert topics.events("front") == "edgekit/pi4/front/events"
@@ -79,12 +82,12 @@ def test_a_name_that_is_no_topic_level_is_refused(name: str) -> None:
 @settings(deadline=None)
 @given(st.text(min_size=1))
 def test_a_label_becomes_one_topic_level(label: str) -> None:
-    level = messages.topic_label(label)
-    assert messages.check_id("label", level) == level
+    level = topic_label(label)
+    assert check_id("label", level) == level
 
 
 def test_labels_of_two_words_are_readable() -> None:
-    assert messages.topic_label("Traffic light") == "traffic_light"
+    assert topic_label("Traffic light") == "traffic_light"
 
 
 @pytest.mark.parametrize(
@@ -233,16 +236,37 @@ def test_info_names_the_schemas_and_where_they_are() -> None:
 
 
 def test_health_matches_its_schema() -> None:
-    check("health", messages.health_payload(HEALTH, MQTT))
+    check("health", messages.health_payload(HEALTH, MQTT, OUTBOX))
     fresh = {"fps": 0.0, "detect_fps": 0.0, "skipped": 0, "last_frame_age_s": None}
-    check("health", messages.health_payload({**HEALTH, "cameras": {"front": fresh}}, MQTT))
+    check("health", messages.health_payload({**HEALTH, "cameras": {"front": fresh}}, MQTT, OUTBOX))
+
+
+def test_a_gap_names_what_is_lost() -> None:
+    payload = messages.gap_payload("pi4", "b7e1c0de", 5, 9, 1795341791.482)
+    assert (payload["first_seq"], payload["last_seq"], payload["count"]) == (5, 9, 5)
+    check("gap", payload)
+
+
+def test_a_late_event_says_so_and_nothing_else_changes() -> None:
+    tricky = event(after=track(label='"replayed":false'))
+    payload = messages.encode(messages.event_payload(tricky, STAMP, MODEL))
+    late = json.loads(messages.mark_replayed(payload))
+    assert late == json.loads(payload) | {"replayed": True}
+    check("event", late)
+
+
+def test_a_disk_that_does_not_work_degrades_the_health() -> None:
+    for state, told in (("ok", "degraded"), ("error", "error")):
+        payload = messages.health_payload(HEALTH | {"state": state}, MQTT, OUTBOX | {"trouble": "disk full"})
+        assert payload["state"] == told
+        check("health", payload)
 
 
 @pytest.mark.parametrize("missing", ["uptime_s", "infer_ms", "mem_mb"])
 def test_the_health_schema_misses_what_is_missing(missing: str) -> None:
     health = {key: value for key, value in HEALTH.items() if key != missing}
     with pytest.raises(jsonschema.ValidationError, match=missing):
-        check("health", messages.health_payload(health, MQTT))
+        check("health", messages.health_payload(health, MQTT, OUTBOX))
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,11 @@ from brokers import (
 )
 
 from edgekit import messages
+from edgekit.config import parse_config, resolved_yaml
 from edgekit.errors import ConfigError
+from edgekit.link import Ending
 from edgekit.mqtt import Clock, Limits, ListSink, Publisher, Sink, machine_hash
+from edgekit.runtime import with_outbox
 
 jsonschema = pytest.importorskip("jsonschema")
 settings = pytest.importorskip("edgekit.settings", reason="pydantic is not installed")
@@ -106,6 +109,7 @@ def test_both_sinks_are_sinks() -> None:
         sink.publish_event(event(), MODEL)
         sink.set_camera_status("front", "online")
         sink.set_count("front", "person", 1)
+        sink.set_motion("front", on=True)
         sink.publish_health(HEALTH)
     remembers = sinks[0]
     assert isinstance(remembers, ListSink)
@@ -127,7 +131,7 @@ def test_state_comes_before_online_and_online_before_events(broker: Any) -> None
     birth = [t.removeprefix(prefix) for t in topics[: topics.index(STATUS)]]
     assert birth[0] == "info"
     assert set(birth) == {
-        *("info", "schema/event", "schema/info", "schema/health"),
+        *("info", *(f"schema/{name}" for name in messages.SCHEMAS)),
         *("front/status", "front/count/person", "health"),
     }
     assert topics[len(birth) :] == [STATUS, EVENTS]
@@ -143,7 +147,7 @@ def test_a_late_subscriber_gets_every_state_once_and_no_event(broker: Any) -> No
         with Subscriber(broker.port, "edgekit/#") as late:
             heard = late.settle()
         values = {h.topic: h.payload for h in heard}
-        assert len(heard) == len(values) == 7
+        assert len(heard) == len(values) == 4 + len(messages.SCHEMAS)
         assert all(h.retained for h in heard)
         assert values["edgekit/pi4/front/status"] == "degraded"
         assert values["edgekit/pi4/front/count/person"] == "2"
@@ -155,16 +159,52 @@ def test_every_message_matches_its_schema_as_published(broker: Any) -> None:
     with Subscriber(broker.port) as subscriber, connected(broker.port, protocol=broker.protocol) as pub:
         pub.publish_event(event(), MODEL)
         pub.publish_event(event(type="end", before=event().after, end_s=1795341799.0), MODEL)
+        pub.set_line("front", "gate", 12, 9, "2026-11-22T10:03:11Z")
+        pub.publish_alarm("front", "intruder", "raised", {"label": "person", "zone": "drive"})
         pub.publish_health(HEALTH)
         subscriber.wait_for("edgekit/pi4/health")
         heard = subscriber.wait(count_of(EVENTS, 2))
+        heard = subscriber.wait_for("edgekit/pi4/front/alarm/intruder/event")
     schemas = {h.topic.split("/")[-1]: h.json for h in heard if "/schema/" in h.topic}
     assert schemas.keys() == messages.SCHEMAS.keys()
-    for topic, name in ((EVENTS, "event"), ("edgekit/pi4/info", "info"), ("edgekit/pi4/health", "health")):
+    for topic, name in (
+        (EVENTS, "event"),
+        ("edgekit/pi4/info", "info"),
+        ("edgekit/pi4/health", "health"),
+        ("edgekit/pi4/front/line/gate", "line"),
+        ("edgekit/pi4/front/alarm/intruder/event", "alarm"),
+    ):
         published = [h.json for h in heard if h.topic == topic]
         assert published
         for payload in published:
             jsonschema.Draft202012Validator(schemas[name]).validate(payload)
+
+
+def test_every_state_has_its_topic_and_is_retained(mosquitto: Callable[..., Mosquitto]) -> None:
+    broker = mosquitto().start()
+    with connected(broker.port) as pub, Subscriber(broker.port) as early:
+        pub.set_motion("front", on=True)
+        pub.set_zone_count("front", "drive", "person", 2)
+        pub.set_line("front", "gate", 12, 9, "2026-11-22T10:03:11Z")
+        pub.set_alarm("front", "intruder", on=True)
+        pub.set_tamper("front", on=False, attributes={"covered": False})
+        pub.set_snapshot("front", "person", b"\xff\xd8 no text")
+        pub.set_detect("front", on=False)
+        pub.publish_alarm("front", "intruder", "raised", {})
+        early.wait_for("edgekit/pi4/front/alarm/intruder/event")
+        with Subscriber(broker.port, "edgekit/pi4/front/#") as late:
+            heard = {h.topic.removeprefix("edgekit/pi4/front/"): h for h in late.settle()}
+    line = '{"in":12,"out":9,"net":3,"since":"2026-11-22T10:03:11Z"}'
+    assert {topic: h.payload for topic, h in heard.items() if topic != "snapshot/person"} == {
+        "motion": "ON",
+        "zone/drive/person": "2",
+        "line/gate": line,
+        "alarm/intruder": "ON",
+        "tamper": "OFF",
+        "tamper/attributes": '{"covered":false}',
+        "detect/state": "OFF",
+    }
+    assert heard["snapshot/person"].qos == 0
 
 
 def test_events_are_gapless_and_in_order_from_many_threads(broker: Any) -> None:
@@ -196,6 +236,25 @@ def test_states_are_published_on_change_only(broker: Any) -> None:
         assert subscriber.on("edgekit/pi4/front/status") == ["online"]
 
 
+def test_an_end_comes_before_the_count_that_falls(broker: Any) -> None:
+    count = "edgekit/pi4/front/count/person"
+    with Subscriber(broker.port) as subscriber, connected(broker.port, protocol=broker.protocol) as pub:
+        for number in range(1, 30):
+            pub.publish_event(event(number), MODEL)
+            pub.set_count("front", "person", 1)
+            pub.publish_event(event(number, type="end", before=event().after, end_s=1795341799.0), MODEL)
+            pub.set_count("front", "person", 0)
+        pub.set_camera_status("front", "offline")
+        heard = subscriber.wait_for("edgekit/pi4/front/status")
+    present = 0
+    for each in heard:
+        if each.topic == EVENTS:
+            present += 1 if each.json["type"] == "new" else -1
+        elif each.topic == count:
+            assert int(each.payload) == present
+    assert [h.topic for h in heard][-2:] == [count, "edgekit/pi4/front/status"]
+
+
 def test_a_clean_stop_delivers_what_waits_says_stopped_and_leaves_no_will(broker: Any) -> None:
     with Subscriber(broker.port) as subscriber:
         pub = publisher(broker.port, protocol=broker.protocol)
@@ -219,7 +278,8 @@ from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
 from edgekit.mqtt import Publisher
 settings = SimpleNamespace(host="127.0.0.1", port=int(sys.argv[2]), base="edgekit", keepalive_s=30)
-settings.user = settings.password = settings.tls = None
+settings.user = settings.password = settings.tls = settings.compat = None
+settings.outbox = SimpleNamespace(path=None, max_age=60.0)
 with Publisher(settings, "pi4", {}, protocol=sys.argv[3]) as publisher:
     print(publisher.wait_connected(60), flush=True)
     sys.stdin.read()
@@ -321,6 +381,19 @@ def test_events_cross_many_cuts_in_order(broker: Any) -> None:
     assert firsts == sorted(firsts)  # what is sent twice (QoS 1) does not overtake
 
 
+def test_reconnects_leave_nothing_behind(broker: Any) -> None:
+    """Threads and open files are the same after many connections as after a few."""
+    with Relay(broker.port) as relay, publisher(relay.port, protocol=broker.protocol) as pub:
+        used = []
+        for _ in range(60):
+            relay.open()
+            assert pub.wait_connected(PATIENCE_S)
+            used.append((threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))))
+            relay.cut()
+            until(lambda: pub.state == "unreachable", "the loss")
+        assert used[-1] <= max(used[5:15])
+
+
 def test_the_oldest_events_give_way_and_are_counted(broker: Any, caplog: pytest.LogCaptureFixture) -> None:
     limits = Limits(events=5, retry_s=(0.02, 0.1))
     with (
@@ -336,7 +409,13 @@ def test_the_oldest_events_give_way_and_are_counted(broker: Any, caplog: pytest.
             f"1 events dropped, oldest first: 5 wait for the broker; {pub.reason}"
         ]
         relay.open()
-        assert seqs(subscriber.wait(count_of(EVENTS, 5))) == [4, 5, 6, 7, 8]
+        heard = subscriber.wait(count_of(EVENTS, 5))
+        assert seqs(heard) == [4, 5, 6, 7, 8]
+        assert all(h.json["replayed"] for h in heard if h.topic == EVENTS)
+        told = [h.topic for h in heard if h.topic in (STATUS, "edgekit/pi4/gap", EVENTS)]
+        assert told[:3] == [STATUS, "edgekit/pi4/gap", EVENTS]
+        gap = next(h for h in heard if h.topic == "edgekit/pi4/gap")
+        assert (gap.json["first_seq"], gap.json["last_seq"], gap.qos, gap.retained) == (1, 3, 1, False)
         until(lambda: pub.undelivered == 3, "only the dropped ones")
 
 
@@ -404,7 +483,7 @@ def openssl(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two authorities, ca and other; by the first: server for 127.0.0.1 and elsewhere for example.org."""
+    """Authorities ca and other; by ca: server and expired for 127.0.0.1, elsewhere for example.org."""
     folder = tmp_path_factory.mktemp("certificates")
     ec = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for name in ("ca", "other"):
@@ -420,11 +499,27 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "-subj",
             f"/CN={name}",
         )
-    for name, host in (("server", "IP:127.0.0.1"), ("elsewhere", "DNS:example.org")):
+    for name, host, days in (
+        ("server", "IP:127.0.0.1", 30),
+        ("elsewhere", "DNS:example.org", 30),
+        ("expired", "IP:127.0.0.1", -1),
+    ):
         openssl(folder, "req", *ec, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         (folder / "san").write_text(f"subjectAltName={host}")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "san")
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+        signed = (
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-extfile",
+            "san",
+            "-days",
+            str(days),
+        )
+        openssl(
+            folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-extfile", "san", "-out", f"{name}.pem"
+        )
     return folder
 
 
@@ -443,7 +538,11 @@ def test_tls_trusts_the_given_authority(certificates: Path, mosquitto: Callable[
 
 @pytest.mark.parametrize(
     ("server", "authority", "why"),
-    [("server", "other.pem", "unable to get local issuer"), ("elsewhere", "ca.pem", "IP address mismatch")],
+    [
+        ("server", "other.pem", "unable to get local issuer"),
+        ("elsewhere", "ca.pem", "IP address mismatch"),
+        ("expired", "ca.pem", "certificate has expired"),
+    ],
 )
 def test_tls_trusts_nobody_else(
     server: str, authority: str, why: str, certificates: Path, mosquitto: Callable[..., Mosquitto]
@@ -580,6 +679,7 @@ def test_a_message_larger_than_the_broker_takes_is_not_sent(
         for latency_ms in ({}, huge, huge, {}):
             pub.publish_event(event(latency_ms=latency_ms), MODEL)
         assert seqs(subscriber.wait(count_of(EVENTS, 2))) == [1, 4]
+        subscriber.wait(count_of("edgekit/pi4/gap", 2))  # who counts knows what is missing
         until(lambda: pub.undelivered == 2, "the two that do not fit")
         assert [h.payload for h in subscriber.settle() if h.topic == STATUS] == ["online"]
     refused = [line for line in caplog.messages if line.startswith(f"not published to {EVENTS}: ")]
@@ -664,6 +764,51 @@ def test_the_clock_of_the_event_is_the_one_given(broker: Any) -> None:
     assert len(pub.boot_id) == 8
 
 
+def test_a_clock_that_jumps_changes_times_and_nothing_else(broker: Any) -> None:
+    """A Pi without a clock of its own: 1970 first, then NTP sets it right, a day too far, and back."""
+    wall_s, mono_s = iter([0.0, 1795341791.0, 1795428191.0, 1795341792.0] * 2), iter(range(90311, 90330))
+    clock = Clock(wall_s=lambda: next(wall_s), mono_s=lambda: float(next(mono_s)), synced=lambda: False)
+    pub = Publisher(mqtt(broker.port), "pi4", INFO, protocol=broker.protocol, clock=clock)
+    with Subscriber(broker.port) as subscriber, pub:
+        for number in range(1, 5):
+            pub.publish_event(event(number, mono_s=90309.5 + number), MODEL)
+        heard = [h.json for h in subscriber.wait(count_of(EVENTS, 4)) if h.topic == EVENTS]
+    assert [e["seq"] for e in heard] == [1, 2, 3, 4]
+    assert len({e["id"] for e in heard}) == 4
+    assert [e["latency_ms"]["total"] for e in heard] == [500.0] * 4
+    assert heard[0]["time"]["published"] == "1970-01-01T00:00:00.000Z"
+    assert not any(e["time"]["clock_synced"] for e in heard)
+
+
+def test_a_refusal_is_not_retried_soon() -> None:
+    pub = publisher(1, limits=Limits(retry_s=(1.0, 60.0)))
+    assert 45 <= (pub._courier._after(Ending("refused", "no"), steady=False) or 0) <= 60
+    waits = [pub._courier._after(Ending("unreachable", "x"), steady=False) or 0 for _ in range(8)]
+    assert 0.7 < waits[0] < 1.3
+    assert 45 <= waits[-1] <= 60
+
+
+def test_a_login_comes_from_a_credential_and_is_never_shown(
+    tmp_path: Path,
+    mosquitto: Callable[..., Mosquitto],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broker = mosquitto(passwords(tmp_path), anonymous=False).start()
+    (tmp_path / "mqtt_password").write_text("s3cret\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for secret in ("!credential mqtt_password", "!file mqtt_password"):
+        text = f"mqtt: {{host: 127.0.0.1, port: {broker.port}, user: cam, password: {secret}}}\n"
+        text += "version: 1\nmodel: x\ncameras: {front: {source: 'demo:'}}\n"
+        config = parse_config(text, "x.yaml", tmp_path)
+        with Subscriber(broker.port, username="cam", password="s3cret") as subscriber:
+            with Publisher(config.mqtt, "pi4", INFO, limits=SOON) as pub:
+                assert pub.wait_connected(PATIENCE_S), pub.reason
+            assert not any("s3cret" in h.payload for h in subscriber.settle())
+        assert "s3cret" not in resolved_yaml(config)
+    assert "s3cret" not in caplog.text
+
+
 def test_each_run_has_a_boot_id_of_its_own() -> None:
     ids = {Publisher(mqtt(1), "pi4", INFO).boot_id for _ in range(3)}
     assert len(ids) == 3
@@ -673,6 +818,17 @@ def test_the_machine_is_the_same_at_each_start_and_says_whether_its_clock_is_set
     assert machine_hash() == machine_hash()
     assert int(machine_hash(), 16) >= 0
     assert Clock().synced() in (True, False)
+
+
+def test_the_service_s_state_folder_keeps_the_outbox_unless_the_config_says_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert with_outbox(mqtt(1)).outbox.path is None
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edgekit:/var/lib/other")
+    assert with_outbox(mqtt(1)).outbox.path == Path("/var/lib/edgekit/outbox")
+    own = mqtt(1, outbox={"path": "/data/outbox", "max_mb": 8})
+    assert with_outbox(own).outbox == own.outbox
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from brokers import Mosquitto, Subscriber, embedded
+from brokers import Heard, Mosquitto, Subscriber, embedded
 from jsonschema import Draft202012Validator
 from scripted import Noting
 
@@ -88,15 +88,72 @@ def test_a_config_runs_and_is_heard(port: int, tmp_path: Path) -> None:
         Subscriber(port, "edgekit/#") as subscriber,
         start(str(config), "--frames", "80", "--json") as process,
     ):
-        subscriber.wait_for("edgekit/pi/status", "stopped")
+        heard = subscriber.wait_for("edgekit/pi/status", "stopped")
         out, err = process.communicate(timeout=WAIT_S)
+        with Subscriber(port, "homeassistant/#") as late:
+            check_discovery(late.settle())
     assert process.returncode == 0, err
+    assert [h.topic.rpartition("/")[2] for h in heard][-3:] == ["all", "status", "status"]
     assert json.loads(out)["cameras"][0]["frames"] == 80
     assert subscriber.on("edgekit/pi/status") == ["online", "stopped"]
     assert subscriber.on("edgekit/pi/front/status") == ["online", "offline"]
     counts = subscriber.on("edgekit/pi/front/count/person")
     assert (counts[0], "1" in counts, counts[-1]) == ("0", True, "0")
     check_events([json.loads(payload) for payload in subscriber.on("edgekit/pi/front/events")])
+
+
+def check_discovery(heard: list[Heard]) -> None:
+    """Home Assistant would find the device, and each state topic it is sent to."""
+    assert [h.topic for h in heard] == ["homeassistant/device/edgekit_pi/config"]
+    components = heard[0].json["cmps"]
+    assert components["front_person"]["state_topic"] == "edgekit/pi/front/count/person"
+    assert components["front_detect"]["command_topic"] == "edgekit/pi/front/detect/set"
+
+
+def test_detection_is_switched_off_and_on_while_it_runs(port: int) -> None:
+    flags = ["--mqtt", f"127.0.0.1:{port}", "--device-id", "pi", "-q"]
+    place = "edgekit/pi/camera"
+    with Subscriber(port, "edgekit/#") as subscriber, start("demo:", *flags) as process:
+        subscriber.wait_for(f"{place}/status", "online")
+        subscriber.publish(f"{place}/detect/set", "OFF")
+        subscriber.wait_for(f"{place}/status", "disabled")
+        subscriber.wait_for(f"{place}/detect/state", "OFF")
+        subscriber.publish(f"{place}/detect/set", "ON")
+        subscriber.wait(lambda _: subscriber.on(f"{place}/status")[-2:] == ["disabled", "online"])
+        subscriber.publish("edgekit/pi/request/health", "")
+        subscriber.wait_for("edgekit/pi/response/health")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=WAIT_S)
+    assert subscriber.on(f"{place}/detect/state") == ["ON", "OFF", "ON"]
+
+
+def test_events_of_a_run_without_a_broker_come_with_the_next(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path)
+    settings: dict[str, Any] = {
+        "version": 1,
+        "device": {"id": "pi"},
+        "model": zoo.list_models()[0].name,
+        "mqtt": {"host": "127.0.0.1", "port": broker.port, "outbox": {"path": "outbox"}},
+        "cameras": {"front": {"source": "demo:pace=none"}},
+    }
+    config = tmp_path / "demo.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    with start(str(config), "--frames", "80") as process:
+        _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, err
+    assert "events wait on disk for the next start" in err
+    broker.start()
+    with Subscriber(broker.port, "edgekit/#") as subscriber:
+        with start(str(config), "--frames", "80") as process:
+            _, err = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0, err
+        subscriber.wait_for("edgekit/pi/status", "stopped")
+        events = [json.loads(payload) for payload in subscriber.on("edgekit/pi/front/events")]
+    broker.kill()
+    check_events(events)
+    boots = [event["boot_id"] for event in events]
+    assert len(set(boots)) == 2
+    assert all(event["replayed"] for event in events if event["boot_id"] == boots[0])
 
 
 def check_events(events: list[dict[str, Any]]) -> None:

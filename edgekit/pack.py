@@ -1,0 +1,95 @@
+"""Weights of convolutions as the kernels eat them: lists of quads that are not zero.
+
+A list belongs to a group of output channels; an entry is a place in the input (which plane, which tap) and
+one word of four int8 weights for each channel of the group. With one channel a group only its own nonzero
+quads are listed: that is the sparse form. With 4 or 8 a quad is listed once for all of them: the dense
+form, which loads each input once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+QUAD = 4
+LARGEST_PAIR = 32767 // 255  # of two weights of one sign, that AVX2's vpmaddubsw adds up in 16 bits
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """What EK_CONV in native/ops.h calls starts and entries."""
+
+    group: int
+    starts: NDArray[np.int32]
+    records: NDArray[np.int32]  # (entries, 1 + group)
+
+
+def quads_of(weights: NDArray[np.integer]) -> NDArray[np.int16]:
+    """(outputs, height, width, inputs) to (outputs, height * width * quads, 4), with zeros where nothing was.
+
+    Outputs, too, are filled up with zeros, to a multiple of 8.
+    """
+    outputs, height, width, inputs = weights.shape
+    padded = np.zeros((-(-outputs // 8) * 8, height, width, -(-inputs // QUAD) * QUAD), np.int16)
+    padded[:outputs, :, :, :inputs] = weights
+    return padded.reshape(len(padded), -1, QUAD)
+
+
+def align_groups(weights: NDArray[np.integer], groups: int) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Weights (outputs, height, width, inputs of a group) with the inputs where they stand in their quads.
+
+    The second array has for each output the first quad of its group.
+    """
+    outputs, height, width, inputs = weights.shape
+    first = np.arange(outputs) // (outputs // groups) * inputs
+    shift = first % QUAD
+    aligned = np.zeros((outputs, height, width, inputs + int(shift.max())), weights.dtype)
+    for offset in np.unique(shift):
+        rows = shift == offset
+        aligned[rows, :, :, offset : offset + inputs] = weights[rows]
+    return aligned, first // QUAD
+
+
+def words_of(quads: NDArray[np.int16], *, narrow_pairs: bool = False, least: int = -128) -> NDArray[np.int32]:
+    """Quads as words of four int8 that add up to them: (outputs, quads, layers), as few layers as will do.
+
+    A weight below `least` or beyond int8 is split. With `narrow_pairs` no two neighbours of a word reach
+    beyond what AVX2 can add in 16 bits: the second of such a pair goes to the next layer.
+    """
+    layers = []
+    rest = quads
+    while True:
+        layer = np.clip(rest, least, 127)
+        if narrow_pairs:
+            layer = _narrow(layer)
+        layers.append(layer.astype(np.int8).view("<i4")[..., 0])
+        if np.array_equal(layer, rest):
+            return np.stack(layers, axis=2)
+        rest = rest - layer
+
+
+def _narrow(layer: NDArray[np.int16]) -> NDArray[np.int16]:
+    pairs = layer.reshape(*layer.shape[:-1], -1, 2)
+    positive, negative = np.maximum(pairs, 0).sum(-1), -np.minimum(pairs, 0).sum(-1)
+    narrowed = pairs.copy()
+    narrowed[..., 1][(positive > LARGEST_PAIR) | (negative > LARGEST_PAIR)] = 0
+    return narrowed.reshape(layer.shape)
+
+
+def pack_entries(words: NDArray[np.int32], places: NDArray[np.int64], group: int, channels: int) -> Entries:
+    """Entries of the first `channels` outputs in groups of `group`; `words` are those of `words_of`.
+
+    `places` has the byte offset of each quad of each output, (outputs, quads), the same throughout a group.
+    """
+    # (groups, quads and layers, channels): a group lists a quad and layer if one of its channels has it
+    grouped = words[:channels].reshape(channels // group, group, -1).transpose(0, 2, 1)
+    used = np.asarray(grouped.any(axis=2) if group > 1 else grouped[..., 0] != 0)
+    starts = np.zeros(len(grouped) + 1, np.int32)
+    np.cumsum(np.count_nonzero(used, axis=1), out=starts[1:])
+    offsets = np.broadcast_to(places[:channels:group, :, None], (len(used), places.shape[1], words.shape[2]))
+    records = np.empty((int(starts[-1]), 1 + group), np.int32)
+    records[:, 0] = offsets.reshape(used.shape)[used]
+    records[:, 1:] = grouped[used]
+    return Entries(group, starts, records)

@@ -1,0 +1,287 @@
+/* How a convolution on planes is walked, for every ISA level with vectors. A level includes this file once, after
+   conv_finish.h and after it has said
+
+     add_run(sums, rows, n, in, entry, run)   how to add `run` entries of a list that `rows` channels share to the
+                     sums of n vectors of each channel; `run` is 1, or 4 or 2 if HAS_RUNS
+     SINGLES(TILE)   how lists of single channels are walked for 1, 2, ... vectors: TILE(kept, n), with the sums of
+                     4 channels in registers, TILE(kept_abreast, n), TILE(wide, n), with those of one, or
+                     TILE(wide_abreast, n)
+     LONG_SINGLES(TILE), LONG   and how if they have at least that many entries, on average
+     FOURS(TILE)     for lists shared by 4 channels: TILE(fours, n)
+     EIGHTS(TILE)    and by 8: TILE(eights, n)
+     RUN_SINGLES(TILE), RUN_FOURS(TILE), RUN_EIGHTS(TILE)   if HAS_RUNS, the same for lists in runs: TILE(wide_runs, n),
+                     TILE(fours_runs, n), TILE(eights_runs, n)
+     PLANARS(TILE)   for planar input: TILE(planar, n), n vectors of 4 * PIXELS bytes, by dot(sums, x, word)
+
+   n is a constant in the functions made that way, so loops over vectors are unrolled and sums stay in registers. */
+
+/* Channels [begin, end) of a tile */
+typedef void tile_fn(const spot *at, int64_t begin, int64_t end);
+
+/* The lists of a convolution, likewise read once */
+typedef struct lists {
+    const int32_t *starts, *entries, *runs, *bias;
+    const uint8_t *in;
+    uint8_t *out;
+    int64_t stride;
+    int plain;
+} lists;
+
+INLINE lists lists_of(const spot *at) {
+    const ek_conv *conv = at->conv;
+    return (lists){conv->starts, conv->entries, conv->runs, conv->bias, at->in, at->out,
+                   conv->output_stride, conv->biased && !conv->has_residual};
+}
+
+INLINE const int32_t *entry_of(const lists *all, int64_t group, const int rows) {
+    return all->entries + (int64_t)all->starts[group] * (1 + rows);
+}
+
+INLINE uint8_t *out_of(const lists *all, int64_t c) {
+    return all->out + c / EK_QUAD * all->stride;
+}
+
+INLINE void start(vector *sums, const int n, int32_t bias) {
+    EACH(v, n) sums[v] = every(bias);
+}
+
+INLINE void add_entries(vector *sums, const int rows, const int n, const uint8_t *in, const int32_t *entry,
+                        const int32_t *end, const int run) {
+    LOOP for (; entry != end; entry += run * (1 + rows)) add_run(sums, rows, n, in, entry, run);
+}
+
+/* The whole list of a group of `rows` channels, in runs or not */
+INLINE void add_list(vector *sums, const int rows, const int n, const lists *all, int64_t group, const int in_runs) {
+    const int32_t *entry = entry_of(all, group, rows), *end = entry_of(all, group + 1, rows);
+    if (in_runs) {
+        const int32_t *fours_end = all->entries + (int64_t)all->runs[2 * group] * (1 + rows);
+        const int32_t *twos_end = all->entries + (int64_t)all->runs[2 * group + 1] * (1 + rows);
+        add_entries(sums, rows, n, all->in, entry, fours_end, 4);
+        add_entries(sums, rows, n, all->in, fours_end, twos_end, 2);
+        entry = twos_end;
+    }
+    add_entries(sums, rows, n, all->in, entry, end, 1);
+}
+
+/* 4 channels at once, one list after another */
+INLINE void kept(const spot *at, int64_t begin, int64_t end, const int n) {
+    const lists all = lists_of(at);
+    const rounding to = rounding_of(at->conv);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector sums[EK_QUAD * MOST];
+        EACH(i, EK_QUAD) {
+            start(sums + i * n, n, all.bias[c + i]);
+            add_list(sums + i * n, 1, n, &all, c + i, 0);
+        }
+        finish(at, &to, out_of(&all, c), c, n, sums, all.plain);
+    }
+}
+
+/* The lists of channels c and c + 1 side by side, as far as both go: there is always one sum that can be added to
+   while another is not there yet. */
+INLINE void add_abreast(vector *sums, const int n, const lists *all, int64_t c) {
+    const int32_t *first = entry_of(all, c, 1), *second = entry_of(all, c + 1, 1);
+    const int32_t *first_end = second, *second_end = entry_of(all, c + 2, 1);
+    const int64_t shorter = first_end - first < second_end - second ? first_end - first : second_end - second;
+    const int32_t *both_end = first + shorter;
+    start(sums, n, all->bias[c]);
+    start(sums + n, n, all->bias[c + 1]);
+    LOOP for (; first != both_end; first += 2, second += 2) {
+        add_run(sums, 1, n, all->in, first, 1);
+        add_run(sums + n, 1, n, all->in, second, 1);
+    }
+    add_entries(sums, 1, n, all->in, first, first_end, 1);
+    add_entries(sums + n, 1, n, all->in, second, second_end, 1);
+}
+
+INLINE void kept_abreast(const spot *at, int64_t begin, int64_t end, const int n) {
+    const lists all = lists_of(at);
+    const rounding to = rounding_of(at->conv);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector sums[EK_QUAD * MOST];
+        add_abreast(sums, n, &all, c);
+        add_abreast(sums + 2 * n, n, &all, c + 2);
+        finish(at, &to, out_of(&all, c), c, n, sums, all.plain);
+    }
+}
+
+/* One channel at once */
+INLINE void wide_any(const spot *at, int64_t begin, int64_t end, const int n, const int in_runs) {
+    const lists all = lists_of(at);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector quad[EK_QUAD * MOST];
+        LOOP for (int i = 0; i < EK_QUAD; i++) {
+            vector sums[MOST];
+            start(sums, n, all.bias[c + i]);
+            add_list(sums, 1, n, &all, c + i, in_runs);
+            EACH(v, n) quad[i * n + v] = sums[v];
+        }
+        finish_any(at, c, quad);
+    }
+}
+
+INLINE void wide(const spot *at, int64_t begin, int64_t end, const int n) {
+    wide_any(at, begin, end, n, 0);
+}
+
+/* Two */
+INLINE void wide_abreast(const spot *at, int64_t begin, int64_t end, const int n) {
+    const lists all = lists_of(at);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector quad[EK_QUAD * MOST];
+        LOOP for (int i = 0; i < EK_QUAD; i += 2) {
+            vector sums[2 * MOST];
+            add_abreast(sums, n, &all, c + i);
+            EACH(v, 2 * n) quad[i * n + v] = sums[v];
+        }
+        finish_any(at, c, quad);
+    }
+}
+
+INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, const int n, const int in_runs) {
+    const lists all = lists_of(at);
+    const rounding to = rounding_of(at->conv);
+    LOOP for (int64_t c = begin; c < end; c += rows) {
+        vector sums[2 * EK_QUAD * MOST];
+        EACH(r, rows) start(sums + r * n, n, all.bias[c + r]);
+        add_list(sums, rows, n, &all, c / rows, in_runs);
+        EACH(q, rows / EK_QUAD)
+        finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.plain);
+    }
+}
+
+INLINE void fours(const spot *at, int64_t begin, int64_t end, const int n) {
+    shared(at, begin, end, EK_QUAD, n, 0);
+}
+
+INLINE void eights(const spot *at, int64_t begin, int64_t end, const int n) {
+    shared(at, begin, end, 2 * EK_QUAD, n, 0);
+}
+
+#ifdef HAS_RUNS
+INLINE void wide_runs(const spot *at, int64_t begin, int64_t end, const int n) {
+    wide_any(at, begin, end, n, 1);
+}
+
+INLINE void fours_runs(const spot *at, int64_t begin, int64_t end, const int n) {
+    shared(at, begin, end, EK_QUAD, n, 1);
+}
+
+INLINE void eights_runs(const spot *at, int64_t begin, int64_t end, const int n) {
+    shared(at, begin, end, 2 * EK_QUAD, n, 1);
+}
+#endif
+
+#include "conv_planar.h"
+
+#define DEFINE_TILE(kind, n) \
+    APART void kind##_##n(const spot *at, int64_t begin, int64_t end) { kind(at, begin, end, n); }
+SINGLES(DEFINE_TILE)
+#ifdef LONG_SINGLES
+LONG_SINGLES(DEFINE_TILE)
+#endif
+#ifdef HAS_RUNS
+RUN_SINGLES(DEFINE_TILE)
+RUN_FOURS(DEFINE_TILE)
+RUN_EIGHTS(DEFINE_TILE)
+#endif
+FOURS(DEFINE_TILE)
+EIGHTS(DEFINE_TILE)
+PLANARS(DEFINE_TILE)
+
+/* Tiles of 1, 2, ... vectors */
+typedef struct tiles {
+    tile_fn *const *by_vectors;
+    int most;
+} tiles;
+
+#define NAME_TILE(kind, n) kind##_##n,
+#define TILES(LIST) \
+    (tiles) {LIST##_list, (int)(sizeof LIST##_list / sizeof *LIST##_list)}
+static tile_fn *const SINGLES_list[] = {SINGLES(NAME_TILE)};
+#ifdef LONG_SINGLES
+static tile_fn *const LONG_SINGLES_list[] = {LONG_SINGLES(NAME_TILE)};
+#endif
+#ifdef HAS_RUNS
+static tile_fn *const RUN_SINGLES_list[] = {RUN_SINGLES(NAME_TILE)};
+static tile_fn *const RUN_FOURS_list[] = {RUN_FOURS(NAME_TILE)};
+static tile_fn *const RUN_EIGHTS_list[] = {RUN_EIGHTS(NAME_TILE)};
+#endif
+static tile_fn *const FOURS_list[] = {FOURS(NAME_TILE)};
+static tile_fn *const EIGHTS_list[] = {EIGHTS(NAME_TILE)};
+static tile_fn *const PLANARS_list[] = {PLANARS(NAME_TILE)};
+
+INLINE tiles tiles_of(const ek_conv *conv) {
+    if (conv->planar) return TILES(PLANARS);
+#ifdef HAS_RUNS
+    if (conv->runs_size && conv->group == 1) return TILES(RUN_SINGLES);
+    if (conv->runs_size) return conv->group == 4 ? TILES(RUN_FOURS) : TILES(RUN_EIGHTS);
+#endif
+    if (conv->group == 4) return TILES(FOURS);
+    if (conv->group == 8) return TILES(EIGHTS);
+#ifdef LONG_SINGLES
+    if (conv->starts[conv->channels] >= LONG * conv->channels) return TILES(LONG_SINGLES);
+#endif
+    return TILES(SINGLES);
+}
+
+/* Which pixels of the tile from pixel `first` on are margin */
+INLINE void mark_margin(spot *at, const ek_margins *margins, int64_t first) {
+    const int64_t end = first + (int64_t)at->vectors * PIXELS;
+    at->margin_word = margins->word;
+    for (int64_t pixel = ek_next_margin(margins, first); pixel < end; pixel = ek_next_margin(margins, pixel + 1))
+        at->margin[at->margin_pixels++] = (int32_t)(pixel - first) * EK_QUAD;
+    for (int i = at->margin_pixels; i % RUN; i++) at->margin[i] = at->margin[i - 1];
+}
+
+/* Channels [begin, end) of the conv->vector pixels times `vectors` from pixel `first` on */
+APART void walk_tile(const ek_conv *conv, uint8_t *arena, tile_fn *tile, const ek_margins *margins, int64_t first,
+                     int64_t vectors, int64_t begin, int64_t end) {
+    const int64_t place = EK_QUAD * first, left = (margins->pixels - first + PIXELS - 1) / PIXELS;
+    const int64_t all = vectors * conv->vector / PIXELS;
+    spot at = {.conv = conv, .in = arena + conv->input + (conv->planar ? first : place),
+               .other = arena + conv->residual + place, .out = arena + conv->output + place,
+               .vectors = (int)(all < left ? all : left)};
+    mark_margin(&at, margins, first);
+    tile(&at, begin, end);
+}
+
+INLINE void fill(uint8_t *to, int64_t pixels, vector bytes) {
+    LOOP for (; pixels >= PIXELS; pixels -= PIXELS, to += BYTES) store(to, bytes);
+    if (pixels) store_first(to, bytes, pixels);
+}
+
+/* Margins before the unit's first pixel and after its last, if these are those of the planes */
+APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, const ek_conv_unit *unit) {
+    const vector bytes = every((int32_t)margins->word);
+    const int64_t before = unit->first ? 0 : margins->before;
+    const int64_t after = unit->last * conv->vector < margins->pixels ? 0 : margins->after;
+    LOOP for (int64_t c = unit->begin; c < unit->end; c += EK_QUAD) {
+        uint8_t *plane = arena + conv->output + c / EK_QUAD * conv->output_stride;
+        fill(plane - before * EK_QUAD, before, bytes);
+        fill(plane + margins->pixels * EK_QUAD, after, bytes);
+    }
+}
+
+INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
+    const ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
+    const ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
+    const tiles with = tiles_of(conv);
+    const int64_t vectors = unit.last - unit.first, parts = (vectors + with.most - 1) / with.most;
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t first = i * vectors / parts, last = (i + 1) * vectors / parts;
+        walk_tile(conv, arena, with.by_vectors[last - first - 1], &margins, (unit.first + first) * conv->vector,
+                  last - first, unit.begin, unit.end);
+    }
+    fill_ends(conv, arena, &margins, &unit);
+}
+
+/* A vector of another size makes units that are not this level's. */
+#define CONV(level)                                                                            \
+    TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
+        const ek_conv *conv = op;                                                              \
+        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS)                                                            \
+            ek_conv__scalar(op, arena, begin, end);                                            \
+        else                                                                                   \
+            for (int64_t unit = begin; unit < end; unit++) walk(conv, arena, unit);            \
+    }

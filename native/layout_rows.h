@@ -1,0 +1,211 @@
+/* Between plain tensors and planes, and pixels from place to place, as loops over rows of whole pixels. A level includes
+   this file after it has said
+
+     TARGET                           the function attribute that allows its instructions
+     KERNEL(family)                   the name of its kernel
+     fill(out, n, word)               n pixels of four bytes each
+     pick_two(in, out, n)             every second one of 2 n - 1 pixels
+     restore(margins, plane)          all margins of a plane
+     spread(in, out, n, flips, zero)  n pixels of 3 bytes as quads: with bits flipped, and the last byte of `zero` */
+
+#include <string.h>
+
+#include "margin.h"
+
+#define LOOPS static inline __attribute__((always_inline)) TARGET
+enum { MOST_PIXELS = 4096 /* of a row that is put together */ };
+
+LOOPS uint32_t pixel_at(const void *p) {
+    uint32_t pixel;
+    memcpy(&pixel, p, sizeof pixel);
+    return pixel;
+}
+
+/* Every `step`th pixel */
+LOOPS void pick(const uint8_t *restrict in, uint8_t *restrict out, int64_t pixels, int64_t step) {
+    if (step == 2) {
+        pick_two(in, out, pixels);
+        return;
+    }
+    for (int64_t x = 0; x < pixels; x++) memcpy(out + EK_QUAD * x, in + EK_QUAD * step * x, EK_QUAD);
+}
+
+/* What of a row of `pixels` output pixels lies within `size` input pixels, when pixel x is input pixel first + x * step */
+typedef struct range {
+    int64_t begin, end;
+} range;
+
+LOOPS int64_t within(int64_t value, int64_t most) {
+    return value < 0 ? 0 : value > most ? most : value;
+}
+
+LOOPS range inside(int64_t first, int64_t step, int64_t size, int64_t pixels) {
+    int64_t begin = first < 0 ? (-first + step - 1) / step : 0, end = size > first ? (size - first + step - 1) / step : 0;
+    end = within(end, pixels);
+    return (range){begin < end ? begin : end, end};
+}
+
+/* A row of a phase, from a row of the input or, if that is NULL, from outside of it */
+LOOPS void phase_row(const uint8_t *in, uint8_t *out, int64_t pixels, int64_t first, int64_t step, int64_t size,
+                     uint32_t zero) {
+    range r = in ? inside(first, step, size, pixels) : (range){pixels, pixels};
+    fill(out, r.begin, zero);
+    if (r.end > r.begin)
+        pick(in + EK_QUAD * (first + r.begin * step), out + EK_QUAD * r.begin, r.end - r.begin, step);
+    fill(out + EK_QUAD * r.end, pixels - r.end, zero);
+}
+
+/* Pixels of fewer channels than a quad: `left` of `channels` */
+LOOPS void complete(const uint8_t *restrict in, uint8_t *restrict out, int64_t n, int64_t channels, const int left,
+                    uint32_t flips, uint32_t zero) {
+    const uint32_t own = ~(~0u << 8 * left);
+    for (int64_t x = 0; x < n; x++) {
+        uint32_t pixel = 0;
+        for (int c = 0; c < left; c++) pixel |= (uint32_t)in[x * channels + c] << 8 * c;
+        pixel = ((pixel ^ flips) & own) | (zero & ~own);
+        memcpy(out + EK_QUAD * x, &pixel, sizeof pixel);
+    }
+}
+
+/* Quads of `n` pixels of a plain row */
+LOOPS void gather(const ek_pack_planes *op, const uint8_t *in, uint8_t *out, int64_t n, int64_t quad) {
+    const int64_t channels = op->channels, left = channels - EK_QUAD * quad;
+    const uint32_t flips = (uint32_t)op->flip * 0x01010101u, zero = ek_margin_word(op->zero_point);
+    in += EK_QUAD * quad;
+    if (left >= EK_QUAD)
+        for (int64_t x = 0; x < n; x++) {
+            uint32_t pixel = pixel_at(in + x * channels) ^ flips;
+            memcpy(out + EK_QUAD * x, &pixel, sizeof pixel);
+        }
+    else if (channels == 1)
+        complete(in, out, n, 1, 1, flips, zero);
+    else if (channels == 3)
+        spread(in, out, n, flips, zero);
+    else if (left == 1)
+        complete(in, out, n, channels, 1, flips, zero);
+    else if (left == 2)
+        complete(in, out, n, channels, 2, flips, zero);
+    else
+        complete(in, out, n, channels, 3, flips, zero);
+}
+
+/* The margins behind a row, and with them those beyond the picture where it is the first or the last of an image */
+LOOPS void row_margins(const ek_margins *m, uint8_t *plane, int64_t row) {
+    int64_t first = row * m->pitch, is_last = row % m->period == m->height - 1;
+    int64_t end = is_last ? (row / m->period + 1) * m->period * m->pitch : first + m->pitch;
+    if (row == 0) fill(plane - EK_QUAD * m->before, m->before, m->word);
+    if (end >= m->pixels) end = m->pixels + m->after;
+    fill(plane + EK_QUAD * (first + m->width), end - first - m->width, m->word);
+}
+
+/* One row of the output: of a quad, of all phases */
+LOOPS void pack_row(const ek_pack_planes *op, const ek_margins *m, const uint8_t *in, uint8_t *out, int64_t row,
+                    int64_t quad, uint8_t *quads) {
+    const int64_t size = op->columns, stride = (op->channels + EK_QUAD - 1) / EK_QUAD * op->output_stride;
+    const int64_t y = row % op->period;
+    for (int64_t a = 0; a < op->step_y; a++) {
+        const int64_t from = y * op->step_y + a - op->top;
+        const int is_inside = 0 <= from && from < op->rows;
+        if (is_inside) gather(op, in + from * size * op->channels, quads, size, quad);
+        for (int64_t b = 0; b < op->step_x; b++) {
+            uint8_t *plane = out + (a * op->step_x + b) * stride;
+            phase_row(is_inside ? quads : NULL, plane + EK_QUAD * row * m->pitch, m->width, b - op->left, op->step_x, size,
+                      m->word);
+            row_margins(m, plane, row);
+        }
+    }
+}
+
+TARGET void KERNEL(pack_planes)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_pack_planes *op = op_;
+    const ek_margins margins = EK_MARGINS(op, op->zero_point);
+    const int64_t quads = (op->channels + EK_QUAD - 1) / EK_QUAD;
+    uint8_t row_of_quads[EK_QUAD * (MOST_PIXELS + 16)];
+    if (op->columns > MOST_PIXELS) {
+        ek_pack_planes__scalar(op, arena, begin, end);
+        return;
+    }
+    for (int64_t unit = begin; unit < end; unit++) {
+        const int64_t image = unit / op->height, row = image * op->period + unit % op->height;
+        const uint8_t *in = arena + op->input + image * op->rows * op->columns * op->channels;
+        for (int64_t q = 0; q < quads; q++)
+            pack_row(op, &margins, in, arena + op->output + q * op->output_stride, row, q, row_of_quads);
+    }
+}
+
+/* Quad by quad: whole pixels, and then the first bytes of those that are no whole quad */
+LOOPS void unpack_row(const ek_unpack_planes *op, const uint8_t *restrict in, uint8_t *restrict out) {
+    const uint32_t flips = (uint32_t)op->flip * 0x01010101u;
+    const int64_t whole = op->channels / EK_QUAD, rest = op->channels % EK_QUAD, step = op->row_bytes;
+    for (int64_t q = 0; q < whole; q++)
+        for (int64_t x = 0; x < op->width; x++) {
+            uint32_t pixel = pixel_at(in + q * op->input_stride + EK_QUAD * x) ^ flips;
+            memcpy(out + x * step + EK_QUAD * q, &pixel, sizeof pixel);
+        }
+    for (int64_t x = 0; x < op->width; x++)
+        for (int64_t c = 0; c < rest; c++)
+            out[x * step + EK_QUAD * whole + c] = in[whole * op->input_stride + EK_QUAD * x + c] ^ (uint8_t)op->flip;
+}
+
+TARGET void KERNEL(unpack_planes)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_unpack_planes *op = op_;
+    for (int64_t unit = begin; unit < end; unit++) {
+        const int64_t row = unit / op->height * op->period + unit % op->height;
+        unpack_row(op, arena + op->input + EK_QUAD * row * op->input_pitch,
+                   arena + op->output + unit * op->width * op->row_bytes);
+    }
+}
+
+LOOPS void split_plane(const ek_split_phases *op, const ek_margins *m, const uint8_t *in, uint8_t *out, int64_t a, int64_t b) {
+    const int64_t row = EK_QUAD * (int64_t)op->input_pitch;
+    for (int64_t i = 0; i < op->images; i++)
+        for (int64_t y = 0; y < m->height; y++) {
+            const int64_t from = y * op->step_y + a - op->top;
+            const uint8_t *source = from < 0 || from >= op->rows ? NULL : in + (i * op->input_period + from) * row;
+            phase_row(source, out + EK_QUAD * (i * m->period + y) * m->pitch, m->width, b - op->left, op->step_x,
+                      op->columns, m->word);
+        }
+    restore(m, out);
+}
+
+TARGET void KERNEL(split_phases)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_split_phases *op = op_;
+    const ek_margins margins = EK_MARGINS(op, op->zero_point);
+    for (int64_t q = begin; q < end; q++) {
+        uint8_t *out = arena + op->output + q * op->output_stride;
+        for (int64_t phase = 0; phase < op->step_y * op->step_x; phase++) {
+            if (!(op->phases >> phase & 1)) continue;
+            split_plane(op, &margins, arena + op->input + q * op->input_stride, out, phase / op->step_x,
+                        phase % op->step_x);
+            out += op->planes * op->output_stride;
+        }
+    }
+}
+
+LOOPS void resize_row(const ek_resize_planes *op, const uint8_t *restrict in, uint8_t *restrict out) {
+    for (int64_t x = 0; x < op->width; x++) memcpy(out + EK_QUAD * x, in + EK_QUAD * (int64_t)op->source_columns[x], EK_QUAD);
+}
+
+/* Rows that come from the same one are copied from each other. */
+LOOPS void resize_image(const ek_resize_planes *op, const uint8_t *in, uint8_t *out) {
+    const int64_t in_row = EK_QUAD * (int64_t)op->input_pitch, out_row = EK_QUAD * (int64_t)op->output_pitch;
+    for (int64_t y = 0; y < op->height; y++, out += out_row) {
+        if (y && op->source_rows[y] == op->source_rows[y - 1])
+            memcpy(out, out - out_row, (size_t)op->width * EK_QUAD);
+        else
+            resize_row(op, in + op->source_rows[y] * in_row, out);
+    }
+}
+
+TARGET void KERNEL(resize_planes)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_resize_planes *op = op_;
+    const ek_margins margins = EK_MARGINS(op, op->zero_point);
+    const int64_t in_image = EK_QUAD * (int64_t)op->input_period * op->input_pitch;
+    for (int64_t q = begin; q < end; q++) {
+        const uint8_t *in = arena + op->input + q * op->input_stride;
+        uint8_t *out = arena + op->output + q * op->output_stride;
+        for (int64_t i = 0; i < op->images; i++)
+            resize_image(op, in + i * in_image, out + EK_QUAD * i * margins.period * margins.pitch);
+        restore(&margins, out);
+    }
+}

@@ -1,0 +1,85 @@
+/* Functions of two numbers that are what they seem: floats and whole numbers without a scale. */
+
+#include "plain.h"
+
+/* A line of each function for each type. Whole numbers wrap around, so they are computed without a sign. */
+#define LINE(name, in, out_type, expression)                                                                  \
+    static void name(const void *raw, const uint8_t *first, int64_t first_stride, const uint8_t *second,      \
+                     int64_t second_stride, uint8_t *target, int64_t count) {                                 \
+        const ek_binary *op = raw;                                                                            \
+        (void)op;                                                                                             \
+        for (int64_t i = 0; i < count; i++) {                                                                 \
+            in a = *(const in *)(first + i * first_stride), b = *(const in *)(second + i * second_stride);    \
+            ((out_type *)target)[i] = (out_type)(expression);                                                 \
+        }                                                                                                     \
+    }
+
+static inline float clamped(const ek_binary *op, float x) {
+    x = x < op->low ? op->low : x;
+    return x > op->high ? op->high : x;
+}
+
+#define WRAPPED(sign) ((uint64_t)a sign (uint64_t)b)
+
+#define COMPARISONS(name, type)                          \
+    LINE(name##_equal, type, uint8_t, a == b)            \
+    LINE(name##_not_equal, type, uint8_t, a != b)        \
+    LINE(name##_less, type, uint8_t, a < b)              \
+    LINE(name##_less_equal, type, uint8_t, a <= b)       \
+    LINE(name##_greater, type, uint8_t, a > b)           \
+    LINE(name##_greater_equal, type, uint8_t, a >= b)    \
+    LINE(name##_maximum, type, type, a > b ? a : b)      \
+    LINE(name##_minimum, type, type, a < b ? a : b)
+
+#define WHOLE(name, type)                                                      \
+    LINE(name##_add, type, type, WRAPPED(+))                                   \
+    LINE(name##_sub, type, type, WRAPPED(-))                                   \
+    LINE(name##_mul, type, type, WRAPPED(*))                                   \
+    LINE(name##_squared_difference, type, type, WRAPPED(-) * WRAPPED(-))       \
+    COMPARISONS(name, type)
+
+WHOLE(INT8, int8_t)
+WHOLE(UINT8, uint8_t)
+WHOLE(INT16, int16_t)
+WHOLE(INT32, int32_t)
+WHOLE(INT64, int64_t)
+COMPARISONS(FLOAT32, float)
+LINE(FLOAT32_add, float, float, clamped(op, a + b))
+LINE(FLOAT32_sub, float, float, clamped(op, a - b))
+LINE(FLOAT32_mul, float, float, clamped(op, a *b))
+LINE(FLOAT32_div, float, float, clamped(op, a / b))
+LINE(FLOAT32_prelu, float, float, a >= 0 ? a : a *b)
+LINE(FLOAT32_squared_difference, float, float, (a - b) * (a - b))
+
+#define LINES(name, type)                                                                                       \
+    [EK_##name] = {                                                                                             \
+        [EK_ADD] = name##_add, [EK_SUB] = name##_sub, [EK_MUL] = name##_mul, [EK_MAXIMUM] = name##_maximum,     \
+        [EK_MINIMUM] = name##_minimum, [EK_SQUARED_DIFFERENCE] = name##_squared_difference,                     \
+        [EK_EQUAL] = name##_equal, [EK_NOT_EQUAL] = name##_not_equal, [EK_LESS] = name##_less,                  \
+        [EK_LESS_EQUAL] = name##_less_equal, [EK_GREATER] = name##_greater,                                     \
+        [EK_GREATER_EQUAL] = name##_greater_equal,                                                              \
+    },
+
+static ek_line *const lines[EK_TYPE_COUNT][EK_FUNCTIONS] = {EK_TYPES(LINES)};
+
+#define SIZE(name, type) sizeof(type),
+static const int64_t sizes[EK_TYPE_COUNT] = {EK_TYPES(SIZE)};
+
+static ek_line *line_of(const ek_binary *op) {
+    if (op->function == EK_DIV || op->function == EK_PRELU)
+        return op->type != EK_FLOAT32 ? NULL : op->function == EK_DIV ? FLOAT32_div : FLOAT32_prelu;
+    return lines[op->type][op->function];
+}
+
+void ek_binary__scalar(const void *raw, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_binary *op = raw;
+    EK_WALK(op, line_of(op), arena, op->function >= EK_EQUAL ? 1 : sizes[op->type], begin, end);
+}
+
+const char *ek_binary_check(const void *raw, int64_t arena_bytes, int64_t *units) {
+    const ek_binary *op = raw;
+    CHECK(0 <= op->type && op->type < EK_TYPE_COUNT, "an unknown type");
+    CHECK(0 <= op->function && op->function < EK_FUNCTIONS && line_of(op), "an unknown function");
+    CHECK_OPERANDS(op, sizes[op->type], op->function >= EK_EQUAL ? 1 : sizes[op->type]);
+    return NULL;
+}

@@ -1,0 +1,161 @@
+"""Functions of one and of two numbers give the bytes of TFLite's reference kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from single import FLOAT, INT8, INT32, SCALES, UINT8, compare, numbers, quantised, refuses, single, tensor
+
+SEEDS = st.integers(0, 2**31)
+BYTES = st.sampled_from([INT8, INT8, UINT8])
+WIDE = [np.dtype(name) for name in ("float32", "int32", "int64")]
+ACTIVATIONS = st.sampled_from(["NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
+SIGNED = ("ABS", "ELU", "EXP", "LOG")
+UNARY = (
+    *SIGNED,
+    "GELU",
+    "HARD_SWISH",
+    "LEAKY_RELU",
+    "LOGISTIC",
+    "RELU",
+    "RELU6",
+    "RELU_0_TO_1",
+    "RELU_N1_TO_1",
+    "TANH",
+)
+COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Two shapes that can be broadcast, and the result."""
+    full = draw(st.lists(st.integers(1, 7), min_size=1, max_size=5))
+    first, second = (tuple(n if draw(st.integers(0, 3)) else 1 for n in full) for _ in range(2))
+    second = second[draw(st.integers(0, len(second))) if draw(st.booleans()) else 0 :]
+    return first, second, np.broadcast_shapes(first, second)
+
+
+@pytest.mark.parametrize("kind", UNARY)
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_tables(kind: str, data: st.DataObject) -> None:
+    """Every byte is looked up."""
+    dtype = INT8 if kind in SIGNED else data.draw(BYTES)
+    choices: dict[str, dict[str, Any]] = {
+        "LEAKY_RELU": {"alpha": data.draw(SCALES)},
+        "GELU": {"approximate": data.draw(st.booleans())},
+    }
+    options = choices.get(kind, {})
+    source, result = (data.draw(quantised((2, 128), dtype)) for _ in range(2))
+    if kind == "LOGISTIC":
+        result = replace(result, scale=np.array([1 / 256], np.float32))
+    if kind == "EXP":
+        source, result = (
+            replace(t, scale=np.array([s], np.float32)) for t, s in ((source, 0.02), (result, 0.9))
+        )
+    every = np.arange(256, dtype=np.uint8).view(dtype).reshape(2, 128)
+    compare(single(kind, [source], [result], **options), inputs=[every])
+
+
+@pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "PRELU", *COMPARISONS])
+@settings(max_examples=40, deadline=None)
+@given(shapes(), BYTES, SEEDS, st.data())
+def test_quantised_pairs(kind: str, three: Any, dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
+    dtype = INT8 if kind == "SQUARED_DIFFERENCE" else dtype
+    a, b, c = three if kind != "PRELU" else (three[2], three[1], three[2])
+    first, second, result = (data.draw(quantised(shape, dtype)) for shape in (a, b, c))
+    options = {"fused_activation_function": data.draw(ACTIVATIONS)} if kind in ("ADD", "SUB", "MUL") else {}
+    if kind in COMPARISONS:
+        result = tensor(c, np.dtype(np.bool_))
+    if data.draw(st.booleans()):
+        second = replace(second, data=numbers(second, seed))
+    if options and refuses(single(kind, [first, second], [result], **options)):
+        return  # an activation beyond the output's range
+    compare(single(kind, [first, second], [result], **options), seed)
+
+
+@pytest.mark.parametrize(
+    "kind", ["ADD", "SUB", "MUL", "DIV", "PRELU", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", *COMPARISONS]
+)
+@settings(max_examples=30, deadline=None)
+@given(shapes(), st.sampled_from(WIDE), SEEDS, st.data())
+def test_numbers(kind: str, three: Any, dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
+    if kind in ("DIV", "PRELU"):
+        dtype = FLOAT
+    if kind == "SQUARED_DIFFERENCE" and dtype == np.int64:
+        dtype = INT32
+    a, b, c = three if kind != "PRELU" else (three[2], three[1], three[2])
+    if kind == "PRELU" and len(c) > 4:
+        a, b, c = a[-4:], b[-4:], c[-4:]
+    first, second = tensor(a, dtype), tensor(b, dtype)
+    result = tensor(c, np.dtype(np.bool_) if kind in COMPARISONS else dtype)
+    options = {}
+    if kind in ("ADD", "SUB", "MUL", "DIV") and dtype == FLOAT:
+        options = {"fused_activation_function": data.draw(ACTIVATIONS)}
+    if data.draw(st.booleans()):
+        second = replace(second, data=numbers(second, seed))
+    compare(single(kind, [first, second], [result], **options), seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shapes(), BYTES, st.sampled_from(["MAXIMUM", "MINIMUM"]), SEEDS)
+def test_extremes_of_bytes(three: Any, dtype: np.dtype[Any], kind: str, seed: int) -> None:
+    compare(single(kind, [tensor(three[0], dtype), tensor(three[1], dtype)], [tensor(three[2], dtype)]), seed)
+
+
+def test_what_is_not_exact_is_refused() -> None:
+    def two(first: Any, second: Any, result: Any, kind: str = "ADD") -> str | None:
+        return refuses(single(kind, [first, second], [result]))
+
+    byte, narrow = tensor((4,)), tensor((4,), scale=1e-9)
+    assert two(byte, byte, narrow) == "scales that are too far apart"
+    assert two(byte, tensor((4,), UINT8), byte) == "operands of different types"
+    assert two(byte, tensor((3,)), byte) == "an output [4], not [-1]"
+    assert two(tensor((4,), np.dtype(np.int16)), byte, byte) is not None
+    assert two(byte, byte, byte, "DIV") == "quantised numbers"
+    assert two(byte, tensor((4,), scale=0.1), byte, "MAXIMUM") == "another scale or zero point"
+    assert refuses(single("LOGISTIC", [byte], [byte])) == "an output scale that is not 1/256"
+    assert refuses(single("RELU", [tensor((4,), INT32)], [tensor((4,), INT32)])) is not None
+    assert refuses(single("WHERE", [byte], [byte])) == "not among the native kernels"
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, st.data())
+def test_conversions(seed: int, data: st.DataObject) -> None:
+    shape, half = (3, 70), np.dtype(np.int16)
+    ends: Any = st.sampled_from(
+        [
+            (INT8, INT8), (INT8, UINT8), (UINT8, INT8), (UINT8, UINT8), (FLOAT, INT8), (FLOAT, UINT8),
+            (FLOAT, half), (half, INT8), (half, half), (half, INT32), (INT32, INT8), (INT32, half),
+        ]
+    )  # fmt: skip
+    source, result = data.draw(ends)
+
+    def end(dtype: np.dtype[Any]) -> Any:
+        if dtype == FLOAT:
+            return tensor(shape, dtype)
+        zero = 0 if dtype.itemsize > 1 else data.draw(st.integers(np.iinfo(dtype).min, np.iinfo(dtype).max))
+        made = tensor(shape, dtype, None)
+        return replace(made, scale=np.array([data.draw(SCALES)], np.float32), zero_point=np.array([zero]))
+
+    compare(single("QUANTIZE", [end(source)], [end(result)]), seed)
+    for dtype in (INT8, UINT8, half):
+        compare(single("DEQUANTIZE", [end(dtype)], [tensor(shape, FLOAT)]), seed)
+
+
+NUMBERS = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
+
+
+@pytest.mark.parametrize("source", NUMBERS)
+@pytest.mark.parametrize("result", NUMBERS)
+def test_casts(source: str, result: str) -> None:
+    graph = single("CAST", [tensor((300,), np.dtype(source), None)], [tensor((300,), np.dtype(result), None)])
+    if refuses(graph):
+        assert result == "bool" or (source == "float32" and result in ("int8", "uint8", "int16"))
+    else:
+        compare(graph)

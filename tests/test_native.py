@@ -1,0 +1,114 @@
+"""Whole networks on the native engine: `exact` gives TFLite's reference bytes, fast the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import edgekit._native as native
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from nets import random_inputs, run_reference
+from numpy.typing import NDArray
+from picture_nets import LAYERS, Step, picture_net, single_layer, with_float_ends
+
+from edgekit import engine, model, plan
+from edgekit.errors import ModelError
+from edgekit.graph import Graph
+
+CHOICES = st.randoms(use_true_random=False)
+DTYPES = st.sampled_from(["int8", "int8", "uint8"])
+MODELS = (
+    "coral_mobilenet_v1_0.25_128_quant", "coral_tf2_mobilenet_v2_1.0_224_ptq", "emza_ssd_slim_120x160x1_int8",
+    "mlperf_ad01_int8", "mlperf_kws_ref_model", "mlperf_pretrainedResnet_quant", "mlperf_vww_96_int8",
+    "nxp_yolov8n_full_integer_quant_416", "openmv_blazeface_front_128", "openmv_fomo_face_detection",
+    "openmv_yolo_lc_192", "pine_yolov5n-int8",
+)  # fmt: skip
+
+
+def prepared(graph: Graph) -> Graph:
+    made = plan.prepare(graph)
+    reason = plan.refusal(made)
+    assume(
+        reason is None or not reason.endswith("sums beyond 32 bits")
+    )  # which scales drawn at random may ask for
+    assert reason is None
+    return made
+
+
+def outputs(graph: Graph, inputs: list[NDArray[Any]], **options: Any) -> list[NDArray[Any]]:
+    return engine.NativeEngine(graph, **options).run(inputs)
+
+
+def assert_equal(got: list[NDArray[Any]], expected: list[NDArray[Any]]) -> None:
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_real_networks_are_exact(name: str, shared: Path) -> None:
+    graph = model.read(shared / f"data/models/{name}.tflite")
+    inputs = random_inputs(graph, 1)
+    assert_equal(outputs(prepared(graph), inputs, exact=True), run_reference(graph, inputs))
+
+
+def test_an_invalid_network_is_refused(shared: Path) -> None:
+    with pytest.raises(ModelError, match="operator 0 CUSTOM:fake-op-double: not among the native kernels"):
+        engine.load(shared / "data/models/coral_invalid_model_invoking_error.tflite", "native")
+
+
+@settings(max_examples=150, deadline=None)
+@given(CHOICES, st.integers(1, 9), DTYPES, st.booleans())
+def test_random_networks_are_exact(choices: Random, length: int, dtype: str, real: bool) -> None:
+    graph = picture_net(choices, length, dtype)
+    graph = with_float_ends(graph) if real else graph
+    inputs = random_inputs(graph, choices.randint(0, 99))
+    assert_equal(outputs(prepared(graph), inputs, exact=True), run_reference(graph, inputs))
+
+
+@settings(max_examples=60, deadline=None)
+@given(CHOICES, st.integers(1, 9), DTYPES)
+def test_every_level_and_number_of_threads_gives_the_same_bytes(
+    choices: Random, length: int, dtype: str
+) -> None:
+    graph = prepared(picture_net(choices, length, dtype))
+    inputs = random_inputs(graph, choices.randint(0, 99))
+    expected = outputs(graph, inputs, isa="scalar")
+    for level in native.cpu_levels()[1:]:
+        for threads in (1, 2, 4):
+            loaded = engine.NativeEngine(graph, threads, isa=level)
+            for _ in range(2):
+                assert_equal(loaded.run(inputs), expected)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
+@settings(max_examples=40, deadline=None)
+@given(choices=CHOICES, dtype=DTYPES)
+def test_a_layer_differs_by_one_at_most(layer: Step, choices: Random, dtype: str) -> None:
+    graph = single_layer(choices, layer, dtype)
+    inputs = random_inputs(graph, choices.randint(0, 99))
+    for got, expected in zip(outputs(prepared(graph), inputs), run_reference(graph, inputs), strict=True):
+        assert np.abs(got.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neondot"])
+def test_plans_for_every_level_are_made_on_any_machine(isa: str) -> None:
+    graph = prepared(picture_net(Random(3), 8))
+    made = plan.build(graph, isa, threads=4)
+    assert made.isa == isa
+    assert made.arena_bytes > 0
+    assert {number for number in made.operators if number >= 0} <= set(range(len(graph.ops) + 1))
+
+
+def test_fast_outputs_are_those_of_every_other_machine() -> None:
+    """Networks, inputs and outputs as they were once written: no release and no CPU may give other bytes."""
+    with np.load(Path(__file__).parent / "golden" / "native_fast.npz") as kept:
+        for number in range(12):
+            graph = prepared(model.read_bytes(kept[f"{number}_network"].tobytes()))
+            inputs = [kept[f"{number}_input_{place}"] for place in range(len(graph.inputs))]
+            for place, got in enumerate(outputs(graph, inputs)):
+                np.testing.assert_array_equal(got, kept[f"{number}_output_{place}"])
