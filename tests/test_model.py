@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 import pytest
+from fuzz_reader import fuzz
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from nets import Array, Net, kinds, random_inputs, run_content, run_reference
@@ -371,6 +373,13 @@ def test_the_invalid_model_is_refused_with_its_reason(shared: Path) -> None:
     path = shared / "data/models/coral_invalid_model_invoking_error.tflite"
     with pytest.raises(ModelError, match=r"fake-op-double.*custom one that no engine has"):
         engine.load(path)
+
+
+def test_damaged_files_end_as_a_graph_or_an_error_and_take_no_more_than_they_hold() -> None:
+    cases = 2_000 if "EDGEKIT_PYTHON" in os.environ else 20_000  # an emulated CPU takes its time
+    outcome = fuzz(cases, 1, None)
+    assert min(outcome.counts["graph"], outcome.counts["refused"]) > cases // 20
+    assert outcome.largest_ratio < 4
 
 
 def test_real_models_truncated_or_fuzzed_are_refused_or_read(shared: Path) -> None:
