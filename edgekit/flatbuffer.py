@@ -3,7 +3,7 @@
 A flatbuffer is a web of offsets. Each one is checked here before it is followed, so that whatever the
 bytes say, the answer is a value or a `ModelError` that names file and place. What the file holds is
 given out as views into its bytes; nothing is allocated by what it claims. Because many offsets may point
-at the same bytes, a small file could still unfold into a huge one: a budget ends that.
+at the same bytes, or its constants be sparse, a small file could unfold into a huge one: budgets end that.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 _I32 = struct.Struct("<i")
 _READINGS_OF_A_BYTE = 4  # tables and strings are shared by writers that deduplicate, but not often
+_UNFOLDING = 100  # a sparse file is smaller than what it stands for, but not by more than this
 _SCALARS = {
     "bool": struct.Struct("<?"),
     "byte": struct.Struct("<b"),
@@ -38,6 +39,7 @@ class Bytes:
     def __init__(self, data: bytes, name: str) -> None:
         self.data, self.name = data, name
         self._budget = 65536 + _READINGS_OF_A_BYTE * len(data)
+        self._room = 65536 + _UNFOLDING * len(data)
 
     def fail(self, where: str, what: str) -> NoReturn:
         raise ModelError(f"{self.name}: {where}: {what}")
@@ -55,6 +57,12 @@ class Bytes:
         self._budget -= size
         if self._budget < 0:
             self.fail(where, "the same bytes are used again and again; the file is damaged or hostile")
+
+    def unfold(self, where: str, size: int) -> None:
+        """Ask for the room for what stands in the file in a denser way."""
+        self._room -= size
+        if self._room < 0:
+            self.fail(where, f"it unfolds to {size} bytes, too many for a file of {len(self.data)}")
 
     def offset(self, where: str, start: int) -> int:
         """Follow the offset that stands at `start`."""

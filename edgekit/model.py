@@ -2,7 +2,8 @@
 
 `read` trusts nothing: see `edgekit.flatbuffer` for the bytes and `edgekit.graph` for what they mean.
 `write` is its inverse: `read_bytes(write(graph)) == graph`. What a file may hold beside the network itself
-(signatures, metadata, names of dynamic dimensions) plays no part in running it and is not kept.
+(signatures, metadata, names of dynamic dimensions) plays no part in running it and is not kept. Constants
+that are sparse or of 4 bits are unfolded, to int8 the latter, and written so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,14 @@ from edgekit.schema import (
     DTYPES,
     ENUMS,
     IDENTIFIER,
+    INT4,
     OPERATORS,
     OPTIONS_OF,
     VERSION,
     Field,
     Value,
 )
+from edgekit.sparsity import densify
 from edgekit.writer import write
 
 __all__ = ["Graph", "Op", "Tensor", "read", "read_bytes", "write"]
@@ -67,6 +71,7 @@ def read_bytes(data: bytes, name: str = "model") -> Graph:
     tensors = [_tensor(table, buffers) for table in main.tables(0, "tensor", MAX_ITEMS)]
     ops = [_op(table, kinds) for table in main.tables(3, "operator", MAX_ITEMS)]
     inputs, outputs = _indices(main, 1), _indices(main, 2)
+    ops = _without_densify(tensors, ops)
     try:
         return Graph(tuple(tensors), tuple(ops), inputs, outputs, model.string(3))
     except ModelError as error:
@@ -98,16 +103,17 @@ def _buffer(table: Table) -> memoryview:
 
 def _tensor(table: Table, buffers: Sequence[memoryview]) -> Tensor:
     code, buffer = table.scalar(1, "byte"), table.scalar(2, "uint")
-    if code not in DTYPES:
-        names = ENUMS["TensorType"]
-        table.fail(f"type {names[code] if 0 <= code < len(names) else code} is none that edgekit runs")
     if buffer >= max(len(buffers), 1):
         table.fail(f"there is no buffer {buffer}, only {len(buffers)}; the file is damaged")
-    if table.field(6, 4) is not None or table.scalar(10, "uint"):
-        table.fail("sparse or external weights; edgekit reads dense ones that stand in the file")
     raw = buffers[buffer] if buffer else memoryview(b"")
-    name, shape, dtype = table.string(3), _indices(table, 0), np.dtype(DTYPES[code])
-    data = _data(table, raw, shape, dtype) if len(raw) else None
+    packed = code == INT4 and len(raw) > 0
+    if code not in DTYPES and not packed:
+        names = ENUMS["TensorType"]
+        table.fail(f"type {names[code] if 0 <= code < len(names) else code} is none that edgekit runs")
+    if table.scalar(10, "uint"):
+        table.fail("external weights; edgekit reads those that stand in the file")
+    name, shape, dtype = table.string(3), _indices(table, 0), np.dtype("int8" if packed else DTYPES[code])
+    data = _data(table, raw, shape, dtype, packed) if len(raw) else None
     scale, zero_point, axis = _scales(table.table(4, f"{table.where}, quantization"))
     try:
         return Tensor(name, shape, dtype, scale, zero_point, axis, data, table.scalar(5, "bool", False))
@@ -115,11 +121,46 @@ def _tensor(table: Table, buffers: Sequence[memoryview]) -> Tensor:
         raise ModelError(f"{table.source.name}: {table.where}: {error}") from error
 
 
-def _data(table: Table, raw: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A view of the bytes in the tensor's shape."""
-    if len(shape) > MAX_RANK or min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(raw):
-        table.fail(f"{len(raw)} bytes for shape {list(shape[:MAX_RANK])} {dtype}; the file is damaged")
+def _data(
+    table: Table, raw: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], packed: bool
+) -> NDArray[Any]:
+    """The constant in the tensor's shape: a view of the bytes where they say it plainly."""
+    if len(shape) > MAX_RANK or min(shape, default=1) < 0:
+        table.fail(f"{len(raw)} bytes for shape {list(shape[:MAX_RANK])}; the file is damaged")
+    if sparsity := table.table(6, f"{table.where}, sparsity"):
+        if packed:
+            table.fail("sparse values of 4 bits; edgekit reads dense ones")
+        return densify(sparsity, raw, shape, dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if len(raw) != (-(-size // 2) if packed else size):
+        table.fail(f"{len(raw)} bytes for shape {list(shape)} {dtype}; the file is damaged")
+    if packed:
+        table.source.unfold(table.where, size)
+        return _nibbles(raw)[:size].reshape(shape)
     return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _nibbles(raw: memoryview) -> NDArray[np.int8]:
+    """Signed numbers of 4 bits, the low ones of each byte first."""
+    packed = np.frombuffer(raw, np.int8)
+    return np.stack([packed << 4 >> 4, packed >> 4], axis=1).ravel()
+
+
+def _without_densify(tensors: list[Tensor], ops: list[Op]) -> list[Op]:
+    """Operators but for DENSIFY, whose outputs become the constants that their inputs are by now."""
+    left = []
+    for op in ops:
+        ends = [tensors[i] for i in (*op.inputs, *op.outputs) if 0 <= i < len(tensors)]
+        if op.kind != "DENSIFY" or len(ends) != 2 or not _are_same(*ends):
+            left.append(op)
+        else:
+            tensors[op.outputs[0]] = replace(ends[1], data=ends[0].data)
+    return left
+
+
+def _are_same(constant: Tensor, result: Tensor) -> bool:
+    known = constant.data is not None and result.data is None and not result.is_variable
+    return known and (constant.shape, constant.dtype) == (result.shape, result.dtype)
 
 
 def _scales(table: Table | None) -> tuple[NDArray[np.float32] | None, NDArray[np.int64] | None, int]:

@@ -23,6 +23,7 @@ DTYPES = {
     0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8",
     10: "float64", 12: "uint64", 15: "uint32", 16: "uint16",
 }  # fmt: skip
+INT4 = 17  # of constants alone, which are read as int8
 DTYPE_CODES = {np.dtype(name): code for code, name in DTYPES.items()}
 
 OPERATORS = tuple(

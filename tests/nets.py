@@ -92,10 +92,15 @@ def _random(rng: np.random.Generator, tensor: Tensor) -> Array:
 
 def run_reference(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
     """Outputs of the interpreter with its reference kernels."""
+    return run_content(model.write(graph), graph, inputs)
+
+
+def run_content(content: bytes, graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """The same for a file of which the graph was read."""
     _, module = interpreter.find_runtime()
     with interpreter.quiet_stderr():
         runs = module.Interpreter(
-            model_content=model.write(graph),
+            model_content=content,
             experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
             experimental_preserve_all_tensors=True,  # else it may write over what is still to be read
         )

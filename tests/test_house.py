@@ -17,7 +17,7 @@ FLOORS = """
 errors
 types
 document node complaint fields condition scene settings config
-graph schema flatbuffer writer model operators
+graph schema flatbuffer sparsity writer model operators
 tensors step layout strided lowering
 fully_connected simplify
 arithmetic movement slicing joining blocks unary conversion binary real reduction sampling products

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import flatbuffers
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from fuzz_reader import fuzz
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from nets import Array, Net, kinds, random_inputs, run_content, run_reference
+from packed import Sparse, encode, rewritten
 from strategies import convolution, graphs, layer, network
 
-from edgekit import model, writer
+from edgekit import engine, model, writer
 from edgekit.errors import ModelError
 from edgekit.graph import Graph, Op, Tensor
-from edgekit.schema import OPERATORS, OPTIONS_OF
+from edgekit.schema import INT4, OPERATORS, OPTIONS_OF
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = (b"", b"\0", b"TFL3", bytes(8), b"\0\0\0\0TFL3", b"\x08\0\0\0TFL3", b"\x18\0\0\0TFL3", b"\xff" * 64)
@@ -166,7 +172,9 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "4 bytes for shape [5]": {"tensor": [(0, "<i4", [5], 0)]},
     "4 bytes for shape [-4]": {"tensor": [(0, "<i4", [-4], 0)]},
     "4 bytes for shape [1, 1": {"tensor": [(0, "<i4", [1] * 9, 0)]},
-    "sparse or external": {"tensor": [(10, "uint", 1, 0)]},
+    "external weights": {"tensor": [(10, "uint", 1, 0)]},
+    "type INT4": {"tensor": [(1, "byte", INT4, 0)], "buffer": ()},
+    "4 bytes for shape [4] int8": {"tensor": [(1, "byte", INT4, 0)]},
     "options are of type 9": {"operator": [(3, "ubyte", 9, 0)]},
     "bytes 1000000000000 to": {"buffer": [(1, "ulong", 10**12, 0), (2, "ulong", 4, 0)]},
     "again and again": {"operators": 3000, "operator": [(1, "<i4", [0] * 20000, 0)]},
@@ -179,6 +187,103 @@ def test_mistakes_in_a_file_are_named(message: str) -> None:
         model.read_bytes(craft(**MISTAKES[message]), "crafted")
     assert str(caught.value).startswith("crafted: ")
     assert message in str(caught.value)
+
+
+@st.composite
+def sparse_arrays(draw: st.DrawFn) -> tuple[Array, Sparse]:
+    """An array, and one of the many ways to encode it."""
+    shape = draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    blocks = {
+        axis: block
+        for axis, size in enumerate(shape)
+        if (block := draw(st.sampled_from([0, 2, 3]))) and not size % block
+    }
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    dense = np.where(rng.random(shape) < 0.3, rng.integers(-99, 99, shape), 0).astype(np.int8)
+    levels = range(len(shape) + len(blocks))
+    inner = set(range(len(shape), len(levels)))  # blocks have their sizes in dense levels
+    order = draw(st.permutations(levels))
+    listed = draw(st.sets(st.sampled_from(levels)))
+    return dense, encode(dense, order, blocks, {level for level in listed if order[level] not in inner})
+
+
+def holding(dense: Array) -> tuple[Graph, int]:
+    """A graph that adds a constant to its input, and the constant's index."""
+    net = Net()
+    x, constant = net.input(*dense.shape), net.constant(dense, "int8")
+    return net.graph(net.op("ADD", [x, constant], dense.shape)), constant
+
+
+@given(sparse_arrays(), st.sampled_from([1, 2, 3]))
+def test_sparse_constants_are_unfolded(case: tuple[Array, Sparse], width: int) -> None:
+    dense, sparse = case
+    graph, index = holding(dense)
+    assume(sparse.values.size)
+    assert model.read_bytes(rewritten(graph, index, sparse.values.tobytes(), sparse, width)) == graph
+
+
+@pytest.mark.parametrize("compressed", [{1}, {0, 1}, {0}, set()])
+def test_sparse_constants_are_those_of_the_interpreter(compressed: set[int]) -> None:
+    rng = np.random.default_rng(len(compressed))
+    dense = np.where(rng.random((8, 12)) < 0.3, rng.normal(0, 1, (8, 12)), 0).astype(np.float32)
+    net = Net("float32")
+    x, constant = net.input(8, 12), net.constant(dense, "float32")
+    graph = net.graph(net.op("ADD", [x, net.op("DENSIFY", [constant], (8, 12))], (8, 12)))
+    sparse = encode(dense, [0, 1, 2], {1: 4}, compressed)
+    content = rewritten(graph, constant, sparse.values.tobytes(), sparse)
+    found, inputs = model.read_bytes(content), random_inputs(graph, 0)
+    assert kinds(found) == ["ADD"]
+    np.testing.assert_array_equal(run_reference(found, inputs)[0], run_content(content, graph, inputs)[0])
+
+
+DENSE = np.eye(4, 6, dtype=np.int8)
+CSR = encode(DENSE, [0, 1], {}, {1})
+SPARSE_MISTAKES: dict[str, Sparse] = {
+    "2 levels for 2 axes with 1 blocks": replace(CSR, blocked=[1]),
+    "2 levels for 2 axes with 0 blocks": replace(CSR, order=[0, 0]),
+    "blocks of 4 on an axis of 6": replace(CSR, order=[0, 1, 2], blocked=[1], levels=[4, 2, 4]),
+    "blocks of 0 on an axis of 6": replace(CSR, order=[0, 1, 2], blocked=[1], levels=[4, 2, 0]),
+    "5 indices on an axis of 4": replace(CSR, levels=[5, CSR.levels[1]]),
+    "4 values in 24 places": replace(CSR, levels=[4, 6]),
+    "4 segments of 4 indices below 4": replace(CSR, levels=[4, ([0, 1, 2, 4], [0, 1, 2, 3])]),
+    "5 segments of 3 indices below 4": replace(CSR, levels=[4, ([0, 1, 2, 3, 4], [0, 1, 2])]),
+    "segments that overlap": replace(CSR, levels=[4, ([0, 3, 2, 3, 4], [0, 1, 2, 3])]),
+    "indices beyond 6": replace(CSR, levels=[4, ([0, 1, 2, 3, 4], [0, 1, 2, 6])]),
+}
+
+
+@pytest.mark.parametrize("message", SPARSE_MISTAKES)
+def test_mistakes_in_sparse_constants_are_named(message: str) -> None:
+    graph, index = holding(DENSE)
+    content = rewritten(graph, index, CSR.values.tobytes(), SPARSE_MISTAKES[message], 3)
+    with pytest.raises(ModelError, match="tensor 1, sparsity") as caught:
+        model.read_bytes(content)
+    assert message in str(caught.value)
+
+
+def test_a_small_file_does_not_unfold_into_a_huge_network() -> None:
+    graph, index = holding(np.array([[7], [0]], np.int8))
+    sparse = Sparse([0, 1], [], [2, ([0, 1, 1], [0])], np.array([7], np.int8))
+    content = rewritten(graph, index, b"\7", sparse, shape=[2, 2**29])
+    with pytest.raises(ModelError, match="unfolds to 1073741824 bytes"):
+        model.read_bytes(content)
+
+
+def nibbles(values: Array) -> bytes:
+    flat = np.append(values.ravel(), [0] * (values.size % 2)).astype(np.uint8) & 15
+    return (flat[0::2] | flat[1::2] << 4).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 5)])
+def test_constants_of_4_bits_are_read_as_int8(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(0).integers(-8, 8, shape)
+    net = Net()
+    x, weights = net.input(2, shape[1]), net.weights(values)
+    graph = net.graph(net.op("FULLY_CONNECTED", [x, weights, -1], (2, shape[0])))
+    content = rewritten(graph, weights, nibbles(values), None)
+    assert model.read_bytes(content) == graph
+    inputs = random_inputs(graph, 0)
+    np.testing.assert_array_equal(run_reference(graph, inputs)[0], run_content(content, graph, inputs)[0])
 
 
 BYTE = np.dtype(np.int8)
@@ -250,6 +355,31 @@ def test_every_real_model_is_read_and_written(shared: Path) -> None:
     for path in paths:
         graph = model.read(path)
         assert model.read_bytes(model.write(graph)) == graph
+
+
+@pytest.mark.parametrize(
+    "name", ["mlperf_kws_ref_model", "openmv_blazeface_front_128", "mlperf_vww_96_float"]
+)
+def test_written_files_are_the_same_to_the_interpreter(name: str, shared: Path) -> None:
+    path = shared / f"data/models/{name}.tflite"
+    graph = model.read(path)
+    inputs = random_inputs(graph, 0)
+    expected = run_content(path.read_bytes(), graph, inputs)
+    for one, other in zip(expected, run_reference(graph, inputs), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_invalid_model_is_refused_with_its_reason(shared: Path) -> None:
+    path = shared / "data/models/coral_invalid_model_invoking_error.tflite"
+    with pytest.raises(ModelError, match=r"fake-op-double.*custom one that no engine has"):
+        engine.load(path)
+
+
+def test_damaged_files_end_as_a_graph_or_an_error_and_take_no_more_than_they_hold() -> None:
+    cases = 2_000 if "EDGEKIT_PYTHON" in os.environ else 20_000  # an emulated CPU takes its time
+    outcome = fuzz(cases, 1, None)
+    assert min(outcome.counts["graph"], outcome.counts["refused"]) > cases // 20
+    assert outcome.largest_ratio < 4
 
 
 def test_real_models_truncated_or_fuzzed_are_refused_or_read(shared: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import Array, Net, assert_same, kinds, random_inputs, run_reference
 from random_nets import random_net
+from strategies import graphs
 
 from edgekit import model
 from edgekit.graph import Graph, Op, Tensor
@@ -539,6 +540,26 @@ def test_a_pool_pads_by_itself_alone() -> None:
 
 
 # Whole networks
+
+
+@given(graphs())
+def test_any_graph_is_simplified_or_left_as_it_is(graph: Graph) -> None:
+    done = simplify(to_int8(graph))
+    assert [done.tensors[i].name for i in done.outputs] == [graph.tensors[i].name for i in graph.outputs]
+
+
+@settings(max_examples=60)
+@given(st.randoms(use_true_random=False), st.integers(1, 14))
+def test_operators_that_do_not_fit_are_no_trouble(choices: Random, length: int) -> None:
+    graph = random_net(choices, length)
+    ops = list(graph.ops)
+    place = choices.randrange(len(ops))
+    inputs = list(ops[place].inputs)
+    inputs[choices.randrange(len(inputs))] = choices.choice([-1, *graph.inputs, *ops[0].inputs])
+    ops[place] = replace(ops[place], inputs=tuple(inputs[: choices.randint(0, 4)]))
+    damaged = replace(graph, ops=tuple(ops))
+    assert len(simplify(damaged).ops) <= len(ops)
+    to_int8(damaged)
 
 
 @settings(max_examples=60)

@@ -25,7 +25,9 @@ def _drop(draft: Draft, op: Op) -> bool:
     if not op.inputs or op.inputs[0] < 0 or len(op.outputs) != 1:
         return False
     if op.kind == "QUANTIZE" and (before := draft.source(op.inputs[0])) and before.kind == "DEQUANTIZE":
-        return draft.alias(op.outputs[0], before.inputs[0])
+        return (
+            len(before.inputs) == 1 and before.inputs[0] >= 0 and draft.alias(op.outputs[0], before.inputs[0])
+        )
     if op.kind in ("MUL", "ADD") and len(op.inputs) == 2 and _is_constant(draft.tensor(op.inputs[0])):
         op = Op(op.kind, op.inputs[::-1], op.outputs, op.options, op.version)
     test = _NOOPS.get(op.kind)
