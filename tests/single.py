@@ -160,11 +160,12 @@ def compare(
     seed: int = 0,
     *,
     near: float = 0.0,
+    apart: int = 0,
     inputs: Sequence[NDArray[Any]] | None = None,
     twin: Graph | None = None,
     used: Callable[[list[NDArray[Any]]], list[NDArray[Any]]] = list,
 ) -> None:
-    """Each level against the reference; floats may be `near` apart, as a part of 1 or of them."""
+    """Each level against the reference; floats may be `near` apart, as a part of 1 or of them, bytes `apart`."""
     reason = refuses(graph)
     assert reason is None, reason
     inputs = inputs or [numbers(graph.tensors[i], seed + i) for i in graph.inputs]
@@ -175,5 +176,7 @@ def compare(
             assert got.shape == want.shape
             if near:
                 np.testing.assert_allclose(got, want, near, near, err_msg=level)
+            elif apart:
+                assert np.abs(got.astype(np.int64) - want).max(initial=0) <= apart, level
             else:
                 np.testing.assert_array_equal(got, want, err_msg=level)

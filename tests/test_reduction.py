@@ -111,4 +111,5 @@ def test_resizing(
     inputs = [tensor(shape, dtype), constant(size)]
     result = tensor((shape[0], *size, shape[3]), dtype)
     graph = single(kind, inputs, [result], align_corners=aligned, half_pixel_centers=halves)
-    compare(graph, seed)
+    # the reference interpolates uint8 in float32, whose last bit depends on how it was compiled
+    compare(graph, seed, apart=int(kind == "RESIZE_BILINEAR" and dtype == np.uint8))
