@@ -165,7 +165,7 @@ def compare(
     twin: Graph | None = None,
     used: Callable[[list[NDArray[Any]]], list[NDArray[Any]]] = list,
 ) -> None:
-    """Each level against the reference; floats may be `near` apart, as a part of 1 or of them, bytes `apart`."""
+    """Each level against the reference; floats may be `near` apart, a part of 1 or of them, bytes `apart`."""
     reason = refuses(graph)
     assert reason is None, reason
     inputs = inputs or [numbers(graph.tensors[i], seed + i) for i in graph.inputs]
