@@ -62,15 +62,22 @@ static void take_part(work *w, int member) {
     }
 }
 
-static void wait_for_order(helper *self) {
+static int is_ordered(helper *self) {
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load(&self->state) == ORDERED) return;
+        if (atomic_load(&self->state) == ORDERED) return 1;
         pause_cpu();
     }
-    atomic_store(&self->sleeping, 1);
-    while (atomic_load(&self->state) != ORDERED)
-        syscall(SYS_futex, &self->state, FUTEX_WAIT_PRIVATE, IDLE, NULL, NULL, 0);
-    atomic_store(&self->sleeping, 0);
+    return 0;
+}
+
+/* Who is woken for an order that is taken back meanwhile spins again, for the next step is near. */
+static void wait_for_order(helper *self) {
+    while (!is_ordered(self)) {
+        atomic_store(&self->sleeping, 1);
+        if (atomic_load(&self->state) != ORDERED)
+            syscall(SYS_futex, &self->state, FUTEX_WAIT_PRIVATE, IDLE, NULL, NULL, 0);
+        atomic_store(&self->sleeping, 0);
+    }
 }
 
 static void *help(void *given) {
