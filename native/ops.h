@@ -107,19 +107,6 @@
     NUMBER(int32_t, planes) /* of the input */                                             \
     NUMBER(int64_t, pixels)
 
-/* Shifted copies of planes: pixel p of copy i of plane q, which is plane i * planes + q of the output, is pixel
-   p + shifts[i] of plane q of the input, 0 <= p < pixels, margins being pixels like others. So a level that loses time
-   where vectors cross lines of the cache can read every tap of a window from an aligned place. A unit is a plane of
-   the output. */
-#define EK_SHIFT_PLANES(NUMBER, ARRAY)                                                     \
-    NUMBER(int64_t, input)                                                                 \
-    NUMBER(int64_t, input_stride)                                                          \
-    NUMBER(int64_t, output)                                                                \
-    NUMBER(int64_t, output_stride)                                                         \
-    NUMBER(int32_t, planes)                                                                \
-    NUMBER(int64_t, pixels)                                                                \
-    ARRAY(int32_t, shifts)
-
 /* A depthwise convolution on planes, one output a channel, dilation 1, stride 1 or 2. `input` is the place of the
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
    starts at input row i * input_period + r * stride. Weights are (planes, sets, window_height, window_width, 4
@@ -700,7 +687,6 @@ enum {
 #define EK_FAMILIES(FAMILY)                                                                \
     FAMILY(fc, EK_FC)                                                                      \
     FAMILY(conv, EK_CONV)                                                                  \
-    FAMILY(shift_planes, EK_SHIFT_PLANES)                                                  \
     FAMILY(spread_planes, EK_SPREAD_PLANES)                                                \
     FAMILY(copy, EK_COPY)                                                                  \
     FAMILY(lut, EK_LUT)                                                                    \
