@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from typing import Any
 import edgekit._native as native
 import numpy as np
 import pytest
+from compiler import own_compiler
 from single import FLOAT, INT8, INT32, UINT8, constant, refuses, single, tensor
 from strategies import layer
 from test_postprocess import detector
@@ -118,17 +117,6 @@ def packed(step: Step, arena_bytes: int) -> bytes:
         else:
             parts.append(struct.pack("<d", value) if letter in "fd" else struct.pack("<q", int(value)))
     return b"".join(parts)
-
-
-def own_compiler() -> str:
-    """A gcc that makes programs for this very machine, or a skip."""
-    gcc = shutil.which("gcc")
-    if not gcc:
-        pytest.skip("no gcc to build the sanitized kernels with")
-    made_for = subprocess.run([gcc, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
-    if not made_for.startswith(platform.machine()):
-        pytest.skip(f"gcc makes programs for {made_for.strip()}, not for {platform.machine()}")
-    return gcc
 
 
 def build_check(folder: Path) -> str:
