@@ -22,12 +22,15 @@ class Terminated(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is the error's own (see edgekit.errors), 130 or 143 after a signal."""
     signal.signal(signal.SIGTERM, _terminate)
+    arguments = argparse.Namespace(log_json=False, secrets=None)
     try:
-        arguments = build_parser().parse_args(argv)
+        build_parser().parse_args(argv, arguments)
         command: Command = arguments.command
         return command(arguments)
     except EdgekitError as error:
-        sys.stderr.write("".join(f"edgekit: {line}\n" for line in str(error).splitlines()))
+        from edgekit import logs
+
+        logs.tell_error(str(error), as_json=arguments.log_json, secrets=arguments.secrets)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -51,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_validate, _add_schema, _add_evaluate, _add_zoo, _add_devices,
-        _add_benchmark, _add_analyze, _add_optimize, _add_mqtt, _add_doctor, _add_version,
+        _add_benchmark, _add_analyze, _add_optimize, _add_mqtt, _add_service, _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -73,6 +76,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("what", metavar="CONFIG|SOURCE", help="x.yaml, or demo:, 0, rtsp://…, video, folder")
     parser.add_argument("--model", help="zoo name or path of a .tflite")
     parser.add_argument("--mqtt", metavar="HOST[:PORT]", help="broker; without it an embedded one is started")
+    parser.add_argument("--web", metavar="[HOST:]PORT", help="show the live page there (extra: web)")
     parser.add_argument("--engine", choices=("auto", "native", "tflite"))
     parser.add_argument("--threads", type=_at_least_one)
     parser.add_argument("--device", help="device profile whose memory budget holds (default: this machine)")
@@ -92,6 +96,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--print-resolved", action="store_true", help="print the merged config and end")
     parser.add_argument("-v", "--verbose", action="count", default=0)
     parser.add_argument("-q", "--quiet", action="store_true", help="no table, no event lines")
+    parser.add_argument("--log-json", action="store_true", help="logs and events as a JSON object a line")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -101,11 +106,12 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.print_resolved:
         sys.stdout.write(resolved_yaml(config))
         return 0
-    from edgekit import console, runtime, view
+    from edgekit import console, logs, runtime, view
 
-    console.set_up_logging(arguments.verbose)
+    arguments.secrets = logs.secrets_of(config)
+    logs.set_up(arguments.verbose, as_json=arguments.log_json, secrets=arguments.secrets)
     limits = runtime.Limits(arguments.frames, arguments.duration)
-    with view.RunView(quiet=arguments.quiet) as shown:
+    with view.RunLog() if arguments.log_json else view.RunView(quiet=arguments.quiet) as shown:
         summary = runtime.run(config, limits, require=arguments.require, observer=shown, on_ready=shown.ready)
     if arguments.json:
         console.print_json(view.summary_dict(summary))
@@ -120,6 +126,7 @@ def _run_config(arguments: argparse.Namespace) -> Any:
     given = {
         "model": arguments.model,
         "mqtt": arguments.mqtt,
+        "web": arguments.web,
         "engine": arguments.engine,
         "threads": arguments.threads,
         "device": arguments.device,
@@ -169,10 +176,13 @@ def _at_least_one(text: str) -> int:
 def _add_validate(commands: Any) -> None:
     parser = _add(commands, "validate", _validate, "Check pipeline configs; exit 78 names what is wrong.")
     parser.add_argument("configs", metavar="CONFIG", nargs="+")
+    parser.add_argument(
+        "--print-resolved", action="store_true", help="print the merged configs, secrets masked"
+    )
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from edgekit.config import load_config
+    from edgekit.config import load_config, resolved_yaml
     from edgekit.errors import ConfigError
     from edgekit.runtime import check_names
 
@@ -184,7 +194,9 @@ def _validate(arguments: argparse.Namespace) -> int:
         except ConfigError as error:
             complaints.append(str(error))
         else:
-            if not arguments.json:
+            if arguments.print_resolved:
+                sys.stdout.write(f"# {path}\n{resolved_yaml(config)}")
+            elif not arguments.json:
                 sys.stdout.write(f"{path}: ok, {len(config.cameras)} camera(s), model {config.model.name}\n")
     if arguments.json:
         from edgekit.console import print_json
@@ -350,10 +362,10 @@ def _add_optimize(commands: Any) -> None:
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
-    from edgekit import console
+    from edgekit import logs
     from edgekit.optimize import optimize
 
-    console.set_up_logging(arguments.verbose)
+    logs.set_up(arguments.verbose)
     path = optimize(arguments.recipe, arguments.data, arguments.teacher, arguments.out)
     sys.stdout.write(f"{path}\n")
     return 0
@@ -468,6 +480,59 @@ def _mqtt_clean(arguments: argparse.Namespace) -> int:
         console.print_json({"forgotten": forgotten})
     else:
         sys.stdout.write("".join(f"{topic}\n" for topic in forgotten))
+    return 0
+
+
+def _add_service(commands: Any) -> None:
+    verbs = _verbs(commands, "service", "A pipeline as a service of systemd: hardened, watched, restarted.")
+    install = _add(verbs, "install", _service_install, "Install and start it; needs root.", json_flag=False)
+    install.add_argument("config", metavar="CONFIG", help="a pipeline YAML that all may read")
+    install.add_argument("--print", action="store_true", help="print the unit, change nothing")
+    install.add_argument(
+        "--credential", metavar="NAME=FILE", action="append", default=[],
+        help="where `!credential NAME` of the CONFIG lies (default: /etc/credstore/NAME)",
+    )  # fmt: skip
+    install.add_argument("--environment", type=Path, metavar="FILE", help="NAME=VALUE lines for ${NAME}")
+    status = _add(verbs, "status", _service_status, "Say how it does; exit 3 when it does not run.")
+    gone = _add(
+        verbs, "uninstall", _service_uninstall, "Stop it and take it away; its state stays.", json_flag=False
+    )
+    for verb in (install, status, gone):
+        verb.add_argument("--name", default="edgekit", help="of the service (default: edgekit)")
+
+
+def _service_install(arguments: argparse.Namespace) -> int:
+    from edgekit.service import Service
+
+    pairs = [text.partition("=") for text in arguments.credential]
+    if not all(name and path for name, _, path in pairs):
+        raise UsageError("--credential: expected NAME=FILE")
+    credentials = {name: Path(path) for name, _, path in pairs}
+    service = Service(Path(arguments.config), arguments.name, credentials, arguments.environment)
+    if arguments.print:
+        sys.stdout.write(service.text())
+        return 0
+    service.install()
+    sys.stdout.write(f"{service.units / service.unit}: installed; see: systemctl status {service.name}\n")
+    return 0
+
+
+def _service_status(arguments: argparse.Namespace) -> int:
+    from edgekit import console, service
+
+    found = service.status(arguments.name)
+    if arguments.json:
+        console.print_json(found)
+    else:
+        console.print_table("", ("", ""), list(found.items()))
+    return 0 if found.get("ActiveState") == "active" else 3
+
+
+def _service_uninstall(arguments: argparse.Namespace) -> int:
+    from edgekit import service
+
+    path = service.uninstall(arguments.name)
+    sys.stdout.write(f"{path}: removed; counts and waiting events stay in /var/lib/private/edgekit\n")
     return 0
 
 

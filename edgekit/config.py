@@ -28,6 +28,7 @@ from edgekit.settings import (
     ModelConfig,
     MqttConfig,
     TlsConfig,
+    WebConfig,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ModelConfig",
     "MqttConfig",
     "TlsConfig",
+    "WebConfig",
     "config_hash",
     "config_schema",
     "load_config",
@@ -106,13 +108,15 @@ FLAGS = {
     "loop": ["cameras.*.loop"],
     "realtime": ["cameras.*.realtime"],
 }
-_FLAG_OF = {"name": "model", "profile": "device", "id": "device_id", "[key]": "camera"}
+_FLAG_OF = {"name": "model", "token": "web", "profile": "device", "id": "device_id", "[key]": "camera"}
 
 
 def _flagged(data: dict[str, Any], flags: dict[str, Any]) -> Config:
     for name, value in flags.items():
         if value is not None and name == "mqtt":
             data["mqtt"] = _with_broker(data.get("mqtt") or {}, value)
+        elif value is not None and name == "web":
+            data["web"] = _with_page(data.get("web") or {}, value)
         elif value is not None:
             for path in FLAGS[name]:
                 _put(data, path.split("."), value)
@@ -152,6 +156,16 @@ def _with_broker(mqtt: dict[str, Any], text: str) -> dict[str, Any]:
     return {**mqtt, "host": found["six"] or found["host"], "port": port, "tls": tls}
 
 
+def _with_page(web: dict[str, Any], text: str) -> dict[str, Any]:
+    """`web` at the PORT or HOST:PORT of `text`. Raises UsageError."""
+    found = _PAGE.fullmatch(text)
+    if not found or not 0 < int(found["port"]) < 65536:
+        raise UsageError(f"--web: expected PORT, HOST:PORT or [::]:PORT, not {text[:80]!r}")
+    host = found["six"] or found["host"]
+    return {**web, "port": int(found["port"])} | ({"host": host} if host else {})
+
+
+_PAGE = re.compile(r"(?:(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:/\[\]\s]+)):)?(?P<port>[0-9]{1,5})")
 _BROKER = re.compile(
     r"(?:(?P<scheme>mqtts?)://)?(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:/\[\]\s]+))"
     r"(?::(?P<port>[0-9]{1,5}))?/?"
@@ -219,10 +233,12 @@ def _plain(config: Config) -> dict[str, Any]:
     data = config.model_dump()
     if config.mqtt.password is not None:
         data["mqtt"]["password"] = "***"  # noqa: S105  (it is what stands for the password)
+    if config.web and config.web.token is not None:
+        data["web"]["token"] = "*" * 12  # as long as one must be, so that what is printed loads again
     for name, camera in data["cameras"].items():
-        hidden = ("cameras", name, "source") in config._secret  # noqa: SLF001  (its own)
+        hidden = ("cameras", name, "source") in config.secret
         camera["source"] = "***" if hidden else mask_url(camera["source"])
-    if ("mqtt", "user") in config._secret:  # noqa: SLF001  (its own)
+    if ("mqtt", "user") in config.secret:
         data["mqtt"]["user"] = "***"
     data["mqtt"] = _texts(data["mqtt"])
     return data

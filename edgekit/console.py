@@ -1,19 +1,17 @@
-"""What commands print: tables, JSON, YAML, logs and progress.
+"""What commands print: tables, JSON, YAML and progress.
 
-Results go to stdout, progress and logs to stderr. Colours only on a terminal, and never with NO_COLOR.
+Results go to stdout, progress to stderr. Colours only on a terminal, and never with NO_COLOR.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
@@ -59,20 +57,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 def _stdout() -> Console:
     """Wide enough for a file or a pipe not to be wrapped at 80 columns."""
     return Console(width=None if sys.stdout.isatty() else 160)
-
-
-def set_up_logging(verbosity: int) -> None:
-    """Logs on stderr: warnings, with -v also info, with -vv everything of edgekit."""
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
-    console = Console(stderr=True)
-    if console.is_terminal:
-        handler: logging.Handler = RichHandler(console=console, show_path=False, show_time=False)
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger = logging.getLogger("edgekit")
-    logger.handlers[:] = [handler]
-    logger.setLevel(level)
 
 
 def progress(title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from edgekit.errors import EdgekitError
 
 State: TypeAlias = Literal["ok", "missing", "broken"]
-EXTRAS = {"skimage": "demo", "pycocotools": "evaluate", "torch": "train"}
+EXTRAS = {"skimage": "demo", "uvicorn": "web", "pycocotools": "evaluate", "torch": "train"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,9 +187,10 @@ class Publisher(States):
         self._retain(self.topics.health, self._health_payload(health, self._mqtt_health()), qos=0)
         self._health = health
 
-    def health(self) -> dict[str, Any]:
-        """The last health, with what is true of connection and outbox now."""
-        return messages.health_payload(self._health or {}, self._mqtt_health(), self._mailbox.health())
+    def health(self, health: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """`health`, or the last one that was published, with what is true of connection and outbox now."""
+        known = health or self._health or {}
+        return messages.health_payload(known, self._mqtt_health(), self._mailbox.health())
 
     def stop(self, timeout_s: float = 1.5) -> int:
         """Deliver what waits, say `stopped`, disconnect; in `timeout_s` at most.

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Protocol
 
 import numpy as np
 
@@ -20,21 +19,14 @@ from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
 from edgekit.lane import CameraState, Lane, Outcome, States
 from edgekit.messages import utc_text
+from edgekit.observe import Observer
 from edgekit.sink import Sink
 from edgekit.tally import Tally
-from edgekit.types import Event, Frame
+from edgekit.types import Frame
 
 log = logging.getLogger("edgekit.pipeline")
 HEALTH_EVERY_S = 60.0
 TICK_S = 0.25
-
-
-class Observer(Protocol):
-    """Somebody who watches a pipeline: the terminal's table, or a test."""
-
-    def event(self, event: Event) -> None: ...
-
-    def tick(self, cameras: Sequence[CameraState]) -> None: ...
 
 
 class Pipeline:
@@ -131,6 +123,8 @@ class Pipeline:
         outcome = lane.process(frame, arrived_s, captured_s)
         lane.state.skipped = reader.skipped + self._inbox.overwritten[frame.camera]
         self._publish(lane, outcome)
+        if self._observer:
+            self._observer.frame(frame, outcome, self._told[frame.camera])
 
     def _switch(self) -> None:
         """Do what `set_detect` was called for."""
@@ -199,7 +193,7 @@ class Pipeline:
         self._tally.save()
         if now_s >= self._next_health_s:
             self._next_health_s = now_s + HEALTH_EVERY_S
-            self._sink.publish_health(self._health(now_s))
+            self._sink.publish_health(self.health())
         if self._observer and now_s >= self._next_tick_s:
             self._next_tick_s = now_s + TICK_S
             self._observer.tick(self.states)
@@ -218,7 +212,9 @@ class Pipeline:
         if self._observer:
             self._observer.tick(self.states)
 
-    def _health(self, now_s: float) -> dict[str, object]:
+    def health(self) -> dict[str, object]:
+        """How the cameras and the model do now, for the health message; from any thread."""
+        now_s = time.monotonic()
         offline = [state.status == "offline" for state in self.states]
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]

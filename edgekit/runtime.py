@@ -27,9 +27,13 @@ from edgekit.inference import open as open_model
 from edgekit.lane import CameraState
 from edgekit.model import read
 from edgekit.mqtt import Publisher
-from edgekit.pipeline import Observer, Pipeline
+from edgekit.notify import Notifier
+from edgekit.observe import Observer, Observers
+from edgekit.pipeline import Pipeline
+from edgekit.progress import Progress
 from edgekit.sources import Source, open_source
 from edgekit.tally import Tally
+from edgekit.web import Board, Facts, serve
 from edgekit.zoo import list_models
 
 _log = logging.getLogger("edgekit.mqtt")
@@ -46,12 +50,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What is up and running when the first frame is awaited."""
+    """What is up and running when the first frame is awaited; `page` is the live page's address."""
 
     model: Model
     device: Device
     mqtt: MqttConfig
     embedded: bool
+    page: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +93,40 @@ def run(
         publisher = Publisher(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
-        pipeline = Pipeline(cameras, model, publisher, observer, budget_mb, open_tally(config.device))
+        progress = Progress()
+        notifier = Notifier(progress, lambda: publisher.state == "connected")
+        facts = _facts(config, device, model, settings)
+        board = None
+        if config.web:
+            board = Board(config.web, facts, lambda: publisher.health(pipeline.health()), progress)
+        watching = Observers(observer, progress, notifier, board)
+        pipeline = Pipeline(cameras, model, publisher, watching, budget_mb, open_tally(config.device))
         publisher.serve(Commands(pipeline.set_detect, {"health": lambda _: publisher.health()}))
         if config.mqtt.discovery.enabled:
             announce(publisher, config, device, model)
-        with _signals(pipeline.stop) as caught, _publishing(publisher, caught, require=require):
+        with (
+            _signals(pipeline.stop) as caught,
+            serve(board) as page,
+            _publishing(publisher, caught, require=require),
+            notifier,
+        ):
             if on_ready:
-                on_ready(Ready(model, device, settings, embedded), publisher)
+                on_ready(Ready(model, device, settings, embedded, page), publisher)
             if not caught:
                 pipeline.run(frames=limits.frames, duration_s=limits.duration_s, require=require)
     return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
 
 
 def open_tally(device: DeviceConfig) -> Tally:
-    """The counts so far, from the folder that is given or systemd's $STATE_DIRECTORY; else none are kept."""
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    folder = device.state or (Path(given) if given else None)
+    """The counts so far, from the folder that is given or the service's own; without one none are kept."""
+    folder = device.state or state_folder()
     return Tally(folder / "counts.json" if folder else None)
+
+
+def state_folder() -> Path | None:
+    """The first folder that systemd has made for the service's state ($STATE_DIRECTORY), if there is one."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else None
 
 
 def check_memory(config: Config, device: Device) -> float:
@@ -183,11 +205,22 @@ def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
 
 def with_outbox(mqtt: MqttConfig) -> MqttConfig:
     """The settings with a place for the outbox, where systemd has made one and none is set."""
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if mqtt.outbox.path is not None or not folder:
+    folder = state_folder()
+    if mqtt.outbox.path is not None or folder is None:
         return mqtt
-    outbox = mqtt.outbox.model_copy(update={"path": Path(folder) / "outbox"})
+    outbox = mqtt.outbox.model_copy(update={"path": folder / "outbox"})
     return mqtt.model_copy(update={"outbox": outbox})
+
+
+def _facts(config: Config, device: Device, model: Model, mqtt: MqttConfig) -> Facts:
+    return Facts(
+        device=config.device.id,
+        profile=device.name,
+        model=model.name,
+        engine=model.engine.name,
+        broker=f"{mqtt.host}:{mqtt.port}",
+        cameras=config.cameras,
+    )
 
 
 @contextlib.contextmanager

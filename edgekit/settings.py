@@ -7,6 +7,7 @@ JSON schema words the messages (`edgekit.complaint`).
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ from edgekit.fields import (
     from_bool,
     no_bool,
     to_bool,
+    to_number,
 )
 from edgekit.scene import ConfirmConfig, SceneConfig
 
@@ -168,6 +170,15 @@ class DiscoveryConfig(Part):
     )
 
 
+def _host_name(host: str, hint: str = "") -> str:
+    if re.fullmatch(r"[A-Za-z0-9._-]+", host):
+        return host
+    try:
+        return str(ip_address(host.strip("[]")))
+    except ValueError:
+        raise ValueError(f"expected a host name or address alone{hint}") from None
+
+
 class MqttConfig(Part):
     """Where detections go; without a host edgekit starts a broker of its own on 127.0.0.1."""
 
@@ -217,14 +228,7 @@ class MqttConfig(Part):
     @field_validator("host")
     @classmethod
     def _only_host(cls, host: str | None) -> str | None:
-        if host is None or re.fullmatch(r"[A-Za-z0-9._-]+", host):
-            return host
-        try:
-            return str(ip_address(host.strip("[]")))
-        except ValueError:
-            raise ValueError(
-                "expected a host name or address alone (the port goes to port, mqtts:// is tls: true)"
-            ) from None
+        return host and _host_name(host, " (the port goes to port, mqtts:// is tls: true)")
 
     @model_validator(mode="after")
     def _come_together(self) -> MqttConfig:
@@ -233,6 +237,66 @@ class MqttConfig(Part):
         if self.host is None and (self.user is not None or self.tls is not None):
             raise ValueError("user and tls are for a broker of your own, expected host as well")
         return self
+
+
+class WebConfig(Part):
+    """The live page, /metrics and /healthz. A plain number is short for {port: number}; true takes 8088."""
+
+    port: Port = Field(default=8088, description="Port of the page.")
+    host: Text = Field(
+        default="127.0.0.1",
+        description="Address to listen on; any but this machine's own (127.0.0.1, ::1) needs a token.",
+    )
+    token: Annotated[SecretStr, Field(max_length=256)] | None = Field(
+        default_factory=lambda: SecretStr(os.environ.get("EDGEKIT_WEB_TOKEN", "")) or None,
+        validate_default=True,
+        description="What a visitor must know: !file path or !credential name keep it out of this file; "
+        "unset: $EDGEKIT_WEB_TOKEN.",
+    )
+    privacy: Bool = Field(
+        default=False, description="Never make a picture: boxes, zones and figures are shown without."
+    )
+    fps: Fps = Field(default=10.0, description="Most pictures a second that a visitor is shown.")
+    width: Int = Field(default=960, ge=160, le=3840, description="Most pixels that a shown picture is wide.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_port(cls, data: object) -> object:
+        number = to_number(data)
+        return {"port": number} if isinstance(number, int) and not isinstance(number, bool) else data
+
+    @field_validator("host")
+    @classmethod
+    def _only_address(cls, host: str) -> str:
+        return _host_name(host)
+
+    @field_validator("token")
+    @classmethod
+    def _hard_to_guess(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token) < 12:
+            raise ValueError("expected 12 characters or more")
+        return token
+
+    @model_validator(mode="after")
+    def _guarded(self) -> WebConfig:
+        if not self.local and self.token is None:
+            raise ValueError(
+                f"others can reach {self.host}, expected a token as well (web.token or $EDGEKIT_WEB_TOKEN)"
+            )
+        return self
+
+    @property
+    def local(self) -> bool:
+        """Only this machine can reach it."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        short = {"type": ["boolean", "integer"], "minimum": 1, "maximum": 65535}
+        return either(short, dict(handler.resolve_ref_schema(handler(core))))
 
 
 class MotionConfig(Part):
@@ -324,10 +388,18 @@ class Config(Part):
     device: DeviceConfig = Field(default_factory=DeviceConfig, description="This machine.")
     model: ModelConfig = Field(description="The model: its name, or a mapping.")
     mqtt: MqttConfig = Field(default_factory=MqttConfig, description="The broker.")
+    web: Annotated[WebConfig | None, BeforeValidator(from_bool)] = Field(
+        default=None, description="The live page: true, a port, or a mapping; unset: none."
+    )
     detect: DetectConfig = Field(default_factory=DetectConfig, description="Detection, for all cameras.")
     cameras: dict[Id, CameraConfig] = Field(min_length=1, max_length=64, description="The cameras, by name.")
 
     _secret: frozenset[Loc] = PrivateAttr(frozenset())
+
+    @property
+    def secret(self) -> frozenset[Loc]:
+        """Where values stand that came from a file or a credential."""
+        return self._secret
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import deque
@@ -17,14 +18,16 @@ from rich.text import Text
 
 from edgekit.console import print_table
 from edgekit.lane import CameraState
+from edgekit.observe import Observer
 from edgekit.runtime import Ready, Summary
 from edgekit.types import Event
 
+log = logging.getLogger("edgekit.run")
 STATUS_STYLES = {"online": "green", "connecting": "yellow", "offline": "red"}
 EVENT_STYLES = {"new": "bold green", "update": "cyan", "end": "dim"}
 
 
-class RunView:
+class RunView(Observer):
     """The Observer of a run: a live table on a terminal, one line an event elsewhere."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
@@ -51,6 +54,7 @@ class RunView:
             ("model   ", "dim"), f"{ready.model.name} ({ready.model.engine.name} engine)\n",
             ("broker  ", "dim"), f"{mqtt.host}:{mqtt.port}{' (embedded)' if ready.embedded else ''}\n",
             ("listen  ", "dim"), f"mosquitto_sub -h {mqtt.host} -p {mqtt.port} -t '{mqtt.base}/#' -v",
+            ("\npage    ", "dim") if ready.page else "", ready.page or "",
         )  # fmt: skip
         if self._console.is_terminal:
             self._live = Live(self.picture([]), console=self._console, auto_refresh=False)
@@ -88,6 +92,49 @@ class RunView:
             table.add_row(*_camera_row(camera))
         sent = Text.assemble(("messages sent ", "dim"), str(self._sent()))
         return Group(self._head or Text(), table, sent, *self._recent)
+
+
+class RunLog(Observer):
+    """The Observer of a run with `--log-json`: events, and changes of a camera, are lines of the log."""
+
+    def __init__(self) -> None:
+        self._statuses: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ready(self, ready: Ready, _publisher: Any) -> None:
+        """Say where everything is."""
+        broker = f"{ready.mqtt.host}:{ready.mqtt.port}"
+        _say("ready", model=ready.model.name, engine=ready.model.engine.name, broker=broker, page=ready.page)
+
+    def event(self, event: Event) -> None:
+        """One event has gone out."""
+        thing = event.after
+        _say(
+            f"{event.camera}: {event.type} {thing.label}",
+            camera=event.camera,
+            event=event.type,
+            number=event.number,
+            label=thing.label,
+            score=round(thing.score, 3),
+            zones=list(thing.zones),
+            latency_ms=event.latency_ms.get("total"),
+        )
+
+    def tick(self, cameras: Sequence[CameraState]) -> None:
+        """Tell of each camera whose status has changed."""
+        for camera in cameras:
+            if self._statuses.get(camera.name) != camera.status:
+                self._statuses[camera.name] = camera.status
+                _say(f"{camera.name}: {camera.status}", camera=camera.name, status=camera.status)
+
+
+def _say(text: str, **facts: object) -> None:
+    log.info("%s", text, extra={"facts": facts})
 
 
 def _camera_row(camera: CameraState) -> tuple[Text | str, ...]:

@@ -46,9 +46,12 @@ hub broker
 inference
 bench analyze evaluate optimize inbox tally detector
 lane
-pipeline
-runtime doctor
-console view
+observe
+pipeline progress
+notify web
+runtime doctor service
+console
+logs view
 cli
 __main__
 """
@@ -63,6 +66,9 @@ ROOMS = {
     "amqtt": {"hub"},
     "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
+    "prometheus_client": {"web"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
 }
@@ -129,7 +135,7 @@ def test_public_names_exist_and_are_all() -> None:
 def test_the_zoo_is_listed_without_heavy_packages() -> None:
     code = (
         "import sys; from edgekit.cli import main; code = main(['zoo', 'list']); "
-        "heavy = {'cv2', 'torch', 'paho', 'amqtt', 'ai_edge_litert'} & sys.modules.keys(); "
+        "heavy = {'cv2', 'torch', 'paho', 'amqtt', 'ai_edge_litert', 'uvicorn'} & sys.modules.keys(); "
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
     python = os.environ.get("EDGEKIT_PYTHON", sys.executable)

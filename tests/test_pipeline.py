@@ -13,6 +13,7 @@ from edgekit.errors import SourceError, UnavailableError
 from edgekit.inbox import Camera, Inbox
 from edgekit.lane import CameraState
 from edgekit.mqtt import ListSink
+from edgekit.observe import Observer
 from edgekit.pipeline import Pipeline
 from edgekit.scene import ConfirmConfig, SceneConfig
 from edgekit.settings import DetectConfig, MotionConfig
@@ -262,12 +263,9 @@ def test_stop_ends_a_live_run_and_closes_its_source() -> None:
     source, sink = Endless(), ListSink()
     pipeline = Pipeline([Camera("front", DETECT, lambda: source)], scripted_model([[PERSON]] * 500), sink)
 
-    class StopAfterFirst:
+    class StopAfterFirst(Observer):
         def event(self, event: Event) -> None:
             pipeline.stop()
-
-        def tick(self, cameras: Sequence[CameraState]) -> None:
-            pass
 
     pipeline._observer = StopAfterFirst()
     pipeline.run()

@@ -1,0 +1,282 @@
+"""`edgekit service`: a hardened systemd unit for a pipeline, its installation and its state.
+
+The unit is `Type=notify` (`edgekit.notify` speaks to systemd): a pipeline that hangs is restarted, one whose
+file is wrong (exit 78) is not tried again. It runs as a user of its own that owns only its state folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgekit.config import load_config
+from edgekit.document import read_document
+from edgekit.errors import EdgekitError, UnavailableError, UsageError
+from edgekit.node import Node
+
+UNITS = Path("/etc/systemd/system")
+CREDENTIALS = Path("/etc/credstore")
+HOMES = ("/home", "/root", "/run/user")
+SHOWN = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "StatusText",
+    "MainPID",
+    "NRestarts",
+    "Result",
+    "MemoryCurrent",
+)
+
+_UNIT = """\
+[Unit]
+Description=edgekit: {config} sees, MQTT hears
+Wants=network-online.target
+After=network-online.target time-sync.target mosquitto.service
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+WatchdogSec=60
+TimeoutStartSec=90
+TimeoutStopSec=15
+Restart=on-failure
+RestartSec=5
+# 78: the pipeline's file is wrong, 2: the command line is: another try would end the same way
+RestartPreventExitStatus=78 2
+SuccessExitStatus=143
+{more}
+# a user of its own, who owns the state folder and sees cameras
+DynamicUser=yes
+StateDirectory=edgekit
+StateDirectoryMode=0700
+SupplementaryGroups=video
+UMask=0077
+
+# nothing else
+CapabilityBoundingSet=
+AmbientCapabilities=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome={home}
+PrivateTmp=yes
+PrivateMounts=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+SystemCallErrorNumber=EPERM
+DevicePolicy=closed
+DeviceAllow=char-video4linux rw
+DeviceAllow=char-media rw
+DeviceAllow=char-dma_heap rw
+
+# the rest of the machine stays usable
+MemoryMax=75%
+TasksMax=256
+OOMPolicy=stop
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A pipeline's file as a service. `credentials` are files by name, for `!credential name` in the file;
+    `environment` is a file of NAME=VALUE lines, for `${NAME}`.
+    """
+
+    config: Path
+    name: str = "edgekit"
+    credentials: Mapping[str, Path] = field(default_factory=dict)
+    environment: Path | None = None
+    units: Path = UNITS
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.name):
+            raise UsageError(f"--name: expected 1 to 64 of the characters A-Z a-z 0-9 _ -, not {self.name!r}")
+
+    @property
+    def unit(self) -> str:
+        """The name that systemctl takes."""
+        return f"{self.name}.service"
+
+    def text(self) -> str:
+        """The unit file. Raises ConfigError when the pipeline's file is wrong, as the service would."""
+        config = self.config.absolute()
+        used = {name: CREDENTIALS / name for name in credential_names(config)} | dict(self.credentials)
+        self._check(used)
+        more = [
+            f"LoadCredential={name}:{_escaped(str(path.absolute()))}" for name, path in sorted(used.items())
+        ]
+        if self.environment:
+            more.append(f"EnvironmentFile={_escaped(str(self.environment.absolute()))}")
+        command = [sys.executable, "-m", "edgekit", "run", str(config), "--quiet"]
+        at_home = any(path.startswith(HOMES) for path in (str(config), sys.prefix, sys.executable))
+        return _UNIT.format(
+            config=_escaped(config.stem),
+            command=" ".join(map(_quoted, command)),
+            more="".join(f"{line}\n" for line in more),
+            home="read-only" if at_home else "yes",
+        )
+
+    def install(self) -> None:
+        """Have it started now and at each boot. Raises as `text`, and without root or systemd."""
+        text = self.text()
+        for path in (self.config.absolute(), Path(sys.executable)):
+            _check_open(path)
+        _need_systemd()
+        _need_root("install")
+        path = self.units / self.unit
+        new = path.with_name(f".{path.name}.new")
+        try:
+            new.write_text(text, encoding="utf-8")
+            new.replace(path)
+        except OSError as error:
+            raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from None
+        _systemctl("daemon-reload")
+        _systemctl("enable", self.unit)
+        _systemctl("restart", "--no-block", self.unit)
+
+    def _check(self, credentials: Mapping[str, Path]) -> None:
+        """The file as the service would read it."""
+        with _as_in_service(credentials, self.environment):
+            load_config(self.config)
+
+
+def uninstall(name: str, units: Path = UNITS) -> Path:
+    """Stop a service and take its unit away; its state stays. The unit's file is returned."""
+    path = units / f"{name}.service"
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such service")
+    _need_systemd()
+    _need_root("uninstall")
+    _systemctl("disable", "--now", path.name)
+    path.unlink()
+    _systemctl("daemon-reload")
+    return path
+
+
+def status(name: str) -> dict[str, str]:
+    """What systemd knows of a service, by property. Raises UnavailableError where there is none."""
+    _need_systemd()
+    out = _systemctl("show", f"{name}.service", f"--property={','.join(SHOWN)}")
+    found = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+    if found.get("LoadState") == "not-found":
+        raise UnavailableError(f"there is no service {name}: sudo edgekit service install CONFIG")
+    return found
+
+
+def credential_names(config: Path) -> list[str]:
+    """The names behind `!credential` in a pipeline's file."""
+    return sorted(
+        {node.text or "" for node in _scalars(read_document(config).root) if node.tag == "!credential"}
+    )
+
+
+def _scalars(node: Node) -> Iterator[Node]:
+    children = [*(node.entries or {}).values(), *(node.items or [])]
+    if not children:
+        yield node
+    for child in children:
+        yield from _scalars(child)
+
+
+@contextmanager
+def _as_in_service(credentials: Mapping[str, Path], environment: Path | None) -> Iterator[None]:
+    """With the credentials and the environment that systemd would give."""
+    before = dict(os.environ)
+    with TemporaryDirectory() as folder:
+        for name, path in credentials.items():
+            if not path.is_file():
+                raise UsageError(
+                    f"credential {name}: no file {path}: put it there, or --credential {name}=FILE"
+                )
+            (Path(folder) / name).symlink_to(path.absolute())
+        os.environ.update(_environment(environment) | {"CREDENTIALS_DIRECTORY": folder})
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _environment(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--environment {path}: cannot be read: {error}") from None
+    pairs = (line.strip().split("=", 1) for line in lines if "=" in line and line.strip()[0] not in "#;")
+    return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
+
+
+def _check_open(path: Path) -> None:
+    """The service's own user must be able to come to it."""
+    for folder in path.parents:
+        if not folder.stat().st_mode & 0o001:
+            raise UsageError(
+                f"{folder} is closed to others, and the service is another user: "
+                f"put {path.name} elsewhere (/etc/edgekit, /opt/edgekit), or chmod o+x {folder}"
+            )
+    if path.is_file() and not path.stat().st_mode & 0o004:
+        raise UsageError(f"{path}: the service, which is another user, cannot read it: chmod o+r {path}")
+
+
+def _need_root(verb: str) -> None:
+    if os.geteuid() != 0:
+        again = f"sudo {sys.executable} -m edgekit service {verb} …"
+        raise UsageError(f"only root can do that: {again}, or --print to see the unit")
+
+
+def _need_systemd() -> None:
+    if not shutil.which("systemctl") or not Path("/run/systemd/system").is_dir():
+        raise UnavailableError("this machine is not run by systemd: --print shows the unit all the same")
+
+
+def _systemctl(*arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603  (the words are our own)
+        ["systemctl", *arguments],  # noqa: S607  (wherever the system keeps it)
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise EdgekitError(f"systemctl {' '.join(arguments)}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+def _escaped(text: str) -> str:
+    """Systemd takes % for the start of a specifier."""
+    return text.replace("%", "%%")
+
+
+def _quoted(word: str) -> str:
+    word = _escaped(word).replace("$", "$$")
+    if not word or set(word) & set(" \t'\"\\"):
+        word = '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return word

@@ -1,0 +1,168 @@
+"""`edgekit service`: the unit, what systemd thinks of it, and what it says where it cannot be installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgekit import service
+from edgekit.cli import main
+from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
+from edgekit.service import Service
+
+GOOD = "version: 1\nmodel: detect/x\ncameras: {front: {source: 'demo:'}}\n"
+SECRET = GOOD + "mqtt: {host: broker.lan, user: '${MQTT_USER}', password: !credential mqtt_password}\n"
+HIGHEST_EXPOSURE = 2.5  # of 10, as systemd-analyze counts: "OK" below 4.5, cameras and a network are needed
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "porch 50%.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+    command = [program, "--no-pager", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def unit_file(folder: Path, unit: Service) -> Path:
+    path = folder / unit.unit
+    path.write_text(unit.text())
+    return path
+
+
+def test_systemd_finds_no_fault_with_the_unit(config: Path, tmp_path: Path) -> None:
+    path = unit_file(tmp_path, Service(config))
+    done = analyze("verify", "--man=no", str(path))
+    assert (done.returncode, [line for line in done.stderr.splitlines() if path.name in line]) == (0, [])
+
+
+def test_systemd_calls_it_well_guarded(config: Path, tmp_path: Path) -> None:
+    path = unit_file(tmp_path, Service(config))
+    threshold = str(int(HIGHEST_EXPOSURE * 10))
+    done = analyze("security", "--offline=yes", f"--threshold={threshold}", str(path))
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze cannot judge a file")
+    assert done.returncode == 0, done.stdout[-800:] + done.stderr
+
+
+def test_the_unit_says_what_it_must(config: Path) -> None:
+    text = Service(config).text()
+    for line in ("Type=notify", "WatchdogSec=60", "DynamicUser=yes", "StateDirectory=edgekit",
+                 "SupplementaryGroups=video", "ProtectSystem=strict", "NoNewPrivileges=yes",
+                 "RestartPreventExitStatus=78 2", "MemoryMax=75%"):  # fmt: skip
+        assert f"\n{line}\n" in text
+    assert f'edgekit run "{config.parent}/porch 50%%.yaml" --quiet\n' in text
+
+
+def test_secrets_come_as_credentials_and_never_stand_in_the_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, key, environment = (tmp_path / name for name in ("pipeline.yaml", "key", "environment"))
+    config.write_text(SECRET)
+    key.write_text("hunter2-hunter2\n")
+    environment.write_text("# the login\nMQTT_USER=porch-user\n")
+    with pytest.raises(UsageError, match="credential mqtt_password: no file /etc/credstore/mqtt_password"):
+        Service(config).text()
+    with pytest.raises(ConfigError, match="environment variable MQTT_USER is not set"):
+        Service(config, credentials={"mqtt_password": key}).text()
+    text = Service(config, credentials={"mqtt_password": key}, environment=environment).text()
+    assert f"\nLoadCredential=mqtt_password:{key}\n" in text
+    assert f"\nEnvironmentFile={environment}\n" in text
+    assert "hunter2" not in text
+    assert "porch-user" not in text
+    assert "MQTT_USER" not in os.environ
+    assert "CREDENTIALS_DIRECTORY" not in os.environ
+
+
+def test_a_wrong_pipeline_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(GOOD + "modle: x\n")
+    assert main(["service", "install", "--print", str(bad)]) == 78
+    assert "did you mean 'model'?" in capsys.readouterr().err
+
+
+def test_print_shows_the_unit_and_changes_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["service", "install", "--print", "--name", "porch", str(config)]) == 0
+    assert capsys.readouterr().out.startswith("[Unit]\nDescription=edgekit: porch 50%%")
+    assert not (service.UNITS / "porch.service").exists()
+
+
+def test_a_name_cannot_leave_the_folder_of_the_units(config: Path) -> None:
+    with pytest.raises(UsageError, match="--name"):
+        Service(config, name="../evil")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ...]]:
+    """A machine run by systemd, whose systemctl only listens."""
+    said: list[tuple[str, ...]] = []
+
+    def listen(*arguments: str) -> str:
+        said.append(arguments)
+        return "LoadState=loaded\nActiveState=failed\nStatusText=front offline\n"
+
+    monkeypatch.setattr(service, "_systemctl", listen)
+    monkeypatch.setattr(service, "_need_systemd", lambda: None)
+    monkeypatch.setattr(service, "_check_open", lambda path: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return said
+
+
+def test_it_is_installed_started_and_taken_away(
+    config: Path, tmp_path: Path, machine: list[tuple[str, ...]]
+) -> None:
+    unit = Service(config, units=tmp_path)
+    unit.install()
+    assert (tmp_path / "edgekit.service").read_text() == unit.text()
+    assert machine == [
+        ("daemon-reload",), ("enable", "edgekit.service"), ("restart", "--no-block", "edgekit.service"),
+    ]  # fmt: skip
+    service.uninstall("edgekit", units=tmp_path)
+    assert machine[3:] == [("disable", "--now", "edgekit.service"), ("daemon-reload",)]
+    assert list(tmp_path.glob("*.service*")) == []
+
+
+def test_status_is_3_while_it_does_not_run(
+    machine: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["service", "status"]) == 3
+    assert "front offline" in capsys.readouterr().out
+
+
+def test_without_root_it_says_what_to_do(
+    config: Path, machine: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(UsageError, match=r"only root can do that: sudo .* service install"):
+        Service(config).install()
+
+
+def test_without_systemd_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UnavailableError, match="not run by systemd"):
+        service.status("edgekit")
+
+
+def test_what_systemctl_refuses_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho 'Access denied' >&2\nexit 4\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(EdgekitError, match="systemctl enable x: Access denied"):
+        service._systemctl("enable", "x")
+
+
+def test_a_file_that_the_service_could_not_read_is_refused(config: Path) -> None:
+    config.chmod(0o600)
+    config.parent.chmod(0o755)
+    with pytest.raises(UsageError, match=r"closed to others|cannot read it"):
+        service._check_open(config)
