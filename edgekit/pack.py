@@ -96,7 +96,7 @@ def pack_entries(words: NDArray[np.int32], places: NDArray[np.int64], group: int
 
 
 def pack_planar(weights: NDArray[np.integer], places: NDArray[np.int64]) -> Entries:
-    """Entries for planar input of int8 weights (outputs, taps and inputs), of which `places` has the byte offsets.
+    """Entries for planar input of int8 weights (outputs, taps and inputs); `places` has their byte offsets.
 
     The weights of an output that are not zero are dealt out so that the second of a pair has, if it can, the
     other sign: no pair reaches beyond what AVX2 adds in 16 bits.
