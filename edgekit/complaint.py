@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
@@ -46,6 +47,17 @@ def _masked(found: re.Match[str]) -> str:
     if "@" in rest and ("@" in authority or ":" in authority):
         rest = "***:***@" + rest.rpartition("@")[2]
     return str(found["scheme"]) + rest
+
+
+def passwords(text: str) -> list[str]:
+    """Those that `mask_url` would mask in a URL, as they stand there and unescaped; no user names."""
+    logins = [match["rest"].rpartition("@")[0].partition(":")[2] for match in _CREDENTIALS.finditer(text)]
+    asked = [
+        match.group().partition("=")[2]
+        for match in _QUERY.finditer(text)
+        if not match["key"][1:].lower().startswith("us")
+    ]
+    return [word for found in logins + asked for word in {found, unquote(found)} if word]
 
 
 def show(value: object) -> str:

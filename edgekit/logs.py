@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 
-from edgekit.complaint import mask_url
+from edgekit.complaint import mask_url, passwords
 from edgekit.settings import Config
 
 MASK = "***"
@@ -42,8 +42,6 @@ class Secrets:
 
 def secrets_of(config: Config) -> Secrets:
     """All that is secret in a configuration."""
-    from urllib.parse import unquote, urlsplit
-
     found = [
         secret.get_secret_value()
         for secret in (config.mqtt.password, config.web and config.web.token)
@@ -54,11 +52,7 @@ def secrets_of(config: Config) -> Secrets:
     for name, camera in config.cameras.items():
         if ("cameras", name, "source") in config.secret:
             found.append(camera.source)
-        try:
-            password = urlsplit(camera.source).password or ""
-        except ValueError:
-            continue
-        found += [password, unquote(password)]
+        found += passwords(camera.source)
     return Secrets(found)
 
 

@@ -823,3 +823,50 @@ def keys_of_parts(schema: dict[str, Any]) -> dict[str, set[str]]:
         name: {key for choice in part.get("anyOf", [part]) for key in choice.get("properties", {})}
         for name, part in parts.items()
     }
+
+
+# -- the live page ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("true", (8088, "127.0.0.1", False)),
+        ("8090", (8090, "127.0.0.1", False)),
+        ("{port: 8090, privacy: true}", (8090, "127.0.0.1", True)),
+        ("{host: '[::1]'}", (8088, "::1", False)),
+        ("{host: 0.0.0.0, token: correct-horse-battery}", (8088, "0.0.0.0", False)),
+    ],
+)
+def test_the_page_is_local_unless_a_token_guards_it(given: str, expected: tuple[int, str, bool]) -> None:
+    web = parse(SMALLEST + f"web: {given}\n").web
+    assert web is not None
+    assert (web.port, web.host, web.privacy) == expected
+
+
+def test_without_a_word_there_is_no_page() -> None:
+    assert parse(SMALLEST).web is None
+    assert parse(SMALLEST + "web: false\n").web is None
+
+
+def test_the_flag_names_port_and_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGEKIT_WEB_TOKEN", raising=False)
+    web = quick_config("demo:", "m", web="8090").web
+    assert web is not None
+    assert (web.host, web.port) == ("127.0.0.1", 8090)
+    for text in ("x", "0", "host:99999", "a b:80"):
+        with pytest.raises(UsageError, match="--web: expected PORT, HOST:PORT"):
+            quick_config("demo:", "m", web=text)
+    with pytest.raises(UsageError, match=r"--web: others can reach 0\.0\.0\.0, expected a token as well"):
+        quick_config("demo:", "m", web="0.0.0.0:8088")
+    monkeypatch.setenv("EDGEKIT_WEB_TOKEN", "correct-horse-battery")
+    web = quick_config("demo:", "m", web="0.0.0.0:8088").web
+    assert web is not None
+    assert web.token is not None
+    assert web.token.get_secret_value() == "correct-horse-battery"
+
+
+def test_the_flag_keeps_what_the_file_says_of_the_page() -> None:
+    config = override_config(parse(SMALLEST + "web: {port: 8090, privacy: true, fps: 2}\n"), web="8091")
+    assert config.web is not None
+    assert (config.web.port, config.web.privacy, config.web.fps) == (8091, True, 2.0)
