@@ -29,7 +29,8 @@ def overlay(number: int, frame: Frame, tracks: Sequence[Track], reported: Collec
     whose ids are not `reported`.
     """
     height, width = frame.image.shape[:2]
-    surest = sorted(tracks, key=lambda track: -track.score)[:MOST_THINGS]
+    inside = [t for t in tracks if t.box[0] < width and t.box[1] < height and t.box[2] > 0 and t.box[3] > 0]
+    surest = sorted(inside, key=lambda track: -track.score)[:MOST_THINGS]
     return {
         "number": number,
         "time": round(frame.time_s, 3),

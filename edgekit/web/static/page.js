@@ -119,6 +119,7 @@ class Camera {
     say(pill, figures.status);
     const there = Object.entries(figures.counts).map(([label, count]) => `${count} ${label}`);
     say(this.part(".there"), there.join(", ") || "nobody there");
+    this.part(".there").title = there.join(", ");
     const number = (name, text) => say(this.part(`[data-is="${name}"]`), text);
     number("fps", `${figures.fps.toFixed(1)} fps`);
     number("looked", `${figures.detect_fps.toFixed(1)} fps`);
