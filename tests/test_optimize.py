@@ -23,7 +23,7 @@ from edgekit.optimize.augment import Strength, sample  # noqa: E402
 from edgekit.optimize.equalise import activation_peaks, equalise  # noqa: E402
 from edgekit.optimize.export import build  # noqa: E402
 from edgekit.optimize.nets import (  # noqa: E402
-    STUDENT,
+    STUDENTS,
     TEACHER,
     Csp,
     Detector,
@@ -53,8 +53,8 @@ class Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = PlainStem(STUDENT)
-        self.down = Separable((16, 16), STUDENT, 2)
-        self.csp = Csp((16, 16), STUDENT, shortcut=True)
+        self.down = Separable((16, 16), STUDENTS, 2)
+        self.csp = Csp((16, 16), STUDENTS, shortcut=True)
         self.pyramid = Pyramid(16, STUDENT)
         self.level = StudentLevel(32, STUDENT)
 

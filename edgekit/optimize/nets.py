@@ -1,4 +1,4 @@
-"""The detector: YOLOX-Nano's topology (Ge et al. 2021), as teacher (SiLU, Focus) and as student (ReLU6).
+"""The detector: YOLOX-Nano's topology (Ge et al. 2021), as teacher and as student.
 
 Submodules are registered in the order in which they run, so that the convolutions of an ONNX file and those
 of the network pair up by counting. Feature maps are NCHW; the student's outputs are raw maps of 16 channels.
@@ -21,10 +21,11 @@ OUTPUT_WIDTH = 16  # four box values, ten class logits, two spare so that the co
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What the teacher and the student differ in: the activation, batch norm, and a cap on sums."""
+    """What teacher and student differ in: the student's stem and head, batch norm, ReLU6 (also as a cap on sums)."""
 
-    relu6: bool
+    student: bool
     norm: bool
+    relu6: bool
 
     def activation(self) -> nn.Module:
         return Blend("silu") if self.relu6 else nn.SiLU(inplace=True)
@@ -33,8 +34,11 @@ class Style:
         return Blend("none") if self.relu6 else nn.Identity()
 
 
-TEACHER = Style(relu6=False, norm=False)
-STUDENT = Style(relu6=True, norm=True)
+TEACHER = Style(student=False, norm=False, relu6=False)
+STUDENTS = {
+    "relu6": Style(student=True, norm=True, relu6=True),
+    "silu": Style(student=True, norm=True, relu6=False),
+}
 
 
 class Blend(nn.Module):
@@ -159,7 +163,7 @@ class Trunk(nn.Module):
 
     def __init__(self, style: Style) -> None:
         super().__init__()
-        self.stem: nn.Module = PlainStem(style) if style.relu6 else FocusStem(style)
+        self.stem: nn.Module = PlainStem(style) if style.student else FocusStem(style)
         self.dark2 = nn.Sequential(Separable((16, 32), style, 2), Csp((32, 32), style, shortcut=True))
         self.dark3 = nn.Sequential(Separable((32, 64), style, 2), Csp((64, 64), style, 3, shortcut=True))
         self.dark4 = nn.Sequential(Separable((64, 128), style, 2), Csp((128, 128), style, 3, shortcut=True))
@@ -229,7 +233,7 @@ class Detector(nn.Module):
 
     def __init__(self, style: Style) -> None:
         super().__init__()
-        level = StudentLevel if style.relu6 else TeacherLevel
+        level = StudentLevel if style.student else TeacherLevel
         self.trunk = Trunk(style)
         self.levels = nn.ModuleList(level(width, style) for width in WIDTHS)
 

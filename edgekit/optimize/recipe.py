@@ -70,6 +70,7 @@ class Recipe(_Strict):
     name: str
     seed: int = Field(ge=0)
     size_px: int = Field(ge=64, multiple_of=32)
+    activation: Literal["relu6", "silu"] = "relu6"
     batch: int = Field(ge=2)
     threads: int = Field(default=2, ge=1, le=16)
     weight_decay: float = Field(default=0.02, ge=0)

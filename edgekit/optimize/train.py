@@ -94,7 +94,7 @@ def _saved(job: Job) -> dict[str, Any] | None:
 def _run(job: Job, saved: dict[str, Any] | None) -> Detector:
     """Run all stages, or those that a checkpoint leaves; returns the averaged network of the last."""
     torch.manual_seed(job.recipe.seed)
-    network = make_student(job.teacher, _calibration(job), job.recipe.columns)
+    network = make_student(job.teacher, _calibration(job), job.recipe.columns, job.recipe.activation)
     network = network.to(memory_format=torch.channels_last)
     state = saved or {"stage": 0, "epoch": 0, "trainer": None, "finished": {}}
     for number, stage in enumerate(job.recipe.stages):

@@ -118,6 +118,9 @@ class Trainer:
 
     def _blend(self) -> None:
         """Take the activation one step further from the teacher's to ReLU6."""
+        if self.recipe.activation == "silu":
+            self.share = 0.0
+            return
         self.share = (
             min(1.0, self.step / max(1.0, self.stage.blend * self.steps)) if self.stage.blend else 1.0
         )

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgekit.optimize.losses import BOX_DIVISOR
-from edgekit.optimize.nets import HEAD_WIDTH, STUDENT, Detector, blend, units
+from edgekit.optimize.nets import HEAD_WIDTH, STUDENTS, Detector, blend, units
 
 RIDGE = 1e-6  # of the mean power of the stem's inputs
 
 
-def make_student(teacher: Detector, photos: Sequence[Tensor], columns: tuple[int, ...]) -> Detector:
+def make_student(
+    teacher: Detector, photos: Sequence[Tensor], columns: tuple[int, ...], activation: str
+) -> Detector:
     """A student that starts from the teacher; `photos` are batches (n, 3, h, w) of plain photographs."""
-    student = Detector(STUDENT)
+    student = Detector(STUDENTS[activation])
     blend(student, 0.0)
     with torch.no_grad():
         for own, other in zip(units(student), units(teacher), strict=True):
