@@ -105,7 +105,7 @@ class Traced:
         self.modules: dict[str, nn.Module] = dict(model.named_modules())
         self.made = 0
 
-    def module(self, node: fx.Node) -> nn.Module | None:
+    def module(self, node: fx.Node) -> Any:
         return self.modules.get(str(node.target)) if node.op == "call_module" else None
 
     def become(self, node: fx.Node, module: nn.Module) -> None:
