@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.optimize.training.session import Session
 
 _log = logging.getLogger("edgekit.optimize")
 
@@ -27,10 +31,7 @@ def optimize(
     UsageError for an unknown name or a missing teacher, ConfigError for the recipe, SourceError for the data,
     ModelError for the teacher, MissingExtraError without torch.
     """
-    try:
-        import torch  # noqa: F401  (to name the extra before anything is read)
-    except ImportError:
-        raise MissingExtraError("torch", "train") from None
+    need_torch()
     from edgekit.optimize.recipe import find_recipe
     from edgekit.optimize.train import train
 
@@ -38,3 +39,25 @@ def optimize(
     if teacher_path is None:
         raise UsageError(f"{path.name} distils from a teacher: give --teacher yolox_nano_416.onnx")
     return train(path, data_dir, teacher_path, out_dir, resume=resume, progress=progress)
+
+
+def wrap(
+    model: Any,
+    optimizer: Any,
+    recipe: Any,
+    steps_per_epoch: int,
+    teacher: Any = None,
+) -> Session:
+    """Make any torch training loop follow a recipe; see `edgekit.optimize.training.session.wrap`."""
+    need_torch()
+    from edgekit.optimize.training.session import wrap
+
+    return wrap(model, optimizer, recipe, steps_per_epoch, teacher)
+
+
+def need_torch() -> None:
+    """Raise MissingExtraError where torch is not installed, before anything else is read."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("torch", "train") from None
