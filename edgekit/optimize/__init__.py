@@ -22,8 +22,8 @@ def optimize(
     out_dir: Path,
     resume: bool = True,
     progress: Callable[[str], None] = _log.info,
-) -> Path:
-    """Train by a recipe and write `out_dir/model.tflite`; returns its path.
+) -> list[Path]:
+    """Train by a recipe and write `out_dir/<size>/model.tflite` for each of its sizes; returns the paths.
 
     `recipe` is a YAML file or the name of one that ships. `data_dir` holds annotations_train.json,
     annotations_val.json and images/; `teacher_path` is YOLOX-Nano's ONNX file. `out_dir` gets checkpoint.pt
@@ -32,8 +32,8 @@ def optimize(
     ModelError for the teacher, MissingExtraError without torch.
     """
     need_torch()
-    from edgekit.optimize.recipe import find_recipe
-    from edgekit.optimize.train import train
+    from edgekit.optimize.detection.recipe import find_recipe
+    from edgekit.optimize.detection.train import train
 
     path = find_recipe(recipe)
     if teacher_path is None:

@@ -1,8 +1,8 @@
-"""The student's start: the teacher's weights and activation, with a plain stem and batch norms put in.
+"""The student's start: the teacher's weights, with a plain stem and batch norms put in.
 
 The plain stem is the least squares fit to the teacher's Focus stem on real photographs. The batch norms give
 every channel the teacher's mean and deviation before the activation (the idea of REPAIR, Jordan et al. 2022),
-so that the student begins as the teacher's twin, and stays sound while SiLU turns into ReLU6.
+so that the student begins as the teacher's twin.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgekit.optimize.losses import BOX_DIVISOR
-from edgekit.optimize.nets import HEAD_WIDTH, STUDENTS, Detector, blend, units
+from edgekit.optimize.detection.losses import BOX_DIVISOR
+from edgekit.optimize.detection.nets import HEAD_WIDTH, STUDENT, Detector, units
 
 RIDGE = 1e-6  # of the mean power of the stem's inputs
 
 
-def make_student(
-    teacher: Detector, photos: Sequence[Tensor], columns: tuple[int, ...], activation: str
-) -> Detector:
+def make_student(teacher: Detector, photos: Sequence[Tensor], columns: tuple[int, ...]) -> Detector:
     """A student that starts from the teacher; `photos` are batches (n, 3, h, w) of plain photographs."""
-    student = Detector(STUDENTS[activation])
-    blend(student, 0.0)
+    student = Detector(STUDENT)
     with torch.no_grad():
         for own, other in zip(units(student), units(teacher), strict=True):
             if own.conv.weight.shape == other.conv.weight.shape:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.optimize.photos import PAD, Photo
+from edgekit.optimize.detection.photos import PAD, Photo
 from edgekit.types import Image
 
 VISIBLE = 0.3  # a box of which less is left after a crop is ignored

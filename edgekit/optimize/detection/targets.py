@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgekit.optimize.nets import STRIDES
+from edgekit.optimize.detection.nets import STRIDES
 
 REACH = 2.5  # positives lie within so many strides of the centre of their box
 FLOOR = 0.6  # the best position of a thing is asked for at least this score

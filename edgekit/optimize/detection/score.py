@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit.errors import MissingExtraError
-from edgekit.optimize.batches import as_tensor
-from edgekit.optimize.photos import Photo, letterbox
-from edgekit.optimize.targets import Grid, make_grid, overlap
+from edgekit.optimize.detection.batches import as_tensor
+from edgekit.optimize.detection.photos import Photo, letterbox
+from edgekit.optimize.detection.targets import Grid, make_grid, overlap
 
 LEAST_SCORE = 0.01
 MOST_BOXES = 300

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgekit.optimize.batches import Batch
-from edgekit.optimize.nets import OUTPUT_WIDTH
-from edgekit.optimize.targets import Grid, Target, decode, flatten, make_target
+from edgekit.optimize.detection.batches import Batch
+from edgekit.optimize.detection.nets import OUTPUT_WIDTH
+from edgekit.optimize.detection.targets import Grid, Target, decode, flatten, make_target
 
 Features = tuple[Tensor, ...]
 BOX_DIVISOR = 2.0  # the raw box values are twice the teacher's, so that int8 covers them well
 BOX_WEIGHT = 5.0
-CAP = 6.0
 
 
 def teacher_opinion(maps: tuple[Tensor, ...], columns: tuple[int, ...], grid: Grid) -> tuple[Tensor, Tensor]:
@@ -65,13 +64,10 @@ def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
     return shared / union - (hull - union) / hull
 
 
-def feature_loss(own: Features, wanted: Features, share: float = 1.0) -> Tensor:
-    """Mean over the maps of the squared difference, in units of the wanted map's variance.
-
-    `share` is how much of the student's activation is ReLU6: so far the teacher's values are bounded to 0..6.
-    """
-    parts = []
-    for mine, theirs in zip(own, wanted, strict=True):
-        goal = torch.lerp(theirs.float(), theirs.float().clamp(0, CAP), share)
-        parts.append((mine.float() - goal).square().mean() / goal.var().clamp(min=1e-6))
+def feature_loss(own: Features, wanted: Features) -> Tensor:
+    """Mean over the maps of the squared difference, in units of the wanted map's variance."""
+    parts = [
+        (mine.float() - theirs.float()).square().mean() / theirs.float().var().clamp(min=1e-6)
+        for mine, theirs in zip(own, wanted, strict=True)
+    ]
     return torch.stack(parts).mean()

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from edgekit import model
-from edgekit.optimize.losses import BOX_DIVISOR
-from edgekit.optimize.nets import STRIDES
-from edgekit.optimize.photos import PAD
-from edgekit.optimize.recipe import Recipe
+from edgekit.optimize.detection.losses import BOX_DIVISOR
+from edgekit.optimize.detection.nets import STRIDES
+from edgekit.optimize.detection.photos import PAD
+from edgekit.optimize.detection.recipe import Recipe
 
 SOFTWARE = ("torch", "numpy", "opencv-python-headless", "onnx")
 
@@ -35,17 +35,19 @@ class Origin:
         return f"edgekit optimize {self.recipe_path.name} {sources} --out OUT"
 
 
-def write_card(origin: Origin, recipe: Recipe, model_path: Path, agreement: dict[str, Any]) -> Path:
+def write_card(
+    origin: Origin, recipe: Recipe, model_path: Path, size_px: int, agreement: dict[str, Any]
+) -> Path:
     """Write `card.yaml` beside the model, without the accuracy, which `edgekit evaluate` measures."""
     annotations = origin.data_dir / "annotations_train.json"
     card: dict[str, Any] = {
-        "name": f"detect/{recipe.name}/dense_int8",
+        "name": recipe.name_of(size_px),
         "task": "detect",
         "labels": list(recipe.names),
         "sha256": _digest(model_path),
         "size_bytes": model_path.stat().st_size,
         "macs": count_macs(model.read(model_path)),
-        "input": {"size": [recipe.size_px] * 2, "color": "bgr", "resize": "letterbox_topleft", "pad": PAD},
+        "input": {"size": [size_px] * 2, "color": "bgr", "resize": "letterbox_topleft", "pad": PAD},
         "output": {"decoder": "anchor_free", "strides": list(STRIDES), "box_divisor": int(BOX_DIVISOR)},
         "recipe": {"file": origin.recipe_path.name, "sha256": _digest(origin.recipe_path)},
         "seed": recipe.seed,

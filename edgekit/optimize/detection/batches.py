@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgekit.optimize.augment import Strength, sample
-from edgekit.optimize.photos import Photo
+from edgekit.optimize.detection.augment import Strength, sample
+from edgekit.optimize.detection.photos import Photo
 
 
 @dataclass(frozen=True, slots=True, eq=False)

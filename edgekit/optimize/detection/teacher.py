@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import MissingExtraError, ModelError
-from edgekit.optimize.nets import TEACHER, Detector
+from edgekit.optimize.detection.nets import TEACHER, Detector
 
 
 def load_teacher(path: Path) -> Detector:

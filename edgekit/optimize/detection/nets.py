@@ -21,38 +21,16 @@ OUTPUT_WIDTH = 16  # four box values, ten class logits, two spare so that the co
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What teacher and student differ in: the student's stem and head, batch norm, ReLU6 (also as a cap on sums)."""
+    """What teacher and student differ in: a student has its own stem, its own head, and batch norms."""
 
     student: bool
-    norm: bool
-    relu6: bool
 
-    def activation(self) -> nn.Module:
-        return Blend("silu") if self.relu6 else nn.SiLU(inplace=True)
-
-    def cap(self) -> nn.Module:
-        return Blend("none") if self.relu6 else nn.Identity()
+    def norm(self, width: int) -> nn.Module:
+        return nn.BatchNorm2d(width, eps=1e-3, momentum=0.03) if self.student else nn.Identity()
 
 
-TEACHER = Style(student=False, norm=False, relu6=False)
-STUDENTS = {
-    "relu6": Style(student=True, norm=True, relu6=True),
-    "silu": Style(student=True, norm=True, relu6=False),
-}
-
-
-class Blend(nn.Module):
-    """ReLU6; while `share` is below 1, its weighted mean with what the teacher has: "silu" or "none"."""
-
-    def __init__(self, other: str) -> None:
-        super().__init__()
-        self.other, self.share = other, 1.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.share >= 1:
-            return functional.relu6(x)
-        other = functional.silu(x) if self.other == "silu" else x
-        return torch.lerp(other, functional.relu6(x), self.share)
+TEACHER = Style(student=False)
+STUDENT = Style(student=True)
 
 
 class Unit(nn.Module):
@@ -63,11 +41,10 @@ class Unit(nn.Module):
     ) -> None:
         super().__init__()
         groups = shape[0] if deep else 1
-        self.conv: nn.Module = nn.Conv2d(*shape, size, stride, size // 2, groups=groups, bias=not style.norm)
-        self.norm: nn.Module = (
-            nn.BatchNorm2d(shape[1], eps=1e-3, momentum=0.03) if style.norm else nn.Identity()
-        )
-        self.act = style.activation()
+        bias = not style.student
+        self.conv: nn.Module = nn.Conv2d(*shape, size, stride, size // 2, groups=groups, bias=bias)
+        self.norm = style.norm(shape[1])
+        self.act = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.norm(self.conv(x)))
@@ -86,18 +63,17 @@ class Separable(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Pointwise, separable, and the sum with the input where there is a shortcut (capped at 6 for ReLU6)."""
+    """Pointwise, separable, and the sum with the input where there is a shortcut."""
 
     def __init__(self, width: int, style: Style, *, shortcut: bool) -> None:
         super().__init__()
         self.first = Unit((width, width), style)
         self.second = Separable((width, width), style)
         self.shortcut = shortcut
-        self.cap: nn.Module = style.cap()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.second(self.first(x))
-        return self.cap(y + x) if self.shortcut else y
+        return y + x if self.shortcut else y
 
 
 class Csp(nn.Module):
@@ -229,7 +205,7 @@ class StudentLevel(nn.Module):
 
 
 class Detector(nn.Module):
-    """Trunk and head: images (n, 3, h, w), BGR 0..255, to one map per stride and the trunk's features."""
+    """Trunk and head: images (n, 3, h, w), BGR 0..255, to one map per stride."""
 
     def __init__(self, style: Style) -> None:
         super().__init__()
@@ -237,17 +213,9 @@ class Detector(nn.Module):
         self.trunk = Trunk(style)
         self.levels = nn.ModuleList(level(width, style) for width in WIDTHS)
 
-    def forward(self, x: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        c3, c4, c5, p3, p4, p5 = self.trunk(x)
-        maps = (self.levels[0](p3), self.levels[1](p4), self.levels[2](p5))
-        return maps, (c3, c4, c5, p3, p4, p5)
-
-
-def blend(network: nn.Module, share: float) -> None:
-    """Set how far a student's activations have gone from the teacher's (0) to ReLU6 (1)."""
-    for module in network.modules():
-        if isinstance(module, Blend):
-            module.share = share
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        _, _, _, p3, p4, p5 = self.trunk(x)
+        return self.levels[0](p3), self.levels[1](p4), self.levels[2](p5)
 
 
 def units(network: nn.Module) -> Iterator[Unit]:
