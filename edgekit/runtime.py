@@ -68,20 +68,22 @@ def run(
     limits: Limits,
     *,
     require: bool = False,
+    wait: bool = False,
     observer: Observer | None = None,
     on_ready: Callable[[Ready, Publisher], None] | None = None,
 ) -> Summary:
     """Run the cameras of `config` until they end, a limit is reached or a signal comes.
 
     Raises BudgetError when the model does not fit the device, UnavailableError when a camera is not there
-    or (with `require` at the start, without it at the end) messages could not be delivered.
+    (unless it is to `wait` for it) or (with `require` at the start, without it at the end) messages could not
+    be delivered.
     """
     device = load_device(config.device.profile)
     budget_mb = check_memory(config, device)
     model = open_model(config.model.name, config.model.engine, config.model.threads)
     check_labels(config, model)
     cameras = [
-        Camera(name, camera.detect, partial(_open, name, camera), camera)
+        Camera(name, camera.detect, partial(_open, name, camera, wait=wait and not require), camera)
         for name, camera in config.cameras.items()
     ]
     with _broker(with_outbox(config.mqtt)) as (settings, embedded):
@@ -167,9 +169,14 @@ def announce(publisher: Publisher, config: Config, device: Device, model: Model)
     publisher.announce(config.mqtt.discovery.prefix, payload, retain=config.mqtt.discovery.retain)
 
 
-def _open(name: str, camera: CameraConfig) -> Source:
+def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:
     return open_source(
-        camera.source, camera=name, fps=camera.detect.fps, loop=camera.loop, realtime=camera.realtime
+        camera.source,
+        camera=name,
+        fps=camera.detect.fps,
+        loop=camera.loop,
+        realtime=camera.realtime,
+        wait=wait,
     )
 
 

@@ -285,7 +285,7 @@ class CameraConfig(SceneConfig):
     source: Text = Field(
         repr=False,
         json_schema_extra={"type": ["string", "integer"], "minimum": 0},
-        description="demo:, 0, /dev/video0, rtsp:, http:, a video file, a folder or glob of pictures.",
+        description="demo:, 0, /dev/video0, csi:0, rtsp:, http:, a video file, a folder or glob of pictures.",
     )
     loop: Bool = Field(default=False, description="Start a file again at its end.")
     realtime: Bool = Field(default=False, description="Play a file at its own speed and drop late frames.")
@@ -310,7 +310,7 @@ class CameraConfig(SceneConfig):
     def _find_file(cls, source: str, info: ValidationInfo) -> str:
         """A relative path starts at the folder of the YAML file; cameras, streams and `word:...` are none."""
         folder = Path((info.context or {}).get("base_dir", Path()))
-        if re.match(r"[a-z]+:|\d+$|/|~", source) or folder == Path.cwd():
+        if re.match(r"[A-Za-z]+:|\d+$|/|~", source) or folder == Path.cwd():
             return source
         return str(folder / source)
 

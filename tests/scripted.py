@@ -52,7 +52,7 @@ def blank_frames(count: int, camera: str = "front", fps: float = 10.0) -> list[F
 class Noting:
     """A source that remembers when its first frame was."""
 
-    live, fps, skipped, corrupt = False, 10.0, 0, 0
+    live, lost, fps, skipped, corrupt = False, False, 10.0, 0, 0
 
     def __init__(self, inner: Source) -> None:
         self._inner = inner

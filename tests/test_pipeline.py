@@ -209,7 +209,7 @@ def test_two_cameras_take_turns_and_keep_their_own_tracks() -> None:
 class Broken:
     """A source that fails after two frames."""
 
-    live, fps, skipped, corrupt = False, None, 0, 0
+    live, lost, fps, skipped, corrupt = False, False, None, 0, 0
 
     def frames(self) -> Iterator[Frame]:
         yield from blank_frames(2)
@@ -245,7 +245,7 @@ def test_one_absent_camera_does_not_stop_the_other() -> None:
 class Endless:
     """A live source that never stops by itself."""
 
-    live, fps, skipped, corrupt = True, 10.0, 0, 0
+    live, lost, fps, skipped, corrupt = True, False, 10.0, 0, 0
 
     def __init__(self) -> None:
         self.closed = threading.Event()
