@@ -22,10 +22,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.errors import UnavailableError
+from edgekit.errors import EdgekitError, UnavailableError, UsageError
 from edgekit.reel import load_cv2
 from edgekit.sources import LiveSource, Source, backoff_s, live, open_source
-from edgekit.sources.address import shown
+from edgekit.sources.address import check_address, shown
 from edgekit.sources.capture import Capture, Shot
 from edgekit.sources.child import Limit, Slot
 from edgekit.types import Frame, Image
@@ -96,17 +96,66 @@ def test_backoff_grows_from_one_second_to_sixty(luck: float, attempt: int) -> No
         ("http://cam.lan/video", "http://cam.lan/video"),
         ("rtsp://a:se@cret@cam/x", "rtsp://cam/x"),
         ("/dev/video0", "/dev/video0"),
+        ("rtsp://user:se/cret@cam/x", "rtsp://cam/x"),
+        ("rtsp://user:se#cret@cam/x", "rtsp://…"),
+        ("rtsp://user:s@e?cret@cam/x", "rtsp://…"),
+        ("http://cam/x?mail=a@b&password=secret", "http://cam/x"),
+        ("http://cam/x#secret", "http://cam/x"),
+        ("user:secret@cam/x", "cam/x"),
+        ("rtsp:/user:secret@cam/x", "cam/x"),
+        ("rtsp://cam/live@hd", "rtsp://cam/live@hd"),
+        ("odd@name.mp4", "odd@name.mp4"),
     ],
 )
 def test_secrets_of_a_stream_are_never_shown(target: str, text: str) -> None:
     assert shown(target) == text
 
 
+PASSWORDS = st.text("ab1/?#@:%[]&= ", min_size=3, max_size=12).map(lambda text: f"SECRET{text}SECRET")
+
+
+@given(PASSWORDS, st.sampled_from(["rtsp://u:{}@cam:554/x", "http://cam/x?user=u&pwd={}", "u:{}@cam/x"]))
+def test_whatever_a_password_is_made_of_no_part_of_it_is_shown(password: str, form: str) -> None:
+    address = form.format(password)
+    assert "SECRET" not in shown(address)
+    with contextlib.suppress(EdgekitError):
+        check_address(address.replace("u:", "rtsp://u:") if form.startswith("u:") else address)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "rtsp://u:SECRET/x@cam/1",
+            "source rtsp://cam/1: its host or port cannot be read; expected rtsp://user:",
+        ),
+        (
+            "rtsp://u:SECRET#x@cam/1",
+            "source rtsp://…: its host or port cannot be read; expected rtsp://user:",
+        ),
+        ("RTSP://cam:port/1", "source rtsp://cam:port/1: its host or port cannot be read; "),
+        ("rtsp://", "source rtsp://: its host or port cannot be read; "),
+        ("http://[cam/1", "source http://[cam/1: its host or port cannot be read; "),
+        ("rtsp:/u:SECRET@cam/1", "source rtsp:…: expected rtsp://user:password@host/path"),
+        ("u:SECRET@cam/1", "source cam/1: is it a stream? Its kind is missing: rtsp://… or http://…"),
+        ("csi:front", "source csi:front: expected csi:0, or csi:0?size=1280x720"),
+        ("csi:0?size=0x0", "source csi:0?size=0x0: expected csi:0, or csi:0?size=1280x720"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_refused_without_its_secret(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        open_source(text, camera="front")
+    assert str(raised.value).startswith(words)
+    assert "SECRET" not in str(raised.value)
+
+
 # ── live sources ────────────────────────────────────────────────────────────────────────────────────────
 
 
 class MjpegHandler(http.server.BaseHTTPRequestHandler):
-    """/live never ends, /short ends after 4 pictures, /stall falls silent after 4, /404 is refused."""
+    """/live never ends, /short ends after 4 pictures, /stall falls silent after 4, /404 is refused; of /torn
+    each third picture is cut short, /sizes changes its size.
+    """
 
     def log_message(self, *_: object) -> None:
         pass
@@ -125,13 +174,27 @@ class MjpegHandler(http.server.BaseHTTPRequestHandler):
         stop: threading.Event = self.server.stop  # type: ignore[attr-defined]
         i = 0
         while not stop.wait(0.02):
-            if i < 4 or self.path == "/live":
-                _, data = cv2.imencode(".jpg", grey(i % 40 * 6))
+            if i < 4 or self.path not in {"/short", "/stall"}:
+                data = jpeg(self.path, i)
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                self.wfile.write(head.encode() + data.tobytes() + b"\r\n")
+                self.wfile.write(head.encode() + data + b"\r\n")
             elif self.path == "/short":
                 return
             i += 1
+
+
+ROUGH = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def jpeg(path: str, i: int) -> bytes:
+    """Picture `i` of a path."""
+    image = grey(i % 40 * 6)
+    if path == "/torn":
+        image = ROUGH
+    elif path == "/sizes" and i // 8 % 2:
+        image = np.hstack([grey(20, 48, 64), grey(200, 48, 64)])
+    data = cv2.imencode(".jpg", image)[1].tobytes()
+    return data[: len(data) // 2] if path == "/torn" and i % 3 == 2 else data
 
 
 class MjpegServer(http.server.ThreadingHTTPServer):
@@ -228,6 +291,28 @@ def count_handles() -> int:
         with contextlib.suppress(OSError):
             links.append(str(entry.readlink()))
     return sum(link.startswith(("pipe:", "/memfd:")) for link in links)
+
+
+def test_a_picture_that_breaks_off_is_left_out_and_counted(mjpeg: str) -> None:
+    whole = cv2.imdecode(np.frombuffer(jpeg("/torn", 0), np.uint8), cv2.IMREAD_COLOR)
+    source = open_live(f"{mjpeg}/torn")
+    frames = list(islice(source.frames(), 12))
+    source.close()
+    assert all(np.abs(frame.image.astype(int) - whole).mean() < 20 for frame in frames)
+    assert source.corrupt >= 4
+
+
+def test_a_picture_of_another_size_is_whole(mjpeg: str) -> None:
+    source = open_live(f"{mjpeg}/sizes")
+    frames = list(islice(source.frames(), 40))
+    source.close()
+    halves = [frame.image for frame in frames if np.ptp(frame.image) > 100]  # OpenCV may keep the first size
+    assert len(frames) > len(halves) > 0
+    for image in halves:
+        middle = image.shape[1] // 2
+        assert image[:, : middle - 4].max() < 30
+        assert image[:, middle + 4 :].min() > 190
+    assert not source.lost
 
 
 def test_closing_wakes_a_consumer_that_waits(mjpeg: str) -> None:

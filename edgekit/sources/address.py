@@ -17,9 +17,9 @@ def shown(target: str) -> str:
     People write passwords with `/`, `?`, `#` and `@` as they are, which no parser of addresses can part from
     the rest: in doubt less is shown.
     """
-    scheme, mark, rest = target.partition("://")
-    if not mark:
+    if not re.match(r"[A-Za-z][\w+.-]*://", target):
         return re.sub(r"^[^/@]*:.*@", "", target)
+    scheme, _, rest = target.partition("://")
     head, *tail = re.split(r"[?#]", rest, maxsplit=1)
     if ":" in head and any("@" in part for part in tail):
         return f"{scheme}://…"

@@ -151,7 +151,9 @@ class Capture:
 
 
 def _start_child(memory: int) -> subprocess.Popen[bytes]:
-    env = dict(os.environ, OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="24")  # 24: errors and HTTP states
+    env = dict(
+        os.environ, OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="32"
+    )  # errors, HTTP states, concealed damage
     python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
     words = os.memfd_create("edgekit-words")
     try:
