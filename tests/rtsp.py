@@ -75,7 +75,7 @@ class RtspServer:
         return f"rtsp://{login}{'@' if login else ''}127.0.0.1:{self.port}/{path}"
 
     def start(self) -> Self:
-        command = [PYTHON, "-c", SERVER, *self._arguments]
+        command = [str(PYTHON), "-c", SERVER, *self._arguments]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
