@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import os
 import signal
 import socket
@@ -19,8 +18,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from flat import Holding
 from hypothesis import given
 from hypothesis import strategies as st
+from mjpeg import grey, jpeg, serving
+from reconnects import reconnect
 
 from edgekit.errors import EdgekitError, UnavailableError, UsageError
 from edgekit.reel import load_cv2
@@ -28,14 +30,10 @@ from edgekit.sources import LiveSource, Source, backoff_s, live, open_source
 from edgekit.sources.address import check_address, shown
 from edgekit.sources.capture import Capture, Shot
 from edgekit.sources.child import Limit, Slot
-from edgekit.types import Frame, Image
+from edgekit.types import Frame
 
 load_cv2()
 PATIENCE_S = 120.0  # for what is to succeed, on an emulated machine too
-
-
-def grey(level: int, width: int = 64, height: int = 48) -> Image:
-    return np.full((height, width, 3), level, np.uint8)
 
 
 # ── small parts of live sources ─────────────────────────────────────────────────────────────────────────
@@ -152,70 +150,11 @@ def test_an_address_that_cannot_be_read_is_refused_without_its_secret(text: str,
 # ── live sources ────────────────────────────────────────────────────────────────────────────────────────
 
 
-class MjpegHandler(http.server.BaseHTTPRequestHandler):
-    """/live never ends, /short ends after 4 pictures, /stall falls silent after 4, /404 is refused; of /torn
-    each third picture is cut short, /sizes changes its size.
-    """
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        if self.path[1:].isdigit():
-            self.send_error(int(self.path[1:]))
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        with contextlib.suppress(OSError):  # the client hung up
-            self.send_pictures()
-
-    def send_pictures(self) -> None:
-        stop: threading.Event = self.server.stop  # type: ignore[attr-defined]
-        i = 0
-        while not stop.wait(0.02):
-            if i < 4 or self.path not in {"/short", "/stall"}:
-                data = jpeg(self.path, i)
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                self.wfile.write(head.encode() + data + b"\r\n")
-            elif self.path == "/short":
-                return
-            i += 1
-
-
-ROUGH = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-
-
-def jpeg(path: str, i: int) -> bytes:
-    """Picture `i` of a path."""
-    image = grey(i % 40 * 6)
-    if path == "/torn":
-        image = ROUGH
-    elif path == "/sizes" and i // 8 % 2:
-        image = np.hstack([grey(20, 48, 64), grey(200, 48, 64)])
-    data = cv2.imencode(".jpg", image)[1].tobytes()
-    return data[: len(data) // 2] if path == "/torn" and i % 3 == 2 else data
-
-
-class MjpegServer(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), MjpegHandler)
-        self.stop = threading.Event()
-
-
 @pytest.fixture
 def mjpeg() -> Iterator[str]:
     """The address of a camera on loopback."""
-    server = MjpegServer()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.stop.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.fixture
@@ -282,6 +221,16 @@ def test_closing_kills_the_child_and_frees_everything(mjpeg: str) -> None:
         again.close()
         again.close()
     assert count_handles() == opened
+
+
+def test_reconnects_leave_nothing_behind() -> None:
+    """A few of the 500 that `tests/reconnects.py` makes."""
+    held: list[Holding] = []
+    reconnect(8, 1, lambda _, now: held.append(now))
+    print(*held, sep="\n")  # noqa: T201
+    assert len(held) == 8
+    assert {now.counts for now in held[1:]} == {held[0].counts}
+    assert held[-1].rss_mb < held[0].rss_mb + 4
 
 
 def count_handles() -> int:
