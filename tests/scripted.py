@@ -70,6 +70,29 @@ def revolving_model(frames: Sequence[Sequence[Seen]]) -> Model:
     return Model("scripted", engine, card(), "0" * 64)
 
 
+class Bright:
+    """An engine that sees the one bright thing in a picture, and remembers nothing."""
+
+    name = "bright"
+    peak_memory_bytes = 0
+
+    def __init__(self) -> None:
+        self.inputs = (TensorInfo("image", (1, SIZE, SIZE, 3), np.dtype(np.int8), 1.0, -128),)
+        self.outputs = (TensorInfo("output", (1, 8, 8, 8), np.dtype(np.float32)),)
+
+    def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        rows, columns = np.nonzero(np.asarray(x)[0, :, :, 0] > 40)
+        if not len(rows):
+            return [output_map([])]
+        box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        return [output_map([("person", box, 0.9)])]
+
+
+def bright_model() -> Model:
+    """A detector of what is bright."""
+    return Model("scripted", Bright(), card(), "0" * 64)
+
+
 def blank_frames(count: int, camera: str = "front", fps: float = 10.0) -> list[Frame]:
     """Grey 64 x 64 frames of a camera that starts at second 1000 of the epoch."""
     image = np.full((SIZE, SIZE, 3), 114, np.uint8)
