@@ -258,6 +258,44 @@ class Endless:
         self.closed.set()
 
 
+class Fickle(Endless):
+    """A live source that is away whenever `lost` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = False
+
+    def frames(self) -> Iterator[Frame]:
+        for frame in super().frames():
+            if not self.lost:
+                yield frame
+
+
+def test_a_camera_that_is_away_is_offline_and_what_it_saw_has_ended() -> None:
+    source, sink = Fickle(), ListSink()
+    pipeline = Pipeline([Camera("front", DETECT, lambda: source)], scripted_model([[PERSON]] * 50_000), sink)
+    steps = iter([("new", "online", True), ("end", "offline", False), ("new", "online", False)])
+    step = next(steps)
+
+    class Director:
+        def event(self, event: Event) -> None:
+            pass
+
+        def tick(self, cameras: Sequence[CameraState]) -> None:
+            nonlocal step
+            kind, status, lost = step
+            if sink.events and (sink.events[-1].type, sink.statuses[-1]) == (kind, ("front", status)):
+                source.lost = lost
+                step = next(steps, step)
+                if len(sink.statuses) == 3:
+                    pipeline.stop()
+
+    pipeline._observer = Director()
+    pipeline.run(duration_s=60)
+    assert [status for _, status in sink.statuses] == ["online", "offline", "online", "offline"]
+    assert [event.type for event in sink.events if event.type != "update"] == ["new", "end", "new", "end"]
+
+
 def test_stop_ends_a_live_run_and_closes_its_source() -> None:
     source, sink = Endless(), ListSink()
     pipeline = Pipeline([Camera("front", DETECT, lambda: source)], scripted_model([[PERSON]] * 500), sink)
