@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from edgekit.broker import EmbeddedBroker
+from edgekit.broker import EmbeddedBroker, Guard
 from edgekit.commands import Commands
 from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig, config_hash
 from edgekit.device import Device, load_device
@@ -205,7 +205,8 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
         return
     with EmbeddedBroker() as broker:
         broker.start(mqtt.port)
-        yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
+        with Guard(broker):
+            yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
 
 
 @contextlib.contextmanager
