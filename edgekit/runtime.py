@@ -86,7 +86,7 @@ def run(
         Camera(name, camera.detect, partial(_open, name, camera, wait=wait and not require), camera)
         for name, camera in config.cameras.items()
     ]
-    with _broker(with_outbox(config.mqtt)) as (settings, embedded):
+    with _broker(with_outbox(config.mqtt, config.device)) as (settings, embedded):
         publisher = Publisher(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
@@ -102,10 +102,15 @@ def run(
     return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
 
 
+def state_folder(device: DeviceConfig) -> Path | None:
+    """Where what outlives a restart is kept: the folder that is given, or systemd's $STATE_DIRECTORY."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return device.state or (Path(given) if given else None)
+
+
 def open_tally(device: DeviceConfig) -> Tally:
-    """The counts so far, from the folder that is given or systemd's $STATE_DIRECTORY; else none are kept."""
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    folder = device.state or (Path(given) if given else None)
+    """The counts so far; without a folder to keep them in none are kept."""
+    folder = state_folder(device)
     return Tally(folder / "counts.json" if folder else None)
 
 
@@ -188,12 +193,12 @@ def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
     }
 
 
-def with_outbox(mqtt: MqttConfig) -> MqttConfig:
-    """The settings with a place for the outbox, where systemd has made one and none is set."""
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if mqtt.outbox.path is not None or not folder:
+def with_outbox(mqtt: MqttConfig, device: DeviceConfig) -> MqttConfig:
+    """The settings with a place for the outbox: where none is set, the folder for what outlives a restart."""
+    folder = state_folder(device)
+    if mqtt.outbox.path is not None or folder is None:
         return mqtt
-    outbox = mqtt.outbox.model_copy(update={"path": Path(folder) / "outbox"})
+    outbox = mqtt.outbox.model_copy(update={"path": folder / "outbox"})
     return mqtt.model_copy(update={"outbox": outbox})
 
 

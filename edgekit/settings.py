@@ -63,8 +63,8 @@ class DeviceConfig(Part):
     )
     state: Path | None = Field(
         default=None,
-        description="Folder for what outlives a restart, such as counts; unset: the service's state folder "
-        "($STATE_DIRECTORY), without one nothing is kept.",
+        description="Folder for what outlives a restart: counts, events that wait and their numbers; unset: "
+        "the service's state folder ($STATE_DIRECTORY), without one nothing is kept.",
     )
 
     _find_folder = field_validator("state")(beside)
@@ -136,8 +136,8 @@ class OutboxConfig(Part):
 
     path: Path | None = Field(
         default=None,
-        description="File that keeps events over a restart; unset: outbox in the service's state folder "
-        "($STATE_DIRECTORY), without one in memory.",
+        description="File that keeps events over a restart; unset: outbox in device.state or the service's "
+        "state folder ($STATE_DIRECTORY), without one in memory.",
     )
     max_mb: Int = Field(
         default=32, ge=1, le=65_536, description="Most space that waiting events take, in MB."

@@ -26,7 +26,7 @@ from reconnects import reconnect
 
 from edgekit.errors import EdgekitError, UnavailableError, UsageError
 from edgekit.reel import load_cv2
-from edgekit.sources import LiveSource, Source, backoff_s, live, open_source
+from edgekit.sources import LiveSource, Source, backoff_s, live, open_source, stream
 from edgekit.sources.address import check_address, shown
 from edgekit.sources.capture import Capture, Shot
 from edgekit.sources.child import Limit, Slot
@@ -85,6 +85,64 @@ def test_backoff_grows_from_one_second_to_sixty(luck: float, attempt: int) -> No
     assert backoff_s(attempt + 1, luck) >= wait
     assert backoff_s(0, 0) == 1
     assert backoff_s(99, 0) == 60
+
+
+class FakeStream:
+    """A stream of pictures of these types, I or P; `ahead` of them are decoded before the first comes out."""
+
+    def __init__(self, types: str, ahead: int = 0) -> None:
+        self._types, self._ahead, self._at = types, ahead, -1
+
+    def isOpened(self) -> bool:  # noqa: N802  (OpenCV's name)
+        return True
+
+    def get(self, prop: int) -> float:
+        values = {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_N_THREADS: 1.0 + self._ahead}
+        return values.get(prop) or float(ord(self._types[self._at]))
+
+    def grab(self) -> bool:
+        self._at += 1
+        return self._at < len(self._types)
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, grey(self._at)
+
+
+@pytest.mark.parametrize(
+    ("types", "complaints", "ahead", "taken"),
+    [
+        ("IPPIPP", {}, 0, "++++++"),
+        ("IPPIPP", {1: b"error while decoding MB 2 13, bytestream -5"}, 0, "+--+++"),
+        ("IPPIPP", {3: b"concealing 87 DC, 87 AC, 87 MV errors in I frame"}, 0, "+++---"),
+        ("IPPIPPI", {2: b"RTP: missed 3 packets"}, 1, "++----+"),  # the picture it is about is still to come
+        ("IIII", {1: b"overread 8"}, 0, "+-++"),  # each JPEG stands for itself
+        ("IPPP", {1: b"deprecated pixel format used"}, 0, "++++"),
+    ],
+)
+def test_after_damage_nothing_is_taken_until_the_next_key_frame(
+    types: str, complaints: dict[int, bytes], ahead: int, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = iter([complaints.get(i, b"") for i in range(len(types))])
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: FakeStream(types, ahead))
+    monkeypatch.setattr(stream, "_knock", lambda _: None)
+    monkeypatch.setattr(stream, "_forget_complaints", lambda: next(words))
+    reader = stream.StreamReader("rtsp://cam/x")
+    told = ""
+    while reader.grab() is not None:
+        told += "-" if reader.retrieve() is None else "+"
+    assert told == taken
+
+
+def test_damage_that_no_key_frame_ends_is_lived_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = iter([0.0, 1.0, 4.0, 7.0])
+    words = iter([b"overread 8", b"", b"", b""])
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: FakeStream("PPPP"))
+    monkeypatch.setattr(stream, "_knock", lambda _: None)
+    monkeypatch.setattr(stream, "_forget_complaints", lambda: next(words))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now_s))
+    reader = stream.StreamReader("rtsp://cam/x")
+    taken = [reader.grab() is not None and reader.retrieve() is not None for _ in range(4)]
+    assert taken == [False, False, False, True]
 
 
 @pytest.mark.parametrize(

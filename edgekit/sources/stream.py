@@ -57,9 +57,10 @@ class StreamReader:
         good = self._stream.grab()
         if not good:
             return None
+        now_s = time.monotonic()
         self._grabbed += 1
-        self._mind_damage(_forget_complaints(), time.monotonic())
-        return time.monotonic()
+        self._mind_damage(_forget_complaints(), now_s)
+        return now_s
 
     def retrieve(self) -> Image | None:
         return None if self._damaged_s is not None else picture(*self._stream.retrieve())
