@@ -106,7 +106,14 @@ def _run(arguments: argparse.Namespace) -> int:
     console.set_up_logging(arguments.verbose)
     limits = runtime.Limits(arguments.frames, arguments.duration)
     with view.RunView(quiet=arguments.quiet) as shown:
-        summary = runtime.run(config, limits, require=arguments.require, observer=shown, on_ready=shown.ready)
+        summary = runtime.run(
+            config,
+            limits,
+            require=arguments.require,
+            wait=_is_config(arguments.what),
+            observer=shown,
+            on_ready=shown.ready,
+        )
     if arguments.json:
         console.print_json(view.summary_dict(summary))
     else:
@@ -131,11 +138,16 @@ def _run_config(arguments: argparse.Namespace) -> Any:
         "realtime": arguments.realtime or None,
     }
     flags = {key: value for key, value in given.items() if value is not None}
-    if arguments.what.endswith((".yaml", ".yml")):
+    if _is_config(arguments.what):
         return override_config(load_config(arguments.what), **flags)
     if "model" not in flags:
         flags["model"] = _default_model()
     return quick_config(arguments.what, **flags)
+
+
+def _is_config(what: str) -> bool:
+    """A pipeline's file, whose cameras are waited for; a source that somebody has just typed is not."""
+    return what.endswith((".yaml", ".yml"))
 
 
 def _default_model() -> str:

@@ -183,10 +183,11 @@ class Pipeline:
         self._next_health_s = 0.0
 
     def _watch_cameras(self) -> None:
-        """Say once that a camera is gone; its last frame may still be in the inbox."""
+        """Say once that a camera is gone, for ever or for now; its last frame may still be in the inbox."""
         for name, reader in self._readers.items():
-            state = self._lanes[name].state
-            if not reader.is_alive() and state.status != "offline" and not self._inbox.holds(name):
+            state, enabled = self._lanes[name].state, self._lanes[name].enabled
+            gone = not reader.is_alive() or (reader.lost and enabled)
+            if gone and state.status != "offline" and not self._inbox.holds(name):
                 if reader.error and len(self._readers) > 1:
                     log.warning("camera %s has ended: %s", name, reader.error)
                 self._end_visits(name)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from edgekit.broker import EmbeddedBroker
+from edgekit.broker import EmbeddedBroker, Guard
 from edgekit.commands import Commands
 from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig, config_hash
 from edgekit.device import Device, load_device
@@ -68,23 +68,25 @@ def run(
     limits: Limits,
     *,
     require: bool = False,
+    wait: bool = False,
     observer: Observer | None = None,
     on_ready: Callable[[Ready, Publisher], None] | None = None,
 ) -> Summary:
     """Run the cameras of `config` until they end, a limit is reached or a signal comes.
 
     Raises BudgetError when the model does not fit the device, UnavailableError when a camera is not there
-    or (with `require` at the start, without it at the end) messages could not be delivered.
+    (unless it is to `wait` for it) or (with `require` at the start, without it at the end) messages could not
+    be delivered.
     """
     device = load_device(config.device.profile)
     budget_mb = check_memory(config, device)
     model = open_model(config.model.name, config.model.engine, config.model.threads)
     check_labels(config, model)
     cameras = [
-        Camera(name, camera.detect, partial(_open, name, camera), camera)
+        Camera(name, camera.detect, partial(_open, name, camera, wait=wait and not require), camera)
         for name, camera in config.cameras.items()
     ]
-    with _broker(with_outbox(config.mqtt)) as (settings, embedded):
+    with _broker(with_outbox(config.mqtt, config.device)) as (settings, embedded):
         publisher = Publisher(
             settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
         )
@@ -100,10 +102,15 @@ def run(
     return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
 
 
+def state_folder(device: DeviceConfig) -> Path | None:
+    """Where what outlives a restart is kept: the folder that is given, or systemd's $STATE_DIRECTORY."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return device.state or (Path(given) if given else None)
+
+
 def open_tally(device: DeviceConfig) -> Tally:
-    """The counts so far, from the folder that is given or systemd's $STATE_DIRECTORY; else none are kept."""
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    folder = device.state or (Path(given) if given else None)
+    """The counts so far; without a folder to keep them in none are kept."""
+    folder = state_folder(device)
     return Tally(folder / "counts.json" if folder else None)
 
 
@@ -167,9 +174,14 @@ def announce(publisher: Publisher, config: Config, device: Device, model: Model)
     publisher.announce(config.mqtt.discovery.prefix, payload, retain=config.mqtt.discovery.retain)
 
 
-def _open(name: str, camera: CameraConfig) -> Source:
+def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:
     return open_source(
-        camera.source, camera=name, fps=camera.detect.fps, loop=camera.loop, realtime=camera.realtime
+        camera.source,
+        camera=name,
+        fps=camera.detect.fps,
+        loop=camera.loop,
+        realtime=camera.realtime,
+        wait=wait,
     )
 
 
@@ -181,12 +193,12 @@ def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
     }
 
 
-def with_outbox(mqtt: MqttConfig) -> MqttConfig:
-    """The settings with a place for the outbox, where systemd has made one and none is set."""
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if mqtt.outbox.path is not None or not folder:
+def with_outbox(mqtt: MqttConfig, device: DeviceConfig) -> MqttConfig:
+    """The settings with a place for the outbox: where none is set, the folder for what outlives a restart."""
+    folder = state_folder(device)
+    if mqtt.outbox.path is not None or folder is None:
         return mqtt
-    outbox = mqtt.outbox.model_copy(update={"path": Path(folder) / "outbox"})
+    outbox = mqtt.outbox.model_copy(update={"path": folder / "outbox"})
     return mqtt.model_copy(update={"outbox": outbox})
 
 
@@ -198,7 +210,8 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
         return
     with EmbeddedBroker() as broker:
         broker.start(mqtt.port)
-        yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
+        with Guard(broker):
+            yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
 
 
 @contextlib.contextmanager

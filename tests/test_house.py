@@ -35,7 +35,7 @@ track
 zone line
 rules alarm
 engine interpreter zoo
-reel capture
+reel
 demo sources
 topics tls
 messages sink states frigate
@@ -60,6 +60,7 @@ ROOMS = {
     "ai_edge_litert": {"interpreter"},
     "tflite_runtime": {"interpreter"},
     "paho": {"link"},
+    "picamera2": {"sources"},
     "amqtt": {"hub"},
     "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
