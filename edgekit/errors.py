@@ -3,6 +3,7 @@
 EdgekitError                    1   something failed while running
 ├── UsageError                  2   the command line asks for something that makes no sense
 ├── BudgetError                 3   no model fits the budget, or a check of one failed
+├── CheckError                  1   what was replayed is not what was expected
 ├── UnavailableError           69   a camera, a stream or a broker is not there
 ├── ConfigError                78   a YAML file is not what edgekit expects
 ├── ModelError                  1   a model file is damaged, hostile or needs what edgekit lacks
@@ -27,6 +28,10 @@ class UsageError(EdgekitError):
 
 class BudgetError(EdgekitError):
     exit_code = 3
+
+
+class CheckError(EdgekitError):
+    exit_code = 1
 
 
 class UnavailableError(EdgekitError):

@@ -19,6 +19,7 @@ from edgekit.messages import utc_text
 from edgekit.motion import Gate, Look, Motion
 from edgekit.rules import Visits, usual_confirmation
 from edgekit.tally import Tally
+from edgekit.tamper import Tamper
 from edgekit.track import Tracker
 from edgekit.types import Detections, Event, Frame, Track
 from edgekit.zone import Zones
@@ -81,15 +82,17 @@ class Lane:
         self.last: Frame | None = None
         self.begun = False
         self.enabled = True
-        self._scene = camera.scene
+        self.scene = camera.scene
         self._tally = tally
         self._gate = Gate(detect.motion) if detect.motion else None
+        self._tamper = Tamper(camera.scene.tamper) if camera.scene.tamper else None
         self._tracker = Tracker(detect.min_score, detect.lost_s)
         self._confirm = detect.confirm and (detect.confirm.frames, detect.confirm.of)
         self._zones = Zones(camera.scene.zones)
         self._lines = Lines({})
-        self._alarms: list[Alarm] = []
-        self._visits = Visits(camera.name, *usual_confirmation(None))
+        self.alarms: list[Alarm] = []
+        self.confirmation = self._confirm or usual_confirmation(None)
+        self._visits = Visits(camera.name, *self.confirmation)
         self._done_s: deque[float] = deque(maxlen=64)  # when the last frames were done
         self._looked_s: deque[float] = deque(maxlen=64)  # and those that were looked at
         self._infer_ms: deque[float] = deque(maxlen=64)
@@ -98,10 +101,10 @@ class Lane:
     def begin(self, fps: float | None, time_s: float) -> None:
         """Before the first frame, taken at `time_s`, of a source of `fps` frames a second (None: unknown)."""
         self.begun = True
-        frames, of = self._confirm or usual_confirmation(fps)
+        frames, of = self.confirmation = self._confirm or usual_confirmation(fps)
         self._visits = Visits(self.state.name, frames, of)
-        self._lines = Lines(self._scene.lines, frames)
-        self._alarms = [Alarm(name, alarm, frames, of) for name, alarm in self._scene.alarms.items()]
+        self._lines = Lines(self.scene.lines, frames)
+        self.alarms = [Alarm(name, alarm, frames, of) for name, alarm in self.scene.alarms.items()]
         for name, totals in self._lines.totals.items():
             fresh = {"in": 0, "out": 0, "since": utc_text(time_s)}
             totals.update(self._tally.line(self.state.name, name) or fresh)
@@ -110,6 +113,9 @@ class Lane:
         """What a frame brings; `arrived_s` and `captured_s` are on the monotonic clock of this process."""
         self.last = frame
         watch = Stopwatch()
+        if self._tamper:
+            self._tamper.update(frame.image, frame.mono_s)
+            watch.lap("tamper")
         look = self._look(frame, watch)
         found, tracks = self._follow(frame, look, watch)
         tracks = self._lines.update(self._zones.update(tracks, frame), frame)
@@ -151,9 +157,27 @@ class Lane:
         return Outcome(EVERY_FRAME, Detections.empty(), [], events, alarms)
 
     def _alarm(self, frame: Frame) -> list[AlarmChange]:
-        present = self._visits.present()
-        changes = [alarm.update(present, frame.mono_s) for alarm in self._alarms]
+        present = self.present()
+        changes = [alarm.update(present, frame.mono_s) for alarm in self.alarms]
         return [change for change in changes if change]
+
+    def present(self) -> dict[int, Track]:
+        """What is reported and there now, by the number of its visit."""
+        return self._visits.present()
+
+    def visit_of(self, track: int) -> int | None:
+        """The number of the visit that a track is, once it is reported."""
+        return self._visits.number_of(track)
+
+    @property
+    def signs(self) -> dict[str, bool]:
+        """What is wrong with the camera itself, if that is watched."""
+        return dict(self._tamper.signs) if self._tamper else {}
+
+    @property
+    def tampered(self) -> bool:
+        """Something is."""
+        return any(self.signs.values())
 
     def counts(self) -> dict[str, int]:
         """How many of each watched label are there now, zeros included."""
@@ -163,14 +187,16 @@ class Lane:
         """What else is so now."""
         states: States = {}
         counts = self._visits.zone_counts()
-        for zone, config in self._scene.zones.items():
+        for zone, config in self.scene.zones.items():
             for label in config.labels or self.labels:
                 states["zone", zone, label] = (counts.get((zone, label), 0),)
         for line, totals in self._lines.totals.items():
             self._tally.note(self.state.name, line, totals)
             states["line", line] = (totals["in"], totals["out"], totals["since"])
-        for alarm in self._alarms:
+        for alarm in self.alarms:
             states["alarm", alarm.name] = (alarm.on,)
+        if self._tamper:
+            states["tamper",] = (self.tampered, self.signs)
         if self._gate and self.last:
             states["motion",] = (self._gate.moved(self.last.mono_s, MOTION_OFF_S),)
         return states

@@ -46,6 +46,7 @@ SCHEMAS = {
     "health": "edgekit.health/1",
     "alarm": "edgekit.alarm/1",
     "line": "edgekit.line/1",
+    "tamper": "edgekit.tamper/1",
     "response": "edgekit.response/1",
 }
 

@@ -125,12 +125,25 @@ class Pipeline:
             return
         if not lane.begun:
             lane.begin(reader.fps, frame.time_s)
-        if lane.state.status != "online":
+        if lane.state.status not in ("online", "degraded"):
             self._set_status(lane.state, "online")
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
         outcome = lane.process(frame, arrived_s, captured_s)
         lane.state.skipped = reader.skipped + self._inbox.overwritten[frame.camera]
         self._publish(lane, outcome)
+        status = "degraded" if lane.tampered else "online"
+        if status != lane.state.status:
+            self._set_status(lane.state, status)
+            if lane.tampered:
+                self._warn(lane, frame)
+
+    def _warn(self, lane: Lane, frame: Frame) -> None:
+        """Each alarm of a camera says that the camera may miss things now."""
+        signs = [sign for sign, on in lane.signs.items() if on]
+        log.warning("camera %s: %s", lane.state.name, ", ".join(signs))
+        for alarm in lane.scene.alarms:
+            details = {"signs": signs, "capture": utc_text(frame.time_s)}
+            self._sink.publish_alarm(lane.state.name, alarm, "tamper", details)
 
     def _switch(self) -> None:
         """Do what `set_detect` was called for."""
@@ -152,7 +165,8 @@ class Pipeline:
             if self._observer:
                 self._observer.event(event)
         for change in outcome.alarms:
-            self._sink.publish_alarm(lane.state.name, change.alarm, change.type, alarm_details(change))
+            details = alarm_details(change, lane.last)
+            self._sink.publish_alarm(lane.state.name, change.alarm, change.type, details)
         if outcome.events:
             self._publish_counts(lane.state.name, lane)
         self._publish_states(lane.state.name, lane.states())
@@ -164,6 +178,7 @@ class Pipeline:
             "line": self._sink.set_line,
             "alarm": self._sink.set_alarm,
             "motion": self._sink.set_motion,
+            "tamper": self._sink.set_tamper,
         }
         before, self._told[camera] = self._told[camera], states
         for (kind, *names), state in states.items():
@@ -221,10 +236,11 @@ class Pipeline:
 
     def _health(self, now_s: float) -> dict[str, object]:
         offline = [state.status == "offline" for state in self.states]
+        troubled = any(state.status in ("offline", "degraded") for state in self.states)
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
         return {
-            "state": "error" if all(offline) else "degraded" if any(offline) else "ok",
+            "state": "error" if all(offline) else "degraded" if troubled else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
             "infer_ms": _percentiles(infer),
@@ -234,7 +250,7 @@ class Pipeline:
         }
 
 
-def alarm_details(change: AlarmChange) -> dict[str, object]:
+def alarm_details(change: AlarmChange, frame: Frame | None) -> dict[str, object]:
     """What subscribers are told of the thing that raised or cleared an alarm."""
     track = change.track
     return {
@@ -245,6 +261,7 @@ def alarm_details(change: AlarmChange) -> dict[str, object]:
         "zones": list(track.zones),
         "lines": [{"id": crossing.line, "direction": crossing.direction} for crossing in track.lines],
         "since": utc_text(track.start_s),
+        "capture": utc_text(frame.time_s if frame else track.seen_s),
     }
 
 

@@ -101,6 +101,10 @@ class Visits:
         """What is there now, by the number of its visit."""
         return {self._reported[id_][0]: track for id_, track in self._latest.items()}
 
+    def number_of(self, track: int) -> int | None:
+        """The number of the visit that a track is, once it is reported."""
+        return self._reported[track][0] if track in self._reported else None
+
     def zone_counts(self) -> dict[tuple[str, str], int]:
         """The same for each zone and label."""
         return dict(Counter((zone, track.label) for track in self._latest.values() for zone in track.zones))

@@ -31,6 +31,7 @@ memory ranks
 machine device
 preprocess decode
 motion
+tamper
 track
 zone line
 rules alarm
@@ -48,6 +49,9 @@ bench analyze evaluate optimize inbox tally detector
 lane
 pipeline
 runtime doctor
+replay
+explain
+strip
 console view
 cli
 __main__

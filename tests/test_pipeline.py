@@ -170,6 +170,20 @@ def test_a_thing_that_stands_still_is_there_although_nobody_looks() -> None:
     assert states[0].looked < 60  # until it is known to stand still, then by heartbeat
 
 
+def test_a_frozen_camera_is_degraded() -> None:
+    scene = SceneConfig.model_validate(
+        {"tamper": {"frozen": "2s"}, "alarms": {"intruder": {"when": "person"}}}
+    )
+    sink = ListSink()
+    camera = Camera("front", DETECT, lambda: ListSource(blank_frames(40)), scene)
+    Pipeline([camera], scripted_model([[]] * 40), sink).run()
+    assert [status for _, status in sink.statuses] == ["online", "degraded", "offline"]
+    signs = {"covered": False, "frozen": True, "moved": False, "dark": False}
+    assert sink.states["tamper", "front"] == (True, signs)
+    told = {"signs": ["frozen"], "capture": "1970-01-01T00:16:42.100Z"}
+    assert sink.alarms == [("front", "intruder", "tamper", told)]
+
+
 def test_the_frame_limit_is_exact() -> None:
     _, states = run([[PERSON]] * 10, frames=4)
     assert states[0].frames == 4
