@@ -16,6 +16,7 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
+files
 document node complaint fields condition scene settings config
 graph schema flatbuffer sparsity writer model operators
 tensors step layout strided lowering
@@ -49,6 +50,7 @@ lane
 pipeline
 runtime doctor
 console view
+verbs
 cli
 __main__
 """
@@ -65,6 +67,8 @@ ROOMS = {
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
+    "onnxruntime": {"bench"},
+    "openvino": {"bench"},
 }
 
 
