@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from edgekit.errors import EdgekitError, UsageError
-
-Command = Callable[[argparse.Namespace], int]
+from edgekit.verbs import Command, seconds
+from edgekit.verbs import add_command as _add
+from edgekit.verbs import at_least_one as _at_least_one
+from edgekit.verbs.measure import add_analyze, add_benchmark
 
 
 class Terminated(BaseException):
@@ -51,17 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_validate, _add_schema, _add_replay, _add_explain, _add_evaluate, _add_zoo,
-        _add_devices, _add_benchmark, _add_analyze, _add_optimize, _add_mqtt, _add_doctor, _add_version,
+        _add_devices, add_benchmark, add_analyze, _add_optimize, _add_mqtt, _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
-    return parser
-
-
-def _add(commands: Any, name: str, command: Command, summary: str, *, json_flag: bool = True) -> Any:
-    parser = commands.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(command=command)
-    if json_flag:
-        parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
 
 
@@ -158,21 +151,6 @@ def _default_model() -> str:
     if not detectors:
         raise UsageError("the zoo holds no detector: give --model FILE.tflite")
     return max(detectors, key=lambda m: m.card.facts.get("accuracy", {}).get("person_ap50", 0)).name
-
-
-def seconds(text: str) -> float:
-    """`30`, `30s`, `500ms`, `5m` or `1h` -> seconds; argparse turns the error into a usage line."""
-    units = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text)
-    if not found or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"expected a time like 30s, 5m or 1h, not {text!r}")
-    return float(found[1]) * units[found[2] or ""]
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, not {text!r}")
-    return int(text)
 
 
 # ---- configs -------------------------------------------------------------------------------------
@@ -367,58 +345,6 @@ def _zoo_show(arguments: argparse.Namespace) -> int:
         console.print_json(card.facts)
     else:
         console.print_yaml(card.facts)
-    return 0
-
-
-def _add_benchmark(commands: Any) -> None:
-    parser = _add(commands, "benchmark", _benchmark, "Time models side by side: interleaved runs, medians.")
-    parser.add_argument("models", metavar="MODEL", nargs="+", help="zoo names or paths of .tflite files")
-    parser.add_argument("--engine", default="auto", help="comma-separated: auto, native, tflite")
-    parser.add_argument("--threads", default="1", help="comma-separated numbers of threads")
-    parser.add_argument("--duration", type=seconds, default=2.0, metavar="TIME", help="per model and engine")
-    parser.add_argument("--warmup", type=seconds, default=0.5, metavar="TIME")
-
-
-def _benchmark(arguments: argparse.Namespace) -> int:
-    from edgekit import bench, console
-
-    engines = arguments.engine.split(",")
-    threads = [int(n) for n in arguments.threads.split(",") if n.isdecimal()]
-    if not threads or set(engines) - {"auto", "native", "tflite"}:
-        raise UsageError("--engine takes auto, native, tflite and --threads whole numbers, comma-separated")
-    results = bench.benchmark(arguments.models, engines, threads, arguments.duration, arguments.warmup)
-    if arguments.json:
-        console.print_json([r.to_dict() for r in results])
-    else:
-        console.print_table("", bench.COLUMNS, [r.row() for r in results])
-    return 0
-
-
-def _add_analyze(commands: Any) -> None:
-    parser = _add(
-        commands,
-        "analyze",
-        _analyze,
-        "Show a model's plan on the native engine: each layer's kernel and why.",
-    )
-    parser.add_argument("model", metavar="MODEL", help="zoo name or path of a .tflite")
-    parser.add_argument("--isa", help="plan for this level of kernels (default: the best of this machine)")
-    parser.add_argument("--threads", type=_at_least_one, default=1)
-    parser.add_argument("--exact", action="store_true", help="the bytes of TFLite's reference kernels")
-    parser.add_argument("--no-time", action="store_true", help="do not run it: for another machine's isa")
-
-
-def _analyze(arguments: argparse.Namespace) -> int:
-    from edgekit import analyze, console
-
-    report = analyze.analyze(
-        arguments.model, arguments.isa, arguments.threads, exact=arguments.exact, timed=not arguments.no_time
-    )
-    if arguments.json:
-        console.print_json(report.to_dict())
-    else:
-        console.print_table(report.title, analyze.COLUMNS, [line.row() for line in report.lines])
-        sys.stdout.write(report.summary + "\n")
     return 0
 
 

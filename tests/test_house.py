@@ -16,6 +16,7 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
+files
 document node complaint fields condition scene settings config
 graph schema flatbuffer sparsity writer model operators
 tensors step layout strided lowering
@@ -53,6 +54,7 @@ replay
 explain
 strip
 console view
+verbs
 cli
 __main__
 """
@@ -70,6 +72,8 @@ ROOMS = {
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
+    "onnxruntime": {"bench"},
+    "openvino": {"bench"},
 }
 
 
