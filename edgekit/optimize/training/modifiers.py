@@ -21,7 +21,7 @@ from edgekit.optimize.training.distillation import (
     feature_likeness,
     likeness,
 )
-from edgekit.optimize.training.masks import Masks, Pattern, choose
+from edgekit.optimize.training.masks import Masks, Pattern, choose, densities, moved
 from edgekit.optimize.training.quantization import is_quantized, observe, quantize
 from edgekit.optimize.training.stages import (
     SELF,
@@ -30,6 +30,7 @@ from edgekit.optimize.training.stages import (
     QuantizeStage,
     RateStage,
     Schedule,
+    SparseTrainStage,
     TransferStage,
 )
 
@@ -130,6 +131,34 @@ class PruneModifier(Modifier):
         chosen = choose(weights, cubic(self.stage, share), self.pattern, together=together)
         for name, mask in zip(self.names, chosen, strict=True):
             masks.set(name, mask, regrow=self.stage.regrow and share < 1)
+
+
+class SparseTrainModifier(Modifier):
+    stage: SparseTrainStage
+
+    def __init__(self, stage: SparseTrainStage, place: Place) -> None:
+        super().__init__(stage, place)
+        self.names = layers(place.model, stage.layers, stage.skip)
+        self.pattern = Pattern.parse(stage.pattern)
+
+    def enter(self) -> None:
+        """Draw a mask for each layer from torch's generator."""
+        weights = [self.place.masks.weight(name).detach() for name in self.names]
+        shares = densities([one.shape for one in weights], 1 - self.stage.target, self.stage.distribution)
+        for name, weight, density in zip(self.names, weights, shares, strict=True):
+            drawn = choose([torch.rand_like(weight)], 1 - density, self.pattern, together=False)[0]
+            self.place.masks.set(name, drawn)
+
+    def after_step(self, done: int) -> None:
+        share = done / (self.stage.settle * self.steps)
+        if done % self.stage.every or share >= 1:
+            return
+        fraction = self.stage.fraction * 0.5 * (1 + math.cos(math.pi * share))
+        masks = self.place.masks
+        for name in self.names:
+            weight = masks.weight(name)
+            if weight.grad is not None:
+                masks.set(name, moved(masks.masks[name], weight, fraction, self.pattern))
 
 
 class TransferModifier(Modifier):
@@ -286,6 +315,7 @@ KINDS: dict[str, type[Modifier]] = {
     "prune": PruneModifier,
     "distill": DistillModifier,
     "quantize": QuantizeModifier,
+    "sparse_train": SparseTrainModifier,
     "transfer": TransferModifier,
 }
 

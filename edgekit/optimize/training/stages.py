@@ -14,18 +14,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from edgekit.complaint import check
 from edgekit.document import parse_document, read_document
-from edgekit.fields import Bool, Float, Int, Part, PlaceError, Text
+from edgekit.fields import Bool, Float, Int, Part, PlaceError, Text, to_number
 
 PATTERN = r"^(unstructured|channels|[1-9][0-9]?x([1-9][0-9]?|all)|[1-9][0-9]?:[1-9][0-9]?)$"
 _PATTERN_HELP = "unstructured, 1x4, 4x1, 8xall, channels or N:M like 2:4"
 SELF = "self"
+
+Share: TypeAlias = Annotated[
+    float, Field(strict=True, allow_inf_nan=False, ge=0, lt=1), BeforeValidator(to_number)
+]
 
 
 class Span(Part):
@@ -44,8 +48,8 @@ class Span(Part):
 class Sparsity(Span):
     """How many weights of which layers become zero, and in which pattern."""
 
-    sparsity: Float | None = Field(
-        default=None, ge=0, lt=1, description="Share of the weights that end as zero; N:M says it by itself."
+    sparsity: Share | None = Field(
+        default=None, description="Share of the weights that end as zero; N:M says it by itself."
     )
     pattern: Text = Field(
         default="unstructured",
@@ -107,9 +111,16 @@ class SparseTrainStage(Sparsity):
 
     every: Int = Field(default=100, ge=1, le=10**6, description="Steps between two moves of the mask.")
     fraction: Float = Field(default=0.3, gt=0, lt=1, description="Share of the weights that move at first.")
+    settle: Float = Field(default=0.75, gt=0, le=1, description="Share of the stage after which none move.")
     distribution: Literal["erk", "uniform"] = Field(
         default="erk", description="Sparsity of the layers: by their shape (Erdos-Renyi kernel), or the same."
     )
+
+    @model_validator(mode="after")
+    def _has_blocks(self) -> SparseTrainStage:
+        if ":" in self.pattern:
+            raise PlaceError(("pattern",), f"{self.pattern} cannot be trained from the start: prune to it")
+        return self
 
 
 class DistillStage(Span):
