@@ -18,7 +18,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from edgekit import engine, model  # noqa: E402
-from edgekit.optimize import optimize, train  # noqa: E402
+from edgekit.optimize import Lines, optimize, train  # noqa: E402
 from edgekit.optimize.augment import Strength, sample  # noqa: E402
 from edgekit.optimize.equalise import activation_peaks, equalise  # noqa: E402
 from edgekit.optimize.export import build  # noqa: E402
@@ -219,9 +219,9 @@ def test_training_is_the_same_for_the_same_seed_also_when_interrupted(tmp_path: 
             raise Stopped
 
     with pytest.raises(Stopped):
-        optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", progress=stop)
+        optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=Lines(stop))
     lines: list[str] = []
-    parts = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", progress=lines.append)
+    parts = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=Lines(lines.append))
     assert not any("float epoch 1/2" in line for line in lines)
     assert whole.read_bytes() == parts.read_bytes()
     card = yaml.safe_load(parts.with_name("card.yaml").read_text())

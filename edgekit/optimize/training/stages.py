@@ -12,15 +12,14 @@ Epochs may be fractions. A stage is at work from the step at `start` to the step
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from edgekit.complaint import check
-from edgekit.document import parse_document, read_document
+from edgekit.complaint import check, dotted
+from edgekit.document import Document, parse_document, read_document
 from edgekit.fields import Bool, Float, Int, Part, PlaceError, Text, to_number
 
 PATTERN = r"^(unstructured|channels|[1-9][0-9]?x([1-9][0-9]?|all)|[1-9][0-9]?:[1-9][0-9]?)$"
@@ -213,6 +212,7 @@ class Schedule(Part):
 
     version: Literal[1] = 1
     stages: list[Stage] = Field(min_length=1, max_length=100)
+    _document: Document | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _fits(self) -> Schedule:
@@ -223,6 +223,28 @@ class Schedule(Part):
     def epochs(self) -> float:
         """Epochs until the last stage is over."""
         return max(stage.span.end for stage in self.stages)
+
+    def where(self, *loc: str | int) -> str:
+        """`file:line:column: key` of a value, for messages; the key alone where no file was read."""
+        if self._document is None:
+            return dotted(loc)
+        while loc and self._document.find(loc) is None:
+            loc = loc[:-1]
+        position = self._document.position(loc)
+        return f"{self._document.name}:{position.line}:{position.column}: {dotted(loc)}"
+
+    @property
+    def document(self) -> Document | None:
+        """The file that it was read from."""
+        return self._document
+
+    def read_from(self, document: Document) -> Self:
+        """The same, knowing the file that it was read from."""
+        self._document = document
+        return self
+
+
+ScheduleT = TypeVar("ScheduleT", bound=Schedule)
 
 
 def check_stages(stages: list[Stage]) -> None:
@@ -248,12 +270,13 @@ def load_schedule(recipe: Schedule | Path | str | dict[str, Any] | list[Any]) ->
     if isinstance(recipe, Schedule):
         return recipe
     if isinstance(recipe, Path) or (isinstance(recipe, str) and "\n" not in recipe):
-        return check(read_document(Path(recipe)), Schedule)
+        return check_recipe(read_document(Path(recipe)), Schedule)
     if isinstance(recipe, list):
         recipe = {"stages": recipe}
     text = recipe if isinstance(recipe, str) else yaml.safe_dump(recipe, sort_keys=False)
-    return check(parse_document(text, "recipe", Path.cwd()), Schedule)
+    return check_recipe(parse_document(text, "recipe", Path.cwd()), Schedule)
 
 
-def is_pattern(text: str) -> bool:
-    return re.match(PATTERN, text) is not None
+def check_recipe(document: Document, kind: type[ScheduleT]) -> ScheduleT:
+    """The recipe that a file holds, which knows where everything stands. ConfigError for mistakes."""
+    return check(document, kind).read_from(document)
