@@ -318,11 +318,11 @@ def test_an_imported_model_computes_what_the_file_does(trained: Path) -> None:
 
 
 def test_a_sparse_model_adapts_to_ones_own_classes(trained: Path, tmp_path: Path) -> None:
-    write_folders(tmp_path / "mine", ["dark", "other"])
+    write_folders(tmp_path / "mine", ["dark", "other"], each=20)
     stages = [
-        {"learning_rate": {"end": 3, "peak": 0.01}},
-        {"transfer": {"end": 2}},
-        {"quantize": {"start": 2, "end": 3}},
+        {"learning_rate": {"end": 12, "peak": 0.05}},
+        {"transfer": {"end": 10}},
+        {"quantize": {"start": 10, "end": 12}},
     ]
     network = {"model": str(trained), "head": "new"}
     recipe = write_recipe(tmp_path, data={"train": "mine"}, network=network, stages=stages, batch=4)

@@ -46,14 +46,15 @@ class Classification:
 
     def _names(self) -> tuple[str, ...]:
         """The classes, which training, validation and recipe must agree on."""
-        if self.train.names != self.val.names:
+        where, train, val = self.recipe.where, self.train.names, self.val.names
+        if train != val:
             raise ConfigError(
-                f"{self.recipe.where('data', 'val')}: train has the classes {_listed(self.train.names)}, val has {_listed(self.val.names)}"
+                f"{where('data', 'val')}: train has the classes {_listed(train)}, val has {_listed(val)}"
             )
-        if self.recipe.classes is not None and len(self.recipe.classes) != len(self.train.names):
+        named = self.recipe.classes
+        if named is not None and len(named) != len(train):
             raise ConfigError(
-                f"{self.recipe.where('classes')}: names {len(self.recipe.classes)}, the data has {len(self.train.names)}: "
-                f"{_listed(self.train.names)}"
+                f"{where('classes')}: names {len(named)}, the data has {len(train)}: {_listed(train)}"
             )
         return tuple(self.recipe.classes or self.train.names)
 
@@ -94,10 +95,8 @@ def make_network(recipe: ClassifyRecipe, names: tuple[str, ...], folders: list[P
     config = recipe.network
     if config.name is not None:
         if config.name not in NETWORKS:
-            known = ", ".join(NETWORKS)
-            raise ConfigError(
-                f"{recipe.where('network', 'name')}: there is no {config.name!r}{similar(config.name, NETWORKS) or f', only {known}'}"
-            )
+            close = similar(config.name, NETWORKS) or f", only {', '.join(NETWORKS)}"
+            raise ConfigError(f"{recipe.where('network', 'name')}: there is no {config.name!r}{close}")
         return _called(recipe, NETWORKS[config.name], len(names))
     return _called(recipe, _function(recipe, folders), len(names))
 
@@ -108,15 +107,14 @@ def take_over(path: Path, recipe: ClassifyRecipe, names: tuple[str, ...]) -> nn.
     graph = network.graph
     shape, classes = graph.tensors[graph.inputs[0]].shape, graph.tensors[graph.outputs[0]].shape[-1]
     if shape[1:] != (recipe.size, recipe.size, 3):
-        raise ConfigError(
-            f"{recipe.where('size')}: {path.name} takes {list(shape[1:])}, the recipe says {recipe.size}"
-        )
+        place, taken = recipe.where("size"), list(shape[1:])
+        raise ConfigError(f"{place}: {path.name} takes {taken}, the recipe says {recipe.size}")
     if recipe.network.head == "new":
         renew_head(network, len(names))
     elif classes != len(names):
         raise ConfigError(
-            f"{recipe.where('network')}: {path.name} tells {classes} classes apart, the data has {_listed(names)}: "
-            "give network: {head: new} to learn them anew"
+            f"{recipe.where('network')}: {path.name} tells {classes} classes apart, "
+            f"the data has {_listed(names)}: give network: {{head: new}} to learn them anew"
         )
     return network
 
