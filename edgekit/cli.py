@@ -187,18 +187,20 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _add_schema(commands: Any) -> None:
-    _add(
-        commands,
-        "schema",
-        _schema,
-        "Print the JSON schema of pipeline configs, for editors.",
-        json_flag=False,
-    )
+    summary = "Print the JSON schema of pipeline configs, or of recipes, for editors."
+    parser = _add(commands, "schema", _schema, summary, json_flag=False)
+    parser.add_argument("--recipe", action="store_true", help="of recipes for edgekit optimize")
 
 
-def _schema(_arguments: argparse.Namespace) -> int:
-    from edgekit.config import config_schema
+def _schema(arguments: argparse.Namespace) -> int:
     from edgekit.console import print_json
+
+    if arguments.recipe:
+        from edgekit.optimize import recipe_schema
+
+        print_json(recipe_schema())
+        return 0
+    from edgekit.config import config_schema
 
     print_json(config_schema())
     return 0
@@ -354,10 +356,11 @@ def _add_optimize(commands: Any) -> None:
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe YAML, or the name of one that ships")
     parser.add_argument(
-        "--data", required=True, type=Path, metavar="DIR", help="images/ and annotations_*.json"
+        "--data", type=Path, metavar="DIR", help="where the recipe's data is (default: beside)"
     )
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="ONNX model to distil from")
+    parser.add_argument("--teacher", type=Path, metavar="FILE", help="a detector's ONNX model to distil from")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--fresh", action="store_true", help="start anew, whatever checkpoint is in --out")
     parser.add_argument("-v", "--verbose", action="count", default=1)
 
 
@@ -366,8 +369,11 @@ def _optimize(arguments: argparse.Namespace) -> int:
     from edgekit.optimize import optimize
 
     console.set_up_logging(arguments.verbose)
-    path = optimize(arguments.recipe, arguments.data, arguments.teacher, arguments.out)
-    sys.stdout.write(f"{path}\n")
+    with console.training_bars() as watch:
+        paths = optimize(
+            arguments.recipe, arguments.data, arguments.teacher, arguments.out, not arguments.fresh, watch
+        )
+    sys.stdout.writelines(f"{path}\n" for path in paths)
     return 0
 
 

@@ -17,12 +17,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 from torch.nn import functional  # noqa: E402
 
 from edgekit import model  # noqa: E402
-from edgekit.optimize import optimize  # noqa: E402
+from edgekit.optimize import Lines, find_recipe, optimize  # noqa: E402
 from edgekit.optimize.detection import train  # noqa: E402
 from edgekit.optimize.detection.augment import Strength, sample  # noqa: E402
 from edgekit.optimize.detection.nets import TEACHER, Detector  # noqa: E402
 from edgekit.optimize.detection.photos import Photo, load_photos  # noqa: E402
-from edgekit.optimize.detection.recipe import find_recipe, load_recipe  # noqa: E402
+from edgekit.optimize.detection.recipe import load_recipe  # noqa: E402
 from edgekit.optimize.detection.score import average_precision, suppress  # noqa: E402
 from edgekit.optimize.detection.targets import DOUBT, FLOOR, make_grid, make_target  # noqa: E402
 from edgekit.optimize.detection.teacher import load_teacher  # noqa: E402
@@ -95,9 +95,9 @@ def test_training_is_the_same_for_the_same_seed_also_when_interrupted(tmp_path: 
             raise Stopped
 
     with pytest.raises(Stopped):
-        optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", progress=stop)
+        optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=Lines(stop))
     lines: list[str] = []
-    parts = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", progress=lines.append)
+    parts = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=Lines(lines.append))
     assert not any("epoch 1/2" in line for line in lines)
     assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in parts]
     card = yaml.safe_load(parts[0].with_name("card.yaml").read_text())

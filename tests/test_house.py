@@ -72,7 +72,7 @@ ROOMS = {
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
-    "onnxruntime": {"bench"},
+    "onnxruntime": {"bench", "optimize"},
     "openvino": {"bench"},
 }
 

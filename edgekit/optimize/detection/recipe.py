@@ -7,11 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.complaint import check
 from edgekit.document import read_document
-from edgekit.errors import UsageError
 from edgekit.fields import Float, Int, Part, PlaceError, Text
-from edgekit.optimize.training.stages import Schedule
+from edgekit.optimize.training.stages import Schedule, check_recipe
 
 Size = Annotated[Int, Field(ge=64, le=1024, multiple_of=32)]
 
@@ -77,17 +75,6 @@ class Recipe(Schedule):
         return tuple(row.teacher_column for row in self.classes)
 
 
-def find_recipe(name: str | Path) -> Path:
-    """The file that `name` means: a path, or the name of a recipe that ships; UsageError if there is none."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return path
-    shipped = {one.stem: one for one in Path(__file__).parents[1].joinpath("recipes").glob("*.yaml")}
-    if str(name) not in shipped:
-        raise UsageError(f"no recipe {str(name)!r}: give a .yaml file or one of {', '.join(sorted(shipped))}")
-    return shipped[str(name)]
-
-
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe; ConfigError naming the file, the line and the key if anything is not as expected."""
-    return check(read_document(path), Recipe)
+    return check_recipe(read_document(path), Recipe)

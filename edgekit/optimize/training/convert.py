@@ -80,7 +80,6 @@ class _Converter:
         self.ops: list[Op] = []
         self.values: dict[fx.Node, int] = {}
         self.plain: set[fx.Node] = set()
-        self.padding: dict[fx.Node, tuple[int, ...]] = {}
         self.handlers: dict[Any, Callable[[fx.Node, Any], None]] = {
             QuantConv2d: self._convolution,
             QuantScale: self._scale,
@@ -242,8 +241,11 @@ class _Converter:
             self._op("QUANTIZE", [index], self.values[node])
 
     def _convolution(self, node: fx.Node, conv: QuantConv2d) -> None:
-        source = self._nhwc(before(node))
-        data, padding = self._padded(source, _sides(conv), conv, node.name)
+        source, sides = before(node), _sides(conv)
+        if self._is_merged(source):
+            sides = tuple(a + b for a, b in zip(sides, self._module(source).padding, strict=True))
+            source = before(source)
+        data, padding = self._padded(self._nhwc(source), sides, conv, node.name)
         deep = conv.groups > 1 and conv.groups == conv.in_channels
         weights = self._weights(node.name, conv, (2, 3, 1, 0) if deep else (0, 2, 3, 1), deep=deep)
         options: dict[str, Any] = {
@@ -331,7 +333,15 @@ class _Converter:
             self._op("PAD", inputs, result)
         return result
 
+    def _is_merged(self, node: fx.Node) -> bool:
+        """Whether a padding is done by the convolutions that read it."""
+        return isinstance(self._module(node), nn.ZeroPad2d) and all(
+            isinstance(self._module(user), QuantConv2d) for user in node.users
+        )
+
     def _pad(self, node: fx.Node, module: nn.ZeroPad2d) -> None:
+        if self._is_merged(node):
+            return
         self.values[node] = self._pad_by(self._nhwc(before(node)), module.padding, node.name)
 
     def _map(self, node: fx.Node, module: nn.Module) -> None:
@@ -499,7 +509,7 @@ def _both(padding: Any) -> tuple[int, int, int, int]:
     return width, width, height, height
 
 
-def _sides(conv: QuantConv2d) -> tuple[int, int, int, int]:
+def _sides(conv: QuantConv2d) -> tuple[int, ...]:
     """Left, right, top, bottom."""
     if conv.padding == "valid":
         return 0, 0, 0, 0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgekit.errors import ConfigError
+from edgekit.fields import PlaceError
 
 Outputs = tuple[tuple[Tensor, ...], dict[str, Tensor]]  # outputs, and features by their names
 
@@ -69,7 +70,7 @@ class TorchTeacher:
         return TorchTeacher(twin)
 
     def watch(self, names: list[str]) -> None:
-        """Keep the outputs of these layers. ConfigError where one does not exist."""
+        """Keep the outputs of these layers. PlaceError where one does not exist."""
         for name in names:
             self._layer(name).register_forward_hook(self._keep(name))
 
@@ -78,7 +79,7 @@ class TorchTeacher:
 
         known = dict(self.module.named_modules())
         if name not in known:
-            raise ConfigError(f"the teacher has no layer {name!r}{similar(name, known)}")
+            raise PlaceError(("features",), f"the teacher has no layer {name!r}{similar(name, known)}")
         return known[name]
 
     def _keep(self, name: str) -> Callable[..., None]:

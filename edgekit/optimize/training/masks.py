@@ -125,6 +125,46 @@ def _keep_of(weight: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
     return torch_order(mask, weight.shape)
 
 
+def densities(shapes: list[torch.Size], density: float, distribution: str) -> list[float]:
+    """Share of weights that each layer keeps: the same, or `erk`, in proportion to the sum of its sizes over
+    their product (Evci et al. 2020), so that small layers stay denser; what exceeds 1 goes to the others.
+    """
+    if distribution == "uniform":
+        return [density] * len(shapes)
+    counts = [shape.numel() for shape in shapes]
+    budget = density * sum(counts)
+    dense: set[int] = set()
+    while True:
+        free = [i for i in range(len(shapes)) if i not in dense]
+        left = budget - sum(counts[i] for i in dense)
+        factor = left / max(sum(sum(shapes[i]) for i in free), 1)
+        over = {i for i in free if factor * sum(shapes[i]) > counts[i]}
+        if not over:
+            return [1.0 if i in dense else factor * sum(shapes[i]) / counts[i] for i in range(len(shapes))]
+        dense |= over
+
+
+def moved(mask: Tensor, weight: Tensor, fraction: float, pattern: Pattern) -> Tensor:
+    """A mask with as many blocks, where `fraction` of them went from the weakest to where the gradient is
+    steepest (RigL, Evci et al. 2020). What comes starts at zero.
+    """
+    stored = stored_order(mask)
+    alive = blocks(stored, pattern) > 0
+    strength = blocks(stored_order(weight.detach()).square() * stored, pattern)
+    steepness = blocks(stored_order(weight.grad.detach()).square(), pattern)
+    count = round(float(alive.sum()) * fraction)
+    kept = _top(torch.where(alive, strength, -1.0), int(alive.sum()) - count)
+    grown = _top(torch.where(kept, -1.0, steepness), count)
+    return torch_order(spread((kept | grown).to(mask.dtype), pattern, stored.shape), mask.shape)
+
+
+def _top(scores: Tensor, count: int) -> Tensor:
+    """Where the `count` largest stand."""
+    chosen = torch.zeros(scores.numel(), dtype=torch.bool)
+    chosen[torch.argsort(scores.ravel(), descending=True, stable=True)[:count]] = True
+    return chosen.reshape(scores.shape)
+
+
 class Masks:
     """The masks of a network by the names of its layers, and what pruned weights would be by now.
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.complaint import similar
-from edgekit.errors import ConfigError
+from edgekit.fields import PlaceError
 from edgekit.optimize.training.distillation import (
     TorchTeacher,
     as_tuple,
     feature_likeness,
     likeness,
 )
-from edgekit.optimize.training.masks import Masks, Pattern, choose
+from edgekit.optimize.training.masks import Masks, Pattern, choose, densities, moved
 from edgekit.optimize.training.quantization import is_quantized, observe, quantize
 from edgekit.optimize.training.stages import (
     SELF,
@@ -30,6 +30,7 @@ from edgekit.optimize.training.stages import (
     QuantizeStage,
     RateStage,
     Schedule,
+    SparseTrainStage,
     TransferStage,
 )
 
@@ -132,6 +133,34 @@ class PruneModifier(Modifier):
             masks.set(name, mask, regrow=self.stage.regrow and share < 1)
 
 
+class SparseTrainModifier(Modifier):
+    stage: SparseTrainStage
+
+    def __init__(self, stage: SparseTrainStage, place: Place) -> None:
+        super().__init__(stage, place)
+        self.names = layers(place.model, stage.layers, stage.skip)
+        self.pattern = Pattern.parse(stage.pattern)
+
+    def enter(self) -> None:
+        """Draw a mask for each layer from torch's generator."""
+        weights = [self.place.masks.weight(name).detach() for name in self.names]
+        shares = densities([one.shape for one in weights], 1 - self.stage.target, self.stage.distribution)
+        for name, weight, density in zip(self.names, weights, shares, strict=True):
+            drawn = choose([torch.rand_like(weight)], 1 - density, self.pattern, together=False)[0]
+            self.place.masks.set(name, drawn)
+
+    def after_step(self, done: int) -> None:
+        share = done / (self.stage.settle * self.steps)
+        if done % self.stage.every or share >= 1:
+            return
+        fraction = self.stage.fraction * 0.5 * (1 + math.cos(math.pi * share))
+        masks = self.place.masks
+        for name in self.names:
+            weight = masks.weight(name)
+            if weight.grad is not None:
+                masks.set(name, moved(masks.masks[name], weight, fraction, self.pattern))
+
+
 class TransferModifier(Modifier):
     """Takes what is zero for the mask, and holds it from then on."""
 
@@ -187,9 +216,9 @@ class DistillModifier(Modifier):
         self.features: dict[str, Tensor] = {}
         self._hooks: list[Any] = []
         if stage.teacher is None and place.teacher is None:
-            raise ConfigError("distill: no teacher: name a file or self, or give wrap(..., teacher=module)")
+            raise PlaceError((), "no teacher: name a file or self, or give wrap(..., teacher=module)")
         for name in stage.features:
-            find_layer(place.model, name)
+            _check_layer(place.model, name)
         self._take(TorchTeacher.copy_of(place.model) if stage.teacher == SELF else self._load())
 
     def _load(self) -> Any:
@@ -286,6 +315,7 @@ KINDS: dict[str, type[Modifier]] = {
     "prune": PruneModifier,
     "distill": DistillModifier,
     "quantize": QuantizeModifier,
+    "sparse_train": SparseTrainModifier,
     "transfer": TransferModifier,
 }
 
@@ -296,26 +326,26 @@ def weighty(model: nn.Module) -> list[str]:
 
 
 def layers(model: nn.Module, patterns: list[str] | None, skip: list[str]) -> list[str]:
-    """The names that a stage means. ConfigError for a pattern that no layer has."""
+    """The names that a stage means. PlaceError for a pattern that no layer has."""
     known = weighty(model)
-    for pattern in [*(patterns or []), *skip]:
-        if not fnmatch.filter(known, pattern):
-            raise ConfigError(_no_layer(model, pattern, known))
+    for key, given in (("layers", patterns or []), ("skip", skip)):
+        for number, pattern in enumerate(given):
+            if not fnmatch.filter(known, pattern):
+                raise PlaceError((key, number), _no_layer(model, pattern, known))
     if patterns is None:
         found = [name for name in known[1:-1] if not _is_depthwise(model.get_submodule(name))]
     else:
         found = [name for name in known if any(fnmatch.fnmatchcase(name, one) for one in patterns)]
     found = [name for name in found if not any(fnmatch.fnmatchcase(name, one) for one in skip)]
     if not found:
-        raise ConfigError(f"no layer is left to prune among {', '.join(known)}: say which by layers:")
+        raise PlaceError((), f"no layer is left to prune among {', '.join(known[:20])}: say which by layers:")
     return found
 
 
-def find_layer(model: nn.Module, name: str) -> nn.Module:
+def _check_layer(model: nn.Module, name: str) -> None:
     known = dict(model.named_modules())
     if name not in known:
-        raise ConfigError(f"the model has no layer {name!r}{similar(name, known)}")
-    return known[name]
+        raise PlaceError(("features",), f"the model has no layer {name!r}{similar(name, known)}")
 
 
 def _no_layer(model: nn.Module, pattern: str, known: list[str]) -> str:

@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.errors import UsageError
+from edgekit.errors import ConfigError, UsageError
+from edgekit.fields import PlaceError
 from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import KINDS, Modifier, Place
 from edgekit.optimize.training.quantization import is_quantized, quantize
-from edgekit.optimize.training.stages import QuantizeStage, Schedule, load_schedule
+from edgekit.optimize.training.stages import QuantizeStage, Schedule, Stage, load_schedule
 
 
 def wrap(
@@ -56,7 +57,7 @@ class Session:
         self.steps_per_epoch, self.steps = steps_per_epoch, 0
         self.masks = Masks(model)
         self._place = Place(model, optimizer, self.masks, teacher, schedule)
-        self.modifiers = [KINDS[stage.kind](stage.span, self._place) for stage in schedule.stages]
+        self.modifiers = [self._modifier(number, stage) for number, stage in enumerate(schedule.stages)]
         self._bounds = [self._steps_of(one) for one in self.modifiers]
         for one, (start, end) in zip(self.modifiers, self._bounds, strict=True):
             one.steps = end - start
@@ -65,6 +66,14 @@ class Session:
             optimizer.register_step_post_hook(self._after_step),
         ]
         self._change()
+
+    def _modifier(self, number: int, stage: Stage) -> Modifier:
+        """What follows a stage; a mistake in it is told with its place in the recipe."""
+        try:
+            return KINDS[stage.kind](stage.span, self._place)
+        except PlaceError as error:
+            place = self.schedule.where("stages", number, stage.kind, *error.path)
+            raise ConfigError(f"{place}: {error}") from None
 
     @property
     def epochs(self) -> int:

@@ -12,20 +12,23 @@ Epochs may be fractions. A stage is at work from the step at `start` to the step
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from edgekit.complaint import check
-from edgekit.document import parse_document, read_document
-from edgekit.fields import Bool, Float, Int, Part, PlaceError, Text
+from edgekit.complaint import check, dotted
+from edgekit.document import Document, parse_document, read_document
+from edgekit.fields import Bool, Float, Int, Part, PlaceError, Text, to_number
 
 PATTERN = r"^(unstructured|channels|[1-9][0-9]?x([1-9][0-9]?|all)|[1-9][0-9]?:[1-9][0-9]?)$"
 _PATTERN_HELP = "unstructured, 1x4, 4x1, 8xall, channels or N:M like 2:4"
 SELF = "self"
+
+Share: TypeAlias = Annotated[
+    float, Field(strict=True, allow_inf_nan=False, ge=0, lt=1), BeforeValidator(to_number)
+]
 
 
 class Span(Part):
@@ -44,8 +47,8 @@ class Span(Part):
 class Sparsity(Span):
     """How many weights of which layers become zero, and in which pattern."""
 
-    sparsity: Float | None = Field(
-        default=None, ge=0, lt=1, description="Share of the weights that end as zero; N:M says it by itself."
+    sparsity: Share | None = Field(
+        default=None, description="Share of the weights that end as zero; N:M says it by itself."
     )
     pattern: Text = Field(
         default="unstructured",
@@ -107,9 +110,16 @@ class SparseTrainStage(Sparsity):
 
     every: Int = Field(default=100, ge=1, le=10**6, description="Steps between two moves of the mask.")
     fraction: Float = Field(default=0.3, gt=0, lt=1, description="Share of the weights that move at first.")
+    settle: Float = Field(default=0.75, gt=0, le=1, description="Share of the stage after which none move.")
     distribution: Literal["erk", "uniform"] = Field(
         default="erk", description="Sparsity of the layers: by their shape (Erdos-Renyi kernel), or the same."
     )
+
+    @model_validator(mode="after")
+    def _has_blocks(self) -> SparseTrainStage:
+        if ":" in self.pattern:
+            raise PlaceError(("pattern",), f"{self.pattern} cannot be trained from the start: prune to it")
+        return self
 
 
 class DistillStage(Span):
@@ -202,6 +212,7 @@ class Schedule(Part):
 
     version: Literal[1] = 1
     stages: list[Stage] = Field(min_length=1, max_length=100)
+    _document: Document | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _fits(self) -> Schedule:
@@ -212,6 +223,28 @@ class Schedule(Part):
     def epochs(self) -> float:
         """Epochs until the last stage is over."""
         return max(stage.span.end for stage in self.stages)
+
+    def where(self, *loc: str | int) -> str:
+        """`file:line:column: key` of a value, for messages; the key alone where no file was read."""
+        if self._document is None:
+            return dotted(loc)
+        while loc and self._document.find(loc) is None:
+            loc = loc[:-1]
+        position = self._document.position(loc)
+        return f"{self._document.name}:{position.line}:{position.column}: {dotted(loc)}"
+
+    @property
+    def document(self) -> Document | None:
+        """The file that it was read from."""
+        return self._document
+
+    def read_from(self, document: Document) -> Self:
+        """The same, knowing the file that it was read from."""
+        self._document = document
+        return self
+
+
+ScheduleT = TypeVar("ScheduleT", bound=Schedule)
 
 
 def check_stages(stages: list[Stage]) -> None:
@@ -237,12 +270,13 @@ def load_schedule(recipe: Schedule | Path | str | dict[str, Any] | list[Any]) ->
     if isinstance(recipe, Schedule):
         return recipe
     if isinstance(recipe, Path) or (isinstance(recipe, str) and "\n" not in recipe):
-        return check(read_document(Path(recipe)), Schedule)
+        return check_recipe(read_document(Path(recipe)), Schedule)
     if isinstance(recipe, list):
         recipe = {"stages": recipe}
     text = recipe if isinstance(recipe, str) else yaml.safe_dump(recipe, sort_keys=False)
-    return check(parse_document(text, "recipe", Path.cwd()), Schedule)
+    return check_recipe(parse_document(text, "recipe", Path.cwd()), Schedule)
 
 
-def is_pattern(text: str) -> bool:
-    return re.match(PATTERN, text) is not None
+def check_recipe(document: Document, kind: type[ScheduleT]) -> ScheduleT:
+    """The recipe that a file holds, which knows where everything stands. ConfigError for mistakes."""
+    return check(document, kind).read_from(document)
