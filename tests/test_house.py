@@ -49,6 +49,7 @@ lane
 pipeline
 runtime doctor
 console view
+pruning
 cli
 __main__
 """
