@@ -351,20 +351,31 @@ def _zoo_show(arguments: argparse.Namespace) -> int:
 
 
 def _add_optimize(commands: Any) -> None:
+    from edgekit.verbs import prune
+
     parser = _add(
-        commands, "optimize", _optimize, "Train a model by a recipe (extra: train).", json_flag=False
+        commands, "optimize", _optimize, "Train a model by a recipe (extra: train), or prune one as it is."
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe YAML, or the name of one that ships")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", help="a recipe YAML, or the name of one that ships"
+    )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="where the recipe's data is (default: beside)"
     )
     parser.add_argument("--teacher", type=Path, metavar="FILE", help="a detector's ONNX model to distil from")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="what is trained goes there")
     parser.add_argument("--fresh", action="store_true", help="start anew, whatever checkpoint is in --out")
     parser.add_argument("-v", "--verbose", action="count", default=1)
+    prune.add_arguments(parser)
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
+    from edgekit.verbs import prune
+
+    if arguments.one_shot:
+        return prune.run(arguments)
+    if not (arguments.recipe and arguments.out):
+        raise UsageError("optimize takes RECIPE --out DIR, or --one-shot MODEL --calibration DIR")
     from edgekit import console
     from edgekit.optimize import optimize
 
