@@ -342,7 +342,12 @@ def _add_optimize(commands: Any) -> None:
     parser = _add(
         commands, "optimize", _optimize, "Train a model by a recipe (extra: train).", json_flag=False
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe YAML, or the name of one that ships")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", help="a recipe YAML, or the name of one that ships"
+    )
+    parser.add_argument(
+        "--sweep", type=Path, metavar="SWEEP.yaml", help="take part in a search over a recipe (extra: sweep)"
+    )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="where the recipe's data is (default: beside)"
     )
@@ -357,11 +362,29 @@ def _optimize(arguments: argparse.Namespace) -> int:
     from edgekit.optimize import optimize
 
     console.set_up_logging(arguments.verbose)
+    if (arguments.recipe is None) == (arguments.sweep is None):
+        raise UsageError("give a RECIPE, or --sweep SWEEP.yaml")
+    if arguments.sweep is not None:
+        return _sweep(arguments)
     with console.training_bars() as watch:
         path = optimize(
             arguments.recipe, arguments.data, arguments.teacher, arguments.out, not arguments.fresh, watch
         )
     sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    import logging
+
+    from edgekit import console
+    from edgekit.optimize.sweep import sweep
+
+    say = logging.getLogger("edgekit.optimize").info
+    best = sweep(arguments.sweep, arguments.data, arguments.out, say)
+    goals = [key for key in best[0] if key not in ("trial", "values", "folder")] if best else []
+    rows = [(b["trial"], *(f"{b[g]:g}" for g in goals), b["values"], b["folder"]) for b in best]
+    console.print_table("best", ("trial", *goals, "values", "folder"), rows)
     return 0
 
 

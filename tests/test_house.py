@@ -65,6 +65,8 @@ ROOMS = {
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
+    "onnxruntime": {"optimize"},
+    "optuna": {"optimize"},
 }
 
 
