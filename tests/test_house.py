@@ -74,6 +74,7 @@ ROOMS = {
     "onnx": {"optimize"},
     "onnxruntime": {"bench", "optimize"},
     "openvino": {"bench"},
+    "optuna": {"optimize"},
 }
 
 
