@@ -35,6 +35,7 @@ track
 zone line
 rules alarm
 engine interpreter zoo
+worker
 reel
 demo sources
 topics tls
