@@ -23,6 +23,7 @@ from edgekit.messages import utc_text
 from edgekit.sink import Sink
 from edgekit.tally import Tally
 from edgekit.types import Event, Frame
+from edgekit.worker import WorkerEngine
 
 log = logging.getLogger("edgekit.pipeline")
 HEALTH_EVERY_S = 60.0
@@ -56,6 +57,7 @@ class Pipeline:
         self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
         self._told: dict[str, States] = {camera.name: {} for camera in cameras}
         self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
+        self._engine = model.engine
         self._inbox = Inbox([camera.name for camera in cameras])
         self._readers = {camera.name: Reader(camera, self._inbox) for camera in cameras}
         self._stop = threading.Event()
@@ -237,10 +239,11 @@ class Pipeline:
     def _health(self, now_s: float) -> dict[str, object]:
         offline = [state.status == "offline" for state in self.states]
         troubled = any(state.status in ("offline", "degraded") for state in self.states)
+        failing = isinstance(self._engine, WorkerEngine) and self._engine.failing
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
         return {
-            "state": "error" if all(offline) else "degraded" if troubled else "ok",
+            "state": "error" if all(offline) or failing else "degraded" if troubled else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
             "infer_ms": _percentiles(infer),

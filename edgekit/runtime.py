@@ -80,7 +80,9 @@ def run(
     """
     device = load_device(config.device.profile)
     budget_mb = check_memory(config, device)
-    model = open_model(config.model.name, config.model.engine, config.model.threads)
+    model = open_model(
+        config.model.name, config.model.engine, config.model.threads, worker=config.model.worker
+    )
     check_labels(config, model)
     cameras = [
         Camera(name, camera.detect, partial(_open, name, camera, wait=wait and not require), camera)

@@ -84,6 +84,10 @@ class ModelConfig(Part):
     )
     engine: Literal["auto", "native", "tflite"] = Field(default="auto", description="What runs the model.")
     threads: Int = Field(default=1, ge=1, le=64, description="Threads of the engine.")
+    worker: Bool = Field(
+        default=False,
+        description="Run the engine in a process of its own, which is started again after a crash.",
+    )
     budget: BudgetConfig | None = Field(
         default=None, description="What the model may cost; unset: what the device allows."
     )

@@ -37,6 +37,7 @@ track
 zone line
 rules alarm
 engine interpreter zoo
+worker
 reel
 demo sources
 topics tls
