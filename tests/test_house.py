@@ -48,7 +48,7 @@ inference
 bench analyze evaluate optimize inbox tally detector
 lane
 pipeline
-runtime doctor
+runtime doctor kit
 console view
 verbs
 cli
