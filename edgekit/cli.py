@@ -14,6 +14,7 @@ from edgekit.verbs import Command, seconds
 from edgekit.verbs import add_command as _add
 from edgekit.verbs import at_least_one as _at_least_one
 from edgekit.verbs.measure import add_analyze, add_benchmark
+from edgekit.verbs.ship import add_bundle, add_deploy
 
 
 class Terminated(BaseException):
@@ -52,7 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_validate, _add_schema, _add_replay, _add_explain, _add_evaluate, _add_zoo,
-        _add_devices, add_benchmark, add_analyze, _add_optimize, _add_mqtt, _add_doctor, _add_version,
+        _add_devices, add_benchmark, add_analyze, _add_optimize, add_bundle, add_deploy, _add_mqtt,
+        _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
     return parser

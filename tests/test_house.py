@@ -50,7 +50,7 @@ inference
 bench analyze evaluate optimize inbox tally detector
 lane
 pipeline
-runtime doctor
+runtime doctor kit
 replay
 explain
 strip
