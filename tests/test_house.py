@@ -49,6 +49,7 @@ lane
 pipeline
 runtime doctor
 console view
+pruning training
 cli
 __main__
 """
