@@ -353,60 +353,19 @@ def _zoo_show(arguments: argparse.Namespace) -> int:
 
 
 def _add_optimize(commands: Any) -> None:
-    from edgekit.verbs import prune
+    from edgekit.verbs import prune, train
 
     parser = _add(
         commands, "optimize", _optimize, "Train a model by a recipe (extra: train), or prune one as it is."
     )
-    parser.add_argument(
-        "recipe", metavar="RECIPE", nargs="?", help="a recipe YAML, or the name of one that ships"
-    )
-    parser.add_argument(
-        "--sweep", type=Path, metavar="SWEEP.yaml", help="take part in a search over a recipe (extra: sweep)"
-    )
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="where the recipe's data is (default: beside)"
-    )
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="a detector's ONNX model to distil from")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="what is trained goes there")
-    parser.add_argument("--fresh", action="store_true", help="start anew, whatever checkpoint is in --out")
-    parser.add_argument("-v", "--verbose", action="count", default=1)
+    train.add_arguments(parser)
     prune.add_arguments(parser)
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
-    from edgekit.verbs import prune
+    from edgekit.verbs import prune, train
 
-    if arguments.one_shot:
-        return prune.run(arguments)
-    if (arguments.recipe is None) == (arguments.sweep is None) or arguments.out is None:
-        raise UsageError("give RECIPE or --sweep FILE, with --out DIR; or --one-shot MODEL --calibration DIR")
-    from edgekit import console
-    from edgekit.optimize import optimize
-
-    console.set_up_logging(arguments.verbose)
-    if arguments.sweep is not None:
-        return _sweep(arguments)
-    with console.training_bars() as watch:
-        paths = optimize(
-            arguments.recipe, arguments.data, arguments.teacher, arguments.out, not arguments.fresh, watch
-        )
-    sys.stdout.writelines(f"{path}\n" for path in paths)
-    return 0
-
-
-def _sweep(arguments: argparse.Namespace) -> int:
-    import logging
-
-    from edgekit import console
-    from edgekit.optimize.sweep import sweep
-
-    say = logging.getLogger("edgekit.optimize").info
-    best = sweep(arguments.sweep, arguments.data, arguments.out, say)
-    goals = [key for key in best[0] if key not in ("trial", "values", "folder")] if best else []
-    rows = [(b["trial"], *(f"{b[g]:g}" for g in goals), b["values"], b["folder"]) for b in best]
-    console.print_table("best", ("trial", *goals, "values", "folder"), rows)
-    return 0
+    return prune.run(arguments) if arguments.one_shot else train.run(arguments)
 
 
 # ---- this machine and others ---------------------------------------------------------------------
