@@ -30,6 +30,7 @@ plan batch
 memory ranks
 machine device
 preprocess decode
+labelled
 motion
 track
 zone line
@@ -44,7 +45,7 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate optimize inbox tally detector
+bench analyze evaluate confusion optimize inbox tally detector
 lane
 pipeline
 runtime doctor
