@@ -384,30 +384,19 @@ def _analyze(arguments: argparse.Namespace) -> int:
 
 
 def _add_optimize(commands: Any) -> None:
+    from edgekit import pruning, training
+
     parser = _add(
-        commands, "optimize", _optimize, "Train a model by a recipe (extra: train).", json_flag=False
+        commands, "optimize", _optimize, "Train a model by a recipe (extra: train), or prune one as it is."
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe YAML, or the name of one that ships")
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="where the recipe's data is (default: beside)"
-    )
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="a detector's ONNX model to distil from")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--fresh", action="store_true", help="start anew, whatever checkpoint is in --out")
-    parser.add_argument("-v", "--verbose", action="count", default=1)
+    training.add_arguments(parser)
+    pruning.add_arguments(parser)
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
-    from edgekit import console
-    from edgekit.optimize import optimize
+    from edgekit import pruning, training
 
-    console.set_up_logging(arguments.verbose)
-    with console.training_bars() as watch:
-        path = optimize(
-            arguments.recipe, arguments.data, arguments.teacher, arguments.out, not arguments.fresh, watch
-        )
-    sys.stdout.write(f"{path}\n")
-    return 0
+    return pruning.run(arguments) if arguments.one_shot else training.run(arguments)
 
 
 # ---- this machine and others ---------------------------------------------------------------------

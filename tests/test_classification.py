@@ -23,9 +23,11 @@ torch.set_num_threads(1)
 
 from edgekit import inference, model  # noqa: E402
 from edgekit.cli import main  # noqa: E402
-from edgekit.optimize import Lines, optimize  # noqa: E402
+from edgekit.device import load_device  # noqa: E402
+from edgekit.optimize import Lines, auto, optimize  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.imported import import_model  # noqa: E402
+from edgekit.optimize.training.stages import load_schedule  # noqa: E402
 
 SIZE, SHADES = 16, {"dark": 40, "grey": 128, "light": 215}
 STAGES = [
@@ -375,3 +377,55 @@ def test_an_imported_model_is_quantised_and_exported_again(trained: Path) -> Non
     quantization.calibrate(network, [x])
     again = model.read_bytes(convert.export(network, x[:1]))
     assert [op.kind for op in again.ops] == [op.kind for op in model.read(trained).ops]
+
+
+# ---- after training, and before --------------------------------------------------------------------
+
+
+def test_a_file_is_pruned_at_once_without_a_step_of_training(trained: Path, tmp_path: Path) -> None:
+    write_npz(tmp_path / "train.npz", 48, 1)
+    write_npz(tmp_path / "val.npz", 30, 2)
+    stages = [{"quantize": {"end": 0}}, {"one_shot": {"sparsity": 0.5, "inputs": 32}}]
+    recipe = write_recipe(
+        tmp_path, network={"model": str(trained)}, stages=stages, devices=["raspberry-pi-4"]
+    )
+    path = train(recipe, tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["file"]["zeros"] >= 0.5
+    assert report["agreement"] is None
+    assert [row["epoch"] for row in report["history"]] == [0]
+    assert [one["device"] for one in report["latency"]] == ["this machine", "raspberry-pi-4"]
+    assert "Latency" in path.with_name("report.html").read_text()
+
+
+def test_an_unknown_device_is_told_before_training(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"recipe.yaml:\d+:\d+: devices\[0\]: .*raspberry-pi-9"):
+        train(write_recipe(folder, devices=["raspberry-pi-9"]), folder / "out")
+
+
+def test_a_recipe_is_written_for_a_budget(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    dense = auto.model_ms(model.read(trained), load_device("raspberry-pi-4"))
+    least = auto.model_ms(model.read(trained), load_device("raspberry-pi-4"), 0.95)
+    command = [
+        "optimize",
+        "--auto",
+        str(trained),
+        "--device",
+        "raspberry-pi-4",
+        "--out",
+        str(tmp_path / "r.yaml"),
+    ]
+    budget = (dense + least) / 2
+    assert main([*command, "--max-latency-ms", f"{budget}"]) == 0
+    schedule = load_schedule(yaml.safe_load((tmp_path / "r.yaml").read_text())["stages"])
+    prune = schedule.stages[0].prune
+    assert prune is not None
+    found = auto.estimate(trained, "raspberry-pi-4", budget)
+    assert prune.sparsity == found.sparsity > 0
+    assert found.sparse_ms <= budget
+    earlier = auto.model_ms(model.read(trained), load_device("raspberry-pi-4"), found.sparsity - 0.05)
+    assert earlier > budget
+    assert main([*command, "--max-latency-ms", f"{least / 2}"]) == 3
+    assert "take a smaller network" in capsys.readouterr().err
+    write_folders(tmp_path / "data", list(SHADES), each=30)
+    train(tmp_path / "r.yaml", tmp_path / "out")

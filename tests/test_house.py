@@ -50,6 +50,7 @@ lane
 pipeline
 runtime doctor
 console view
+pruning training
 cli
 __main__
 """
@@ -66,6 +67,8 @@ ROOMS = {
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
+    "onnxruntime": {"optimize"},
+    "optuna": {"optimize"},
 }
 
 

@@ -40,9 +40,11 @@ class Residual(nn.Module):
 class ResNet(nn.Module):
     """A residual network for small pictures (He et al. 2016, section 4.2): `depth` blocks for each width."""
 
-    def __init__(self, classes: int, depth: int = 1, widths: Sequence[int] = (16, 32, 64)) -> None:
+    def __init__(
+        self, classes: int, depth: int = 1, widths: Sequence[int] = (16, 32, 64), stem_stride: int = 1
+    ) -> None:
         super().__init__()
-        self.stem = unit(3, widths[0])
+        self.stem = unit(3, widths[0], 3, stem_stride)
         blocks: list[nn.Module] = []
         inputs = widths[0]
         for stage, outputs in enumerate(widths):

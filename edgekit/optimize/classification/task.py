@@ -42,7 +42,6 @@ class Classification:
             )
         self.model_path = _model_path(recipe.network.model, folders) if recipe.network.model else None
         self.centre = CENTRE if self.model_path is None else centre_of(self.model_path)
-        self.example = torch.zeros(1, 3, recipe.size, recipe.size)
 
     def _names(self) -> tuple[str, ...]:
         """The classes, which training, validation and recipe must agree on."""

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 import yaml
 
-from edgekit import engine
-from edgekit.errors import ConfigError
+from edgekit import engine, model
+from edgekit.device import load_device
+from edgekit.errors import ConfigError, UsageError
 from edgekit.optimize.classification.images import Pictures
 from edgekit.optimize.classification.recipe import (
     SPREAD,
@@ -22,6 +23,7 @@ from edgekit.optimize.classification.recipe import (
     schedule_of,
 )
 from edgekit.optimize.classification.task import Classification, accuracy, as_input
+from edgekit.optimize.oneshot.latency import cycles_per_ms
 from edgekit.optimize.training import report
 from edgekit.optimize.training.run import Outcome, Watch, run
 from edgekit.optimize.training.stages import Schedule
@@ -35,6 +37,7 @@ def train(
 ) -> Path:
     """Run the recipe of file `path`; returns the model's path in `out_dir`."""
     folders = [*([data_dir] if data_dir else []), path.parent]
+    _check_devices(recipe)
     recipe = _with_files(recipe, folders)
     task = Classification(recipe, folders)
     schedule = schedule_of(recipe, task.centre)
@@ -47,6 +50,15 @@ def train(
         watch.say(f"{written}")
     _write_card(task, target, path, found)
     return target
+
+
+def _check_devices(recipe: ClassifyRecipe) -> None:
+    """ConfigError for a device that the report could not judge, before anything is trained."""
+    for number, name in enumerate(recipe.devices):
+        try:
+            cycles_per_ms(load_device(name))
+        except UsageError as error:
+            raise ConfigError(f"{recipe.where('devices', number)}: {error}") from None
 
 
 def _with_files(recipe: ClassifyRecipe, folders: list[Path]) -> ClassifyRecipe:
@@ -73,6 +85,7 @@ def _facts(task: Classification, schedule: Schedule, outcome: Outcome, path: Pat
     history = outcome.history.epochs
     before = report.dense_row(history, schedule)
     runner = engine.load(path)
+    changed = any(stage.one_shot for stage in schedule.stages)  # after the network was trained
     outputs = np.concatenate([runner.run(one[None])[0] for one in stored(task.val)])
     return {
         "name": task.recipe.name,
@@ -84,9 +97,9 @@ def _facts(task: Classification, schedule: Schedule, outcome: Outcome, path: Pat
         "float_or_fake": {"accuracy": history[-1]["accuracy"]},
         "pictures": {"train": len(task.train), "val": len(task.val)},
         "engine": runner.name,
-        "agreement": _agreement(task, outcome, outputs, runner),
+        "agreement": None if changed else _agreement(task, outcome, outputs, runner),
         "file": report.facts(outcome.content),
-        "latency": _latency(path),
+        "latency": _latency(path, task.recipe.devices),
         "seconds": outcome.seconds,
         "seed": task.recipe.seed,
         "history": history,
@@ -107,12 +120,19 @@ def _agreement(task: Classification, outcome: Outcome, outputs: Any, runner: Any
     return {f"within_{steps}": float((apart <= steps).mean()) for steps in (0, 1, 2)}
 
 
-def _latency(path: Path) -> list[dict[str, Any]]:
-    """Milliseconds of one picture: measured on this machine."""
+def _latency(path: Path, devices: list[str]) -> list[dict[str, Any]]:
+    """Milliseconds of one picture on one core: measured on this machine, modelled on the devices."""
     from edgekit.bench import benchmark
+    from edgekit.optimize.auto import model_ms
 
     measured = benchmark([path], seconds=0.5, warmup=0.1)[0]
-    return [{"device": "this machine", "ms": measured.median_ms, "how": f"measured, {measured.runtime}"}]
+    here = {"device": "this machine", "ms": measured.median_ms, "how": f"measured, {measured.runtime}"}
+    graph = model.read(path)
+    others = [
+        {"device": name, "ms": model_ms(graph, load_device(name)), "how": "modelled, one core"}
+        for name in devices
+    ]
+    return [here, *others]
 
 
 def _write_card(task: Classification, path: Path, recipe_path: Path, found: dict[str, Any]) -> None:

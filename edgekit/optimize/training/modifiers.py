@@ -317,6 +317,7 @@ KINDS: dict[str, type[Modifier]] = {
     "quantize": QuantizeModifier,
     "sparse_train": SparseTrainModifier,
     "transfer": TransferModifier,
+    "one_shot": Modifier,  # it waits for the exported file
 }
 
 

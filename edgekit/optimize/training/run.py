@@ -6,6 +6,7 @@ batches depend on the seed, the epoch and their number alone, and so does every 
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -19,8 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, EdgekitError
-from edgekit.optimize.training.convert import export
-from edgekit.optimize.training.quantization import is_quantized
+from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
 from edgekit.optimize.training.session import Session, wrap
 from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
 from edgekit.optimize.training.stages import Schedule
@@ -33,7 +33,6 @@ class Task(Protocol):
     """What is trained, on what, and how good it is."""
 
     steps_per_epoch: int
-    example: Tensor  # one input (1, ...)
 
     def network(self) -> nn.Module:
         """The network to start from; its weights are drawn from torch's generator."""
@@ -143,8 +142,26 @@ class _Run:
                 self._score(epoch + 1)
             self._save()
         self.session.finish()
-        content = export(network.eval(), self.task.example, name=self.settings.name)
-        return Outcome(network, self.history, content, self._seconds())
+        content = self.session.content(self._inputs(), self.settings.name)
+        return Outcome(network.eval(), self.history, content, self._seconds())
+
+    def _inputs(self) -> Tensor:
+        """Inputs of the first epoch, as many as the file's one-shot pruning wants."""
+        stages = [stage.one_shot.inputs for stage in self.session.schedule.stages if stage.one_shot]
+        count = max(stages, default=1)
+        found: list[Tensor] = []
+        for inputs, _ in self.task.batches(0, 0):
+            found.append(inputs)
+            if sum(map(len, found)) >= count:
+                break
+        return torch.cat(found)[:count]
+
+    def _calibrate(self) -> None:
+        """Set the ranges of a network that is quantised without a step of training in int8."""
+        network = self.session.model
+        if is_quantized(network) and any(not one.is_set for one in ranges(network)):
+            batches = itertools.islice(self.task.batches(0, 0), 8)
+            calibrate(network, (inputs for inputs, _ in batches))
 
     def _step(self, batch: Batch, number: int) -> None:
         session, (images, wanted) = self.session, batch
@@ -166,6 +183,7 @@ class _Run:
         self.watch.step(number, value)
 
     def _score(self, epoch: int) -> None:
+        self._calibrate()
         scores = self.task.score(self.session.model.eval())
         row = self.history.add(self.session, epoch, scores)
         shown = " ".join(f"{key} {value:.4f}" for key, value in scores.items())

@@ -13,6 +13,7 @@ The optimiser's own `step` drives the recipe by hooks, so that a loop need not b
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import KINDS, Modifier, Place
 from edgekit.optimize.training.quantization import is_quantized, quantize
 from edgekit.optimize.training.stages import QuantizeStage, Schedule, Stage, load_schedule
+
+_log = logging.getLogger("edgekit.optimize")
 
 
 def wrap(
@@ -102,11 +105,25 @@ class Session:
         for one in self.modifiers:
             one.close()
 
-    def export(self, path: Path | str, example: torch.Tensor, name: str = "") -> bytes:
-        """Write the quantised network as `.tflite`; see `convert.export`."""
-        from edgekit.optimize.training.convert import export
+    def export(self, path: Path | str, inputs: torch.Tensor, name: str = "") -> bytes:
+        """Write the quantised network as `.tflite`: see `convert.export`, and prune it by stages `one_shot`.
 
-        return export(self.model, example, path, name)
+        `inputs` (n, ...) give the shape; for stages `one_shot` give some hundred of the training data.
+        """
+        content = self.content(inputs, name)
+        Path(path).write_bytes(content)
+        return content
+
+    def content(self, inputs: torch.Tensor, name: str = "") -> bytes:
+        """The bytes that `export` writes."""
+        from edgekit.optimize.training.convert import export
+        from edgekit.optimize.training.finish import prune_file
+
+        content = export(self.model, inputs[:1], name=name)
+        for stage in self.schedule.stages:
+            if stage.one_shot is not None:
+                content = prune_file(content, stage.one_shot, inputs, _log.info)
+        return content
 
     # ---- checkpoints ----
 

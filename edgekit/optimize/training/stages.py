@@ -171,6 +171,33 @@ class TransferStage(Span):
     layers: list[Text] | None = Field(default=None, min_length=1, description="Unset: all that have zeros.")
 
 
+class OneShotStage(Part):
+    """Pruning of the exported file, layer by layer towards what the dense one computes, without training."""
+
+    sparsity: Share | None = Field(default=None, description="Of all weights; N:M says it by itself.")
+    pattern: Text = Field(
+        default="unstructured",
+        pattern=r"^(unstructured|[1-9][0-9]?x[1-9][0-9]?|[1-9][0-9]?:[1-9][0-9]?)$",
+        json_schema_extra={"patternErrorMessage": "unstructured, blocks like 1x4, or N:M like 2:4"},
+    )
+    inputs: Int = Field(default=256, ge=1, le=10**5, description="Pictures of the training data to go by.")
+
+    @model_validator(mode="after")
+    def _says_how_much(self) -> OneShotStage:
+        if self.sparsity is None and ":" not in self.pattern:
+            raise PlaceError((), f"missing sparsity, which {self.pattern} needs")
+        return self
+
+    @property
+    def start(self) -> float:
+        """It takes no time of the training."""
+        return 0.0
+
+    @property
+    def end(self) -> float:
+        return 0.0
+
+
 class RateStage(Span):
     """The learning rate: a linear warm-up to `peak`, then down to `last`. Unset: that of the program."""
 
@@ -189,6 +216,7 @@ class Stage(Part):
     distill: DistillStage | None = None
     quantize: QuantizeStage | None = None
     transfer: TransferStage | None = None
+    one_shot: OneShotStage | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Stage:
