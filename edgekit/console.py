@@ -123,6 +123,27 @@ def training_bars() -> Iterator[Any]:
         yield _Bars(bars)
 
 
+def print_accuracy(result: Any) -> None:
+    """What a classifier was found to do: each class, and for a few classes which is taken for which."""
+    few = len(result.names) <= 20
+    title = f"{result.model} ({result.engine}), {result.pictures} pictures"
+    columns = ("class", "recall", "precision", "pictures", *(result.names if few else ()))
+    rows = [
+        (name, f"{v['recall']:.3f}", f"{v['precision']:.3f}", int(v["pictures"]),
+         *(result.confusion[result.names.index(name)] if few else ()))
+        for name, v in result.labels.items()
+    ]  # fmt: skip
+    print_table(title, columns, rows)
+    lines = [f"accuracy {result.accuracy:.4f}, mean of the recalls {result.balanced:.4f}"]
+    if (mixed := result.person_animal) is not None:
+        lines.append(
+            f"persons and animals taken for each other: {mixed['share']:.2%} "
+            f"({mixed['persons_taken_for_animals']:.2%} of the persons, "
+            f"{mixed['animals_taken_for_persons']:.2%} of the animals)"
+        )
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
 def print_yaml(facts: object) -> None:
     """A mapping on stdout as people read it."""
     import yaml

@@ -24,8 +24,8 @@ from edgekit.worker import WorkerEngine
 class Model:
     """An engine with the knowledge of what its tensors mean. Not safe to call from two threads at once.
 
-    Attributes: `name`, `task` ("detect" or "classify"), `labels` (class names in order), `sha256` of the
-    file, `engine`, and the two halves of the reading: `input` and `output`.
+    Attributes: `name`, `task` ("detect" or "classify"), `labels` (class names in order; `named` when a card
+    tells them), `sha256` of the file, `engine`, and the two halves of the reading: `input` and `output`.
     """
 
     def __init__(self, name: str, engine: Engine, card: zoo.Card | None, sha256: str) -> None:
@@ -34,6 +34,7 @@ class Model:
         self.sha256 = sha256
         shapes = [info.shape for info in engine.outputs]
         self.task = card.task if card else _guess_task(shapes)
+        self.named = card is not None
         self.labels = card.labels if card else _guess_labels(shapes, self.task)
         facts = (card.input, card.output) if card else ({}, {})
         try:
@@ -55,13 +56,19 @@ class Model:
 
         Raises UsageError when the model is no classifier, SourceError when the image is no such array.
         """
-        self._expect("classify")
         if top < 1:
             raise UsageError(f"top: expected 1 or more, not {top}")
-        tensor, _ = self.prepare(image_bgr)
-        scores = decode.class_scores(self.engine.run(tensor)[0], self.output.quants[0])
+        scores = decode.class_scores(self._class_output(image_bgr), self.output.quants[0])
         order = np.argsort(-scores, kind="stable")[:top]
         return [(self.labels[i], float(scores[i])) for i in order]
+
+    def best(self, image_bgr: Image) -> int:
+        """Number of the best class of `image_bgr`; the first one of equals. Raises as `classify` does."""
+        return int(self._class_output(image_bgr).argmax())
+
+    def _class_output(self, image_bgr: Image) -> NDArray[Any]:
+        self._expect("classify")
+        return self.engine.run(self.prepare(image_bgr)[0])[0]
 
     def prepare(self, image_bgr: Image) -> tuple[NDArray[Any], preprocess.Placement]:
         """First third of `detect`: the input tensor and where the picture lies in it."""

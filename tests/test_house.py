@@ -31,6 +31,7 @@ plan batch
 memory ranks
 machine device
 preprocess decode
+labelled
 motion
 tamper
 track
@@ -47,7 +48,7 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate optimize inbox tally detector
+bench analyze evaluate confusion optimize inbox tally detector
 lane
 pipeline
 runtime doctor kit
