@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -102,16 +104,30 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(resolved_yaml(config))
         return 0
     from edgekit import console, runtime, view
+    from edgekit.reload import Limits
 
     console.set_up_logging(arguments.verbose)
-    limits = runtime.Limits(arguments.frames, arguments.duration)
+    limits = Limits(arguments.frames, arguments.duration)
     with view.RunView(quiet=arguments.quiet) as shown:
-        summary = runtime.run(config, limits, require=arguments.require, observer=shown, on_ready=shown.ready)
+        summary = runtime.run(
+            config,
+            limits,
+            require=arguments.require,
+            observer=shown,
+            on_ready=shown.ready,
+            reread=partial(_run_config, arguments) if _is_config(arguments.what) else None,
+        )
     if arguments.json:
         console.print_json(view.summary_dict(summary))
     else:
         view.print_summary(summary)
+    if summary.restart:
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (what runs is what ran)
     return 128 + summary.signal if summary.signal else 0
+
+
+def _is_config(what: str) -> bool:
+    return what.endswith((".yaml", ".yml"))
 
 
 def _run_config(arguments: argparse.Namespace) -> Any:
@@ -131,7 +147,7 @@ def _run_config(arguments: argparse.Namespace) -> Any:
         "realtime": arguments.realtime or None,
     }
     flags = {key: value for key, value in given.items() if value is not None}
-    if arguments.what.endswith((".yaml", ".yml")):
+    if _is_config(arguments.what):
         return override_config(load_config(arguments.what), **flags)
     if "model" not in flags:
         flags["model"] = _default_model()

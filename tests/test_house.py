@@ -32,6 +32,7 @@ machine device
 preprocess decode
 motion
 tamper
+snapshot
 track
 zone line
 rules alarm
@@ -48,6 +49,7 @@ inference
 bench analyze evaluate optimize inbox tally detector
 lane
 pipeline
+reload
 runtime doctor
 replay
 explain
