@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -97,9 +99,10 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(resolved_yaml(config))
         return 0
     from edgekit import console, runtime, view
+    from edgekit.reload import Limits
 
     console.set_up_logging(arguments.verbose)
-    limits = runtime.Limits(arguments.frames, arguments.duration)
+    limits = Limits(arguments.frames, arguments.duration)
     with view.RunView(quiet=arguments.quiet) as shown:
         summary = runtime.run(
             config,
@@ -108,11 +111,14 @@ def _run(arguments: argparse.Namespace) -> int:
             wait=_is_config(arguments.what),
             observer=shown,
             on_ready=shown.ready,
+            reread=partial(_run_config, arguments) if _is_config(arguments.what) else None,
         )
     if arguments.json:
         console.print_json(view.summary_dict(summary))
     else:
         view.print_summary(summary)
+    if summary.restart:
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (what runs is what ran)
     return 128 + summary.signal if summary.signal else 0
 
 

@@ -18,6 +18,7 @@ from edgekit.line import Lines
 from edgekit.messages import utc_text
 from edgekit.motion import Gate, Look, Motion
 from edgekit.rules import Visits, usual_confirmation
+from edgekit.snapshot import BestShots
 from edgekit.tally import Tally
 from edgekit.tamper import Tamper
 from edgekit.track import Tracker
@@ -56,6 +57,7 @@ class Outcome:
     tracks: list[Track]
     events: list[Event]
     alarms: list[AlarmChange]
+    snapshots: list[tuple[str, bytes]] = field(default_factory=list)  # label, JPEG
 
 
 class Stopwatch:
@@ -93,6 +95,8 @@ class Lane:
         self.alarms: list[Alarm] = []
         self.confirmation = self._confirm or usual_confirmation(None)
         self._visits = Visits(camera.name, *self.confirmation)
+        shots = camera.scene.snapshots
+        self._shots = BestShots(shots) if shots and shots.enabled else None
         self._done_s: deque[float] = deque(maxlen=64)  # when the last frames were done
         self._looked_s: deque[float] = deque(maxlen=64)  # and those that were looked at
         self._infer_ms: deque[float] = deque(maxlen=64)
@@ -102,7 +106,8 @@ class Lane:
         """Before the first frame, taken at `time_s`, of a source of `fps` frames a second (None: unknown)."""
         self.begun = True
         frames, of = self.confirmation = self._confirm or usual_confirmation(fps)
-        self._visits = Visits(self.state.name, frames, of)
+        number = self._tally.visits.get(self.state.name, 0)
+        self._visits = Visits(self.state.name, frames, of, number)
         self._lines = Lines(self.scene.lines, frames)
         self.alarms = [Alarm(name, alarm, frames, of) for name, alarm in self.scene.alarms.items()]
         for name, totals in self._lines.totals.items():
@@ -120,6 +125,8 @@ class Lane:
         found, tracks = self._follow(frame, look, watch)
         tracks = self._lines.update(self._zones.update(tracks, frame), frame)
         events = self._visits.update(tracks, frame)
+        self._tally.visits[self.state.name] = self._visits.number
+        shots = list(self._shots.update(frame.image, self.present())) if self._shots and look.open else []
         alarms = self._alarm(frame)
         watch.lap("track")
         latency = {
@@ -129,8 +136,11 @@ class Lane:
         }
         self._note(watch.now_s, latency)
         rounded = {stage: round(ms, 2) for stage, ms in latency.items()}
-        events = [replace(event, latency_ms=rounded) for event in events]
-        return Outcome(look, found, tracks, events, alarms)
+        events = [replace(e, latency_ms=rounded, has_snapshot=self._is_shown(e)) for e in events]
+        return Outcome(look, found, tracks, events, alarms, shots)
+
+    def _is_shown(self, event: Event) -> bool:
+        return self._shots is not None and self._shots.has(event.number)
 
     def _look(self, frame: Frame, watch: Stopwatch) -> Look:
         """Whether and where to look."""
@@ -152,7 +162,8 @@ class Lane:
 
     def finish(self) -> Outcome:
         """The ends of all that is still there, once the source has ended."""
-        events = self._visits.finish(self.last) if self.last else []
+        ends = self._visits.finish(self.last) if self.last else []
+        events = [replace(event, has_snapshot=self._is_shown(event)) for event in ends]
         alarms = self._alarm(self.last) if self.last else []
         return Outcome(EVERY_FRAME, Detections.empty(), [], events, alarms)
 

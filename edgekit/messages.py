@@ -140,7 +140,7 @@ def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[st
         "entered_zones": list(track.entered),
         "lines": [{"id": crossing.line, "direction": crossing.direction} for crossing in track.lines],
         "stationary": bool(track.stationary),
-        "has_snapshot": False,
+        "has_snapshot": event.has_snapshot,
         "start_time": _rounded(track.start_s, 3),
         "end_time": None if end_s is None else _rounded(end_s, 3),
     }
@@ -157,6 +157,7 @@ def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[
         "boot_id": boot_id,
         "config_hash": None,
         "profile": None,
+        "profile_hash": None,
         "models": [],
         **info,
         "schemas": dict(SCHEMAS),

@@ -16,11 +16,13 @@ from typing import Protocol
 import numpy as np
 
 from edgekit.alarm import AlarmChange
+from edgekit.errors import UsageError
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
 from edgekit.lane import CameraState, Lane, Outcome, States
 from edgekit.messages import utc_text
 from edgekit.sink import Sink
+from edgekit.snapshot import encode
 from edgekit.tally import Tally
 from edgekit.types import Event, Frame
 from edgekit.worker import WorkerEngine
@@ -28,6 +30,7 @@ from edgekit.worker import WorkerEngine
 log = logging.getLogger("edgekit.pipeline")
 HEALTH_EVERY_S = 60.0
 TICK_S = 0.25
+CLOSE_S = 2.0  # how long the end waits for cameras that are just being opened
 
 
 class Observer(Protocol):
@@ -71,11 +74,30 @@ class Pipeline:
         """The cameras as they stand, in the order given."""
         return [lane.state for lane in self._lanes.values()]
 
+    @property
+    def disabled(self) -> list[str]:
+        """The cameras whose frames are not looked at."""
+        return [name for name, lane in self._lanes.items() if not lane.enabled]
+
     def set_detect(self, camera: str, on: bool) -> bool:
         """Look at the frames of a camera, or not; False for one that is not there. From any thread."""
         if camera in self._lanes:
             self._switches.put((camera, on))
         return camera in self._lanes
+
+    def snapshot(self, camera: str) -> dict[str, object]:
+        """Publish the last frame of a camera, as `snapshot/all`; from any thread. UsageError without one."""
+        lane = self._lanes.get(camera)
+        if lane is None:
+            raise UsageError(f"no camera {camera!r:.80}, there are {', '.join(self._lanes)}")
+        shots, frame = lane.scene.snapshots, lane.last
+        if shots is None or not shots.enabled:
+            raise UsageError(f"camera {camera}: pictures are switched off: snapshots: {{enabled: true}}")
+        jpeg = encode(frame.image, shots) if frame and lane.enabled else None
+        if jpeg is None:
+            raise UsageError(f"camera {camera}: there is no picture now")
+        self._sink.set_snapshot(camera, "all", jpeg)
+        return {"camera": camera, "label": "all", "bytes": len(jpeg)}
 
     def stop(self) -> None:
         """End `run` after the frame in hand; safe from a signal handler."""
@@ -166,6 +188,8 @@ class Pipeline:
             lane.state.events += 1
             if self._observer:
                 self._observer.event(event)
+        for label, jpeg in outcome.snapshots:
+            self._sink.set_snapshot(lane.state.name, label, jpeg)
         for change in outcome.alarms:
             details = alarm_details(change, lane.last)
             self._sink.publish_alarm(lane.state.name, change.alarm, change.type, details)
@@ -231,8 +255,9 @@ class Pipeline:
             if lane.state.status != "offline":
                 self._set_status(lane.state, "offline")
         self._tally.save(now=True)
+        until_s = time.monotonic() + CLOSE_S
         for reader in self._readers.values():
-            reader.join(timeout=0.5)
+            reader.join(timeout=max(until_s - time.monotonic(), 0.0))
         if self._observer:
             self._observer.tick(self.states)
 

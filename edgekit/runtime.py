@@ -15,33 +15,25 @@ from pathlib import Path
 from types import FrameType
 
 from edgekit.broker import EmbeddedBroker, Guard
-from edgekit.commands import Commands
-from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig, config_hash
+from edgekit.commands import Commands, Verb
+from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
-from edgekit.discovery import discovery_payload
 from edgekit.engine import estimate_memory
-from edgekit.errors import BudgetError, ConfigError, ModelError, UnavailableError, UsageError
+from edgekit.errors import BudgetError, ConfigError, EdgekitError, ModelError, UnavailableError, UsageError
 from edgekit.inbox import Camera
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
 from edgekit.lane import CameraState
 from edgekit.model import read
 from edgekit.mqtt import Publisher
-from edgekit.pipeline import Observer, Pipeline
+from edgekit.pipeline import Observer
+from edgekit.reload import Limits, Runner, Setup
 from edgekit.sources import Source, open_source
 from edgekit.tally import Tally
-from edgekit.zoo import list_models
+from edgekit.zoo import check_digest, list_models
 
 _log = logging.getLogger("edgekit.mqtt")
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a run ends by itself; None means never."""
-
-    frames: int | None = None
-    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +53,7 @@ class Summary:
     cameras: list[CameraState]
     sent: int
     signal: int | None
+    restart: bool = False  # it was asked to begin anew
 
 
 def run(
@@ -71,37 +64,73 @@ def run(
     wait: bool = False,
     observer: Observer | None = None,
     on_ready: Callable[[Ready, Publisher], None] | None = None,
+    reread: Callable[[], Config] | None = None,
 ) -> Summary:
     """Run the cameras of `config` until they end, a limit is reached or a signal comes.
+
+    At SIGHUP, or when it is asked for over MQTT, `reread` brings the config anew.
 
     Raises BudgetError when the model does not fit the device, UnavailableError when a camera is not there
     (unless it is to `wait` for it) or (with `require` at the start, without it at the end) messages could not
     be delivered.
     """
+    setup = prepare(config, wait=wait and not require)
+    with _broker(with_outbox(config.mqtt, config.device)) as (settings, embedded):
+        publisher = Publisher(
+            settings, config.device.id, setup.info(), protocol="3.1.1" if embedded else "auto"
+        )
+        follow = None if reread is None else (lambda before: prepare(reread(), before, wait=wait))
+        runner = Runner(setup, follow, publisher, observer, open_tally(config.device))
+        publisher.serve(commands(runner, publisher))
+        if config.mqtt.discovery.enabled:
+            discovery = config.mqtt.discovery
+            publisher.announce(discovery.prefix, setup.discovery(), retain=discovery.retain)
+        with _signals(runner) as caught, _publishing(publisher, caught, require=require):
+            if on_ready:
+                on_ready(Ready(setup.model, setup.device, settings, embedded), publisher)
+            if not caught:
+                runner.run(limits, require=require)
+    return Summary(runner.states, publisher.sent, caught[0] if caught else None, runner.restart)
+
+
+def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) -> Setup:
+    """All that `config` needs, while `before` runs; with `wait` a camera may be absent at first.
+
+    Raises BudgetError for a model that does not fit, ConfigError, UsageError or ModelError for what is wrong.
+    """
+    if before and (config.mqtt, config.device.id) != (before.config.mqtt, before.config.device.id):
+        raise ConfigError("mqtt and device.id change with a restart only: restart edgekit")
     device = load_device(config.device.profile)
     budget_mb = check_memory(config, device)
-    model = open_model(
+    model = _reuse(config, before) or open_model(
         config.model.name, config.model.engine, config.model.threads, worker=config.model.worker
     )
     check_labels(config, model)
     cameras = [
-        Camera(name, camera.detect, partial(_open, name, camera, wait=wait and not require), camera)
+        Camera(name, camera.detect, partial(_open, name, camera, wait=wait), camera)
         for name, camera in config.cameras.items()
     ]
-    with _broker(with_outbox(config.mqtt, config.device)) as (settings, embedded):
-        publisher = Publisher(
-            settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
-        )
-        pipeline = Pipeline(cameras, model, publisher, observer, budget_mb, open_tally(config.device))
-        publisher.serve(Commands(pipeline.set_detect, {"health": lambda _: publisher.health()}))
-        if config.mqtt.discovery.enabled:
-            announce(publisher, config, device, model)
-        with _signals(pipeline.stop) as caught, _publishing(publisher, caught, require=require):
-            if on_ready:
-                on_ready(Ready(model, device, settings, embedded), publisher)
-            if not caught:
-                pipeline.run(frames=limits.frames, duration_s=limits.duration_s, require=require)
-    return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
+    return Setup(config, device, model, budget_mb, cameras)
+
+
+def _reuse(config: Config, before: Setup | None) -> Model | None:
+    """The model that is open already, if it is the one that `config` asks for and its file is the same."""
+    if before is None or config.model != before.config.model:
+        return None
+    path, _ = find_file(config.model.name)
+    return before.model if check_digest(path, "") == before.model.sha256 else None
+
+
+def commands(runner: Runner, publisher: Publisher) -> Commands:
+    """What may be asked for over MQTT, as far as the config allows."""
+    verbs: dict[str, Verb] = {
+        "health": lambda _: publisher.health(),
+        "reload": lambda _: runner.reload(),
+        "snapshot": lambda request: runner.pipeline.snapshot(str(request.get("camera", ""))),
+        "restart": lambda _: runner.ask_restart(),
+    }
+    allowed = runner.setup.config.mqtt.requests
+    return Commands(runner.set_detect, {name: do for name, do in verbs.items() if name in allowed})
 
 
 def state_folder(device: DeviceConfig) -> Path | None:
@@ -166,16 +195,6 @@ def _check_label(who: str, label: str, known: Sequence[str]) -> None:
         raise UsageError(f"{who} knows no {label!r}: {hint}")
 
 
-def announce(publisher: Publisher, config: Config, device: Device, model: Model) -> None:
-    """Let Home Assistant know of all that `config` makes."""
-    labels = {
-        name: [label for label in model.labels if label in (camera.detect.labels or model.labels)]
-        for name, camera in config.cameras.items()
-    }
-    payload = discovery_payload(config, labels, device.title)
-    publisher.announce(config.mqtt.discovery.prefix, payload, retain=config.mqtt.discovery.retain)
-
-
 def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:
     return open_source(
         camera.source,
@@ -185,14 +204,6 @@ def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:
         realtime=camera.realtime,
         wait=wait,
     )
-
-
-def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
-    return {
-        "config_hash": config_hash(config),
-        "profile": device.name,
-        "models": [{"id": model.name, "sha256": model.sha256}],
-    }
 
 
 def with_outbox(mqtt: MqttConfig, device: DeviceConfig) -> MqttConfig:
@@ -249,20 +260,29 @@ def _connected(publisher: Publisher, interrupted: Sequence[int]) -> bool:
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Within the block SIGINT and SIGTERM call `stop`, and are noted in the list that is yielded."""
+def _signals(runner: Runner) -> Iterator[list[int]]:
+    """Within the block SIGINT and SIGTERM stop the runner, and are noted in the list; SIGHUP reloads it."""
     caught: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         caught.append(number)
-        stop()
+        runner.stop()
+
+    def hang_up(_number: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=_reload, args=(runner,), name="reload", daemon=True).start()
 
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = {signal.SIGINT: note, signal.SIGTERM: note, signal.SIGHUP: hang_up}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _reload(runner: Runner) -> None:
+    with contextlib.suppress(EdgekitError):  # it is logged
+        runner.reload()

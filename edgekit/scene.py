@@ -188,6 +188,23 @@ class TamperConfig(Part):
         return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
 
 
+class SnapshotConfig(Part):
+    """Whether pictures leave the device, and how large they are; `snapshots: true` takes all defaults."""
+
+    enabled: Bool = Field(default=True, description="Publish the best picture of each kind of thing.")
+    height: Int = Field(default=270, ge=32, le=2160, description="Most rows of a picture.")
+    max_kb: Int = Field(
+        default=100,
+        ge=4,
+        le=10_240,
+        description="Most KiB of a picture; a larger one is not sent.",
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
+
+
 class SceneConfig(Part):
     """What a camera looks at."""
 
@@ -202,6 +219,9 @@ class SceneConfig(Part):
     )
     tamper: Annotated[TamperConfig | None, BeforeValidator(from_bool)] = Field(
         default=None, description="Watch the camera itself: true, or a mapping; unset: do not."
+    )
+    snapshots: Annotated[SnapshotConfig | None, BeforeValidator(from_bool)] = Field(
+        default=None, description="Publish pictures: true, or a mapping; unset: none leaves the device."
     )
 
     @model_validator(mode="after")

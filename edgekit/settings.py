@@ -205,6 +205,10 @@ class MqttConfig(Part):
         default=None, description="frigate: publish below frigate/ too, for automations made for Frigate."
     )
     outbox: OutboxConfig = Field(default_factory=OutboxConfig, description="What waits for the broker.")
+    requests: list[Literal["health", "reload", "snapshot", "restart"]] = Field(
+        default=["health", "reload", "snapshot"],
+        description="What may be asked for below request/; restart has to be named to be obeyed.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -54,6 +54,7 @@ cameras:
     lines: {gate: {points: [[.2, 360px], [.8, .5]], hysteresis: .03}}
     alarms: {intruder: {when: person in drive, unless: [dog], confirm: {frames: 4, of: 6}, cooldown: 2m}}
     tamper: {covered: true, frozen: 10s, moved: true}
+    snapshots: {height: 240, max_kb: 50}
   open: {source: clips, realtime: yes, detect: {fps: , labels: ~}}
 """
 

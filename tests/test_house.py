@@ -34,6 +34,7 @@ preprocess decode
 labelled
 motion
 tamper
+snapshot
 track
 zone line
 rules alarm
@@ -51,6 +52,7 @@ inference
 bench analyze evaluate confusion optimize inbox tally detector
 lane
 pipeline
+reload
 runtime doctor kit
 replay
 explain

@@ -31,8 +31,9 @@ from edgekit.preprocess import prepare_tensor
 from edgekit.tensors import describe
 
 Labelled = Iterator[tuple[NDArray[np.uint8], int]]
-ROWS: list[tuple[str, float | None]] = [("unstructured", s) for s in (0.5, 0.6, 0.7, 0.8)] + [
-    ("1x4", s) for s in (0.5, 0.6, 0.7)
+ROWS: list[tuple[str, float | None]] = [
+    *(("unstructured", s) for s in (0.5, 0.6, 0.7, 0.8)),
+    *(("1x4", s) for s in (0.5, 0.6, 0.7)),
 ]
 PERSON, LEAST_SHARE = 1, 0.005
 
