@@ -265,19 +265,28 @@ def _zoo_show(arguments: argparse.Namespace) -> int:
 
 
 def _add_optimize(commands: Any) -> None:
+    from edgekit import pruning
+
     parser = _add(
-        commands, "optimize", _optimize, "Train a model by a recipe (extra: train).", json_flag=False
+        commands, "optimize", _optimize, "Train a model by a recipe (extra: train), or prune one as it is."
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe YAML, or the name of one that ships")
     parser.add_argument(
-        "--data", required=True, type=Path, metavar="DIR", help="images/ and annotations_*.json"
+        "recipe", metavar="RECIPE", nargs="?", help="a recipe YAML, or the name of one that ships"
     )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="images/ and annotations_*.json")
     parser.add_argument("--teacher", type=Path, metavar="FILE", help="ONNX model to distil from")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="what is trained goes there")
     parser.add_argument("-v", "--verbose", action="count", default=1)
+    pruning.add_arguments(parser)
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
+    from edgekit import pruning
+
+    if arguments.one_shot:
+        return pruning.run(arguments)
+    if not (arguments.recipe and arguments.data and arguments.out):
+        raise UsageError("optimize takes RECIPE --data DIR --out DIR, or --one-shot MODEL --calibration DIR")
     from edgekit import console
     from edgekit.optimize import optimize
 

@@ -50,7 +50,7 @@ lane
 pipeline
 runtime doctor kit
 console view
-verbs
+verbs pruning
 cli
 __main__
 """
