@@ -69,6 +69,7 @@ ROOMS = {
     "onnx": {"optimize"},
     "onnxruntime": {"bench"},
     "openvino": {"bench"},
+    "matplotlib": {"analyze"},
 }
 
 
