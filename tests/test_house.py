@@ -79,6 +79,7 @@ ROOMS = {
     "onnxruntime": {"bench", "optimize"},
     "openvino": {"bench"},
     "optuna": {"optimize"},
+    "matplotlib": {"analyze", "optimize"},
 }
 
 

@@ -73,17 +73,71 @@ def add_analyze(commands: Any) -> None:
     parser.add_argument("--threads", type=at_least_one, default=1)
     parser.add_argument("--exact", action="store_true", help="the bytes of TFLite's reference kernels")
     parser.add_argument("--no-time", action="store_true", help="do not run it: for another machine's isa")
+    parser.add_argument(
+        "--device", type=words, default=[], metavar="NAMES", help="comma-separated: what it would take there"
+    )
+    parser.add_argument(
+        "--what-if",
+        metavar="sparsity=A..B",
+        help="predict it pruned: sparsity=0.5..0.95, or sparsity=0.5,0.8",
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="DIR", help="pictures: what-if also tells the loss of the layers"
+    )
+    parser.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="an optimised one beside the prediction",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report (extra: report)")
 
 
 def _analyze(arguments: argparse.Namespace) -> int:
     from edgekit import analyze, console
+    from edgekit.analyze.study import Questions, study
+    from edgekit.files import check_writable, write_text
 
+    if arguments.html:
+        check_writable(arguments.html)
+    asked = Questions(
+        arguments.device, arguments.what_if, arguments.calibration, arguments.compare,
+        zoo=arguments.html is not None,
+    )  # fmt: skip
     report = analyze.analyze(
         arguments.model, arguments.isa, arguments.threads, exact=arguments.exact, timed=not arguments.no_time
     )
+    found = study(arguments.model, report, asked, _say)
+    if arguments.html:
+        write_text(arguments.html, found.html())
     if arguments.json:
-        console.print_json(report.to_dict())
+        console.print_json(found.to_dict())
     else:
-        console.print_table(report.title, analyze.COLUMNS, [line.row() for line in report.lines])
-        sys.stdout.write(report.summary + "\n")
+        _print_study(found)
     return 0
+
+
+def _say(text: str) -> None:
+    """Progress, on a terminal only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text[:100]}")
+        sys.stderr.flush()
+
+
+def _print_study(found: Any) -> None:
+    from edgekit import analyze, console
+    from edgekit.analyze import compare, whatif
+
+    _say("")
+    report = found.report
+    console.print_table(report.title, analyze.COLUMNS, [line.row() for line in report.lines])
+    sys.stdout.write(report.summary + "\n")
+    for device, told in zip(found.devices, found.forecasts, strict=True):
+        memory = f"{told.memory_bytes / 2**20:.1f} MB of {device.kit_memory_mb} MB"
+        sys.stdout.write(f"{device.name}: {told.latency_ms:.2f} ms on one core (modelled), {memory}\n")
+        mine = [s.row() for s in found.scenarios if s.device == device.name]
+        if mine:
+            console.print_table(f"\nwhat if it were pruned, on {device.name}", whatif.COLUMNS, mine)
+    if found.comparisons:
+        console.print_table("", compare.COLUMNS, [c.row() for c in found.comparisons])

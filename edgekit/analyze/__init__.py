@@ -8,31 +8,41 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit import costs, engine, model, plan
+from edgekit.analyze.pattern import pattern_of
 from edgekit.errors import ModelError, UsageError
 from edgekit.graph import Graph, Op
 from edgekit.inference import find_file
 from edgekit.plan import Plan
-from edgekit.step import Step
 from edgekit.tensors import random_inputs
 
-COLUMNS = ("step", "operator", "output", "kernel", "MMAC", "zero", "kB", "us", "share", "why")
+COLUMNS = (
+    "step", "operator", "output", "kernel", "MMAC", "effective", "zero", "pattern", "kB", "us", "share", "why"
+)  # fmt: skip
 WARM_UP, RUNS = 3, 20
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One step. MACs are those of the dense operator; `zeros` is the share of its weights that are zero."""
+    """One step. `macs` are those of the dense operator, `effective_macs` those whose weight is not zero.
+
+    `zeros` is the share of its weights that are zero, `pattern` how they lie: see edgekit.analyze.pattern.
+    `moved_bytes` are those of its inputs, outputs and constants.
+    """
 
     step: int
     operator: str
     output: tuple[int, ...]
     kernel: str
     macs: int
+    effective_macs: int
     zeros: float | None
+    pattern: str
     constant_bytes: int
+    moved_bytes: int
     note: str
     time_us: float | None = None
     share: float | None = None
@@ -41,7 +51,9 @@ class Line:
         """The cells of a table with COLUMNS as its head."""
         return [
             str(self.step), self.operator, "x".join(map(str, self.output)), self.kernel,
-            f"{self.macs / 1e6:.2f}" if self.macs else "", "" if self.zeros is None else f"{self.zeros:.0%}",
+            f"{self.macs / 1e6:.2f}" if self.macs else "",
+            f"{self.effective_macs / 1e6:.2f}" if self.macs else "",
+            "" if self.zeros is None else f"{self.zeros:.0%}", self.pattern,
             f"{self.constant_bytes / 1024:.1f}" if self.constant_bytes else "",
             "" if self.time_us is None else f"{self.time_us:.1f}",
             "" if self.share is None else f"{self.share:.1%}", self.note,
@@ -65,8 +77,10 @@ class Report:
     @property
     def summary(self) -> str:
         macs = sum(line.macs for line in self.lines)
+        effective = sum(line.effective_macs for line in self.lines)
         words = [
             f"{len(self.lines)} steps", f"{macs / 1e6:.1f} million multiply-adds if dense",
+            f"{effective / 1e6:.1f} million without zeros",
             f"weights {self.constant_bytes / 1024:.0f} kB as packed",
             f"arena {self.arena_bytes / 1024:.0f} kB",
         ]  # fmt: skip
@@ -126,17 +140,23 @@ def explain(graph: Graph, plan: Plan, times_us: Sequence[float] | None = None) -
         spent = times_us[number] if times_us else None
         macs = _macs(graph, op) if op and operator not in seen else 0
         seen.add(operator)
+        weights = _weights(graph, op) if op else None
+        zeros = None if weights is None else float(1 - np.count_nonzero(weights) / weights.size)
         line = Line(
             number, op.kind if op else "", graph.tensors[op.outputs[0]].shape if op else (), step.family,
-            macs, _zeros(graph, op) if op else None, _constant_bytes(step), step.note, spent,
+            macs, round(macs * (1 - (zeros or 0))), zeros, "" if weights is None else pattern_of(weights),
+            step.constant_bytes, step.constant_bytes + (_moved_bytes(graph, op) if op else 0), step.note,
+            spent,
             None if spent is None else spent / total,
         )  # fmt: skip
         lines.append(line)
     return lines
 
 
-def _constant_bytes(step: Step) -> int:
-    return sum(value.nbytes for value in step.fields.values() if isinstance(value, np.ndarray))
+def _moved_bytes(graph: Graph, op: Op) -> int:
+    """Of what is computed and goes in and out."""
+    ends = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
+    return sum(tensor.size_bytes for tensor in ends if tensor.data is None)
 
 
 def _macs(graph: Graph, op: Op) -> int:
@@ -151,6 +171,6 @@ def _macs(graph: Graph, op: Op) -> int:
     return math.prod(result) * math.prod(weights[1:])
 
 
-def _zeros(graph: Graph, op: Op) -> float | None:
+def _weights(graph: Graph, op: Op) -> NDArray[Any] | None:
     data = graph.tensors[op.inputs[1]].data if op.kind in _WEIGHTED else None
-    return None if data is None or not data.size else float(1 - np.count_nonzero(data) / data.size)
+    return None if data is None or not data.size else data
