@@ -16,6 +16,7 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
+files
 document node complaint fields condition scene settings config
 graph schema flatbuffer sparsity writer model operators
 tensors step layout strided lowering
@@ -30,12 +31,16 @@ plan batch
 memory ranks
 machine device
 preprocess decode
+labelled
 motion
+tamper
+snapshot
 track
 zone line
 rules alarm
 engine interpreter zoo
-reel capture
+worker
+reel
 demo sources
 topics tls
 messages sink states frigate
@@ -44,14 +49,19 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate optimize inbox tally detector
+bench analyze evaluate confusion optimize inbox tally detector
 lane
 observe
 pipeline progress
+reload
 notify web
-runtime doctor service
+runtime doctor kit service
+replay
+explain
+strip
 console
 logs view
+verbs
 cli
 __main__
 """
@@ -63,6 +73,7 @@ ROOMS = {
     "ai_edge_litert": {"interpreter"},
     "tflite_runtime": {"interpreter"},
     "paho": {"link"},
+    "picamera2": {"sources"},
     "amqtt": {"hub"},
     "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
@@ -71,6 +82,10 @@ ROOMS = {
     "prometheus_client": {"web"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
+    "onnxruntime": {"bench", "optimize"},
+    "openvino": {"bench"},
+    "optuna": {"optimize"},
+    "matplotlib": {"analyze", "optimize"},
 }
 
 

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -16,7 +17,7 @@ from boards import Filled, page, person
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgekit.errors import MissingExtraError, UnavailableError
-from edgekit.settings import WebConfig
+from edgekit.settings import CameraConfig, WebConfig
 from edgekit.web import board as boards
 from edgekit.web import serve
 
@@ -146,6 +147,16 @@ def test_figures_tell_how_it_all_does(served: tuple[Filled, httpx.Client]) -> No
     ]  # pixels have become shares
     assert front["alarms"] == [{"name": "intruder", "on": True}]
     assert [(event["label"], event["text"]) for event in figures["events"]] == [("person", "came")]
+
+
+def test_another_config_is_another_page(served: tuple[Filled, httpx.Client]) -> None:
+    filled, client = served
+    filled.see(person())
+    facts = filled.board.facts
+    filled.board.change(replace(facts, cameras={"front": CameraConfig(source="demo:")}))
+    figures = client.get("/figures").json()
+    assert [(camera["name"], camera["zones"]) for camera in figures["cameras"]] == [("front", [])]
+    assert client.get("/cameras/back/picture").status_code == 404
 
 
 def test_figures_come_again_by_themselves(served: tuple[Filled, httpx.Client]) -> None:

@@ -115,6 +115,12 @@ class Board(Observer):
     def tick(self, cameras: Sequence[CameraState]) -> None:
         self._cameras = {camera.name: asdict(camera) for camera in cameras}
 
+    def change(self, facts: Facts) -> None:
+        """Another pipeline runs from now on: what is known of the cameras does not hold any more."""
+        self.facts = facts
+        for known in (self._shots, self._states, self._reported, self._cameras, self._jpegs):
+            known.clear()
+
     def close(self) -> None:
         """Nobody waits for a frame any more."""
         self._closed = True
@@ -179,26 +185,26 @@ class Board(Observer):
             "privacy": settings.privacy,
             "fps": settings.fps,
             "trouble": self.progress.trouble(),
-            "cameras": [self.camera(name) for name in facts.cameras],
+            "cameras": [self._camera(name, camera) for name, camera in facts.cameras.items()],
             "events": list(self._events),
         }
 
-    def camera(self, name: str) -> dict[str, Any]:
+    def _camera(self, name: str, camera: CameraConfig) -> dict[str, Any]:
         """The figures of one camera, its places and what is so in them."""
         shot = self._shots.get(name)
         size = (shot.frame.image.shape[1], shot.frame.image.shape[0]) if shot else USUAL_SIZE
         state = dict(self._cameras.get(name) or asdict(CameraState(name)))
         last_s = state.pop("last_mono_s")
         age_s = None if last_s is None else round(time.monotonic() - last_s, 2)
-        return {**state, "age_s": age_s, "size": size, **self._places(name, size)}
+        return {**state, "age_s": age_s, "size": size, **self._places(name, camera, size)}
 
-    def _places(self, name: str, size: tuple[int, int]) -> dict[str, Any]:
-        scene, states = self.facts.cameras[name], self._states.get(name, {})
+    def _places(self, name: str, scene: CameraConfig, size: tuple[int, int]) -> dict[str, Any]:
+        states = self._states.get(name, {})
         drawn = places(scene, size)
         counts: dict[str, dict[str, int]] = {zone: {} for zone in drawn["zones"]}
         for (kind, *names), state in states.items():
             if kind == "zone":
-                counts[names[0]][names[1]] = state[0]
+                counts.setdefault(names[0], {})[names[1]] = state[0]
         crossed = {line: states.get(("line", line), (0, 0, None)) for line in drawn["lines"]}
         return {
             "zones": [
