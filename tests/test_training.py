@@ -509,6 +509,11 @@ class Chain(nn.Module):
         return self.then(x) if self.then is not None else self.function(x)
 
 
+def swapped(x: Any) -> Any:
+    one, other = x.chunk(2, 1)
+    return torch.cat([other, one], 1)
+
+
 def squeeze_excite(x: Any) -> Any:
     return x * torch.sigmoid(functional.adaptive_avg_pool2d(x, 1))
 
@@ -544,6 +549,9 @@ CHAINS: dict[str, tuple[Any, dict[str, Any]]] = {
         {},
     ),
     "aligned": (lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), {}),
+    "chunk": (lambda: swapped, {}),
+    "split": (lambda: lambda x: torch.split(x, [3, 5], dim=1)[1], {}),
+    "range": (lambda: lambda x: x[:, 2:6, 1:], {}),
     "pad": (lambda: lambda x: functional.pad(x, (1, 2, 3, 0)), {}),
     "flatten": (lambda: nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(288, 4)), {}),
     "view": (lambda: lambda x: x.view(x.size(0), -1), {}),
