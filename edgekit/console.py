@@ -19,9 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 
+def as_json(value: object) -> str:
+    """One JSON document, for people too, with a newline at its end."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 def print_json(value: object) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(as_json(value))
 
 
 def print_message(topic: str, payload: bytes, *, as_json: bool) -> None:
@@ -33,12 +38,12 @@ def print_message(topic: str, payload: bytes, *, as_json: bool) -> None:
     if not as_json:
         line = f"{topic} {text}"
     else:
-        line = json.dumps({"topic": topic, "payload": _as_json(text)}, ensure_ascii=False)
+        line = json.dumps({"topic": topic, "payload": _parsed(text)}, ensure_ascii=False)
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def _as_json(text: str) -> object:
+def _parsed(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
@@ -116,6 +121,27 @@ def training_bars() -> Iterator[Any]:
     columns = TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as bars:
         yield _Bars(bars)
+
+
+def print_accuracy(result: Any) -> None:
+    """What a classifier was found to do: each class, and for a few classes which is taken for which."""
+    few = len(result.names) <= 20
+    title = f"{result.model} ({result.engine}), {result.pictures} pictures"
+    columns = ("class", "recall", "precision", "pictures", *(result.names if few else ()))
+    rows = [
+        (name, f"{v['recall']:.3f}", f"{v['precision']:.3f}", int(v["pictures"]),
+         *(result.confusion[result.names.index(name)] if few else ()))
+        for name, v in result.labels.items()
+    ]  # fmt: skip
+    print_table(title, columns, rows)
+    lines = [f"accuracy {result.accuracy:.4f}, mean of the recalls {result.balanced:.4f}"]
+    if (mixed := result.person_animal) is not None:
+        lines.append(
+            f"persons and animals taken for each other: {mixed['share']:.2%} "
+            f"({mixed['persons_taken_for_animals']:.2%} of the persons, "
+            f"{mixed['animals_taken_for_persons']:.2%} of the animals)"
+        )
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def print_yaml(facts: object) -> None:
