@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -23,11 +24,15 @@ VERSIONS = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 3,
     "RESIZE_BILINEAR": 3, "HARD_SWISH": 1, "QUANTIZE": 2,
 }  # fmt: skip
+PARTS = ("chunk", "split")
 ARITHMETIC = {operator.add: "ADD", operator.sub: "SUB", operator.mul: "MUL"}
 MAPS: dict[type[nn.Module], str] = {
     nn.ReLU: "RELU", nn.ReLU6: "RELU6", nn.Hardswish: "HARD_SWISH", nn.Sigmoid: "LOGISTIC", nn.Tanh: "TANH",
 }  # fmt: skip
 KNOWN = "use what `edgekit.optimize.training.convert` lists"
+
+
+_log = logging.getLogger("edgekit.optimize")
 
 
 class Builder:
@@ -153,6 +158,7 @@ class Builder:
         reach = [gap * (one - 1) + 1 for one, gap in zip(size, gaps, strict=True)]
         if sides == same(width, reach[1], step[1]) + same(height, reach[0], step[0]):
             return source, "SAME"
+        _log.info("%s: its padding %s is not TFLite's SAME and costs an operator PAD", name, sides)
         return self._pad_by(source, sides, name), "VALID"
 
     def _pad_by(self, source: int, sides: Sequence[int], name: str, lowest: bool = False) -> int:
