@@ -31,7 +31,7 @@ from edgekit.optimize.oneshot.latency import layer_ms
 from edgekit.optimize.oneshot.layers import find_layers, input_rows, real_values
 from edgekit.optimize.oneshot.masks import trace
 from edgekit.optimize.oneshot.pattern import parse_pattern
-from edgekit.optimize.oneshot.refit import Problem, refit, round_weights
+from edgekit.optimize.oneshot.refit import Moments, Problem, damped, refit, round_weights
 from edgekit.optimize.oneshot.sparsegpt import find_mask
 
 Array = NDArray[np.float64]
@@ -107,6 +107,24 @@ def test_refit_is_least_squares_on_what_is_left() -> None:
     for row, alive in enumerate(mask):
         expected = np.linalg.lstsq(x[:, alive], y[:, row], rcond=None)[0]
         np.testing.assert_allclose(weights[row, alive], expected, rtol=1e-7)
+
+
+def test_few_samples_are_not_learnt_by_heart() -> None:
+    x, y, _ = least_squares(20, 4, 9)
+    true = np.linalg.lstsq(x, y, rcond=None)[0].T
+    before = true + np.random.default_rng(3).normal(size=true.shape) * 0.2
+    few, rest = slice(0, 12), slice(12, None)
+
+    def moments(part: slice) -> Moments:
+        some, ends = x[part], y[part]
+        count = len(some)
+        means = np.zeros(20), np.zeros(4)
+        power = np.square(ends).mean(axis=0)
+        return Moments(some.T @ some / count, ends.T @ some / count, power, *means, count)
+
+    careful, rash = (damped(moments(few), before, damping).best for damping in (0.01, -0.1 * 20 / 12))
+    assert moments(few).error(rash) < moments(few).error(careful)
+    assert moments(rest).error(careful) < moments(rest).error(rash)
 
 
 def test_rounding_keeps_zeros_and_errs_less_than_the_nearest_numbers() -> None:

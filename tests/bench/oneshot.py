@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,9 @@ from edgekit.preprocess import prepare_tensor
 from edgekit.tensors import describe
 
 Labelled = Iterator[tuple[NDArray[np.uint8], int]]
-ROWS: list[tuple[str, float | None]] = [
-    *(("unstructured", s) for s in (0.5, 0.6, 0.7, 0.8)),
-    *(("1x4", s) for s in (0.5, 0.6, 0.7)),
-]
+Row = tuple[str, float | None]  # a pattern, a sparsity
+FREE: list[Row] = [("unstructured", share) for share in (0.5, 0.6, 0.7, 0.8)]
+BLOCKS: list[Row] = [("1x4", share) for share in (0.5, 0.6, 0.7)]
 PERSON, LEAST_SHARE = 1, 0.005
 
 
@@ -69,7 +68,7 @@ class Task:
     file: str
     shown: Callable[[Path], Labelled]
     judged: Callable[[Path], Labelled]
-    rows: list[tuple[str, float | None]]
+    rows: Sequence[Row]
 
 
 TASKS = {
@@ -77,19 +76,19 @@ TASKS = {
         "mlperf_pretrainedResnet_quant.tflite",
         lambda data: packed(data / "classification/cifar10_jpeg_train.npz", most=MOST_INPUTS),
         lambda data: packed(data / "classification/cifar10_jpeg_val.npz"),
-        [*ROWS, ("2:4", None), ("4:8", None), ("1:4", None)],
+        [*FREE, *BLOCKS, ("2:4", None), ("4:8", None), ("1:4", None)],
     ),
     "vww": Task(
         "mlperf_vww_96_int8.tflite",
         lambda data: photographs(data / "coco_security", "train", MOST_INPUTS),
         lambda data: photographs(data / "coco_security", "val"),
-        [*ROWS, ("unstructured", 0.9), ("unstructured", 0.95), ("1x4", 0.9)],
+        [*FREE, *BLOCKS, ("unstructured", 0.9), ("unstructured", 0.95), ("1x4", 0.9)],
     ),
     "mobilenet": Task(
         "coral_tf2_mobilenet_v2_1.0_224_ptq.tflite",
         lambda data: photographs(data / "coco_security", "train", MOST_INPUTS),
         lambda data: packed(data / "classification/imagenet_sample_100.npz", offset=1),
-        ROWS,
+        [*FREE, *BLOCKS],
     ),
 }
 

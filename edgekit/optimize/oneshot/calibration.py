@@ -136,8 +136,8 @@ class _Sums:
             self._flush(weights)
         hessian, cross, power, mean_x, mean_y = (total / self.count for total in self.totals)
         if not self.centred:
-            return Moments(hessian, cross, power, np.zeros_like(mean_x), np.zeros_like(mean_y))
+            return Moments(hessian, cross, power, np.zeros_like(mean_x), np.zeros_like(mean_y), self.count)
         return Moments(
             hessian - np.outer(mean_x, mean_x), cross - np.outer(mean_y, mean_x),
-            power - np.square(mean_y), mean_x, mean_y,
+            power - np.square(mean_y), mean_x, mean_y, self.count,
         )  # fmt: skip

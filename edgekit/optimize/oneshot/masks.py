@@ -31,6 +31,10 @@ class Trace(Protocol):
 
     @property
     def least(self) -> float: ...
+    def levels(self, asked: Array) -> Array:
+        """The sparsities to choose from, of those that are asked for."""
+        ...
+
     def mask(self, sparsity: float) -> Mask:
         """Which weights stay, (outputs, inputs), when that share of them goes, of whole blocks."""
         ...
@@ -87,6 +91,9 @@ class _Exact:
     losses: Array
     least: float
 
+    def levels(self, asked: Array) -> Array:
+        return asked
+
     def _count(self, sparsity: float) -> int:
         every = self.shape[0] * self.shape[1]
         return min(round(max(sparsity, self.least) * every), len(self.order))
@@ -128,6 +135,9 @@ class _Approximate:
     def least(self) -> float:
         return 1 - float(self.stay.mean())
 
+    def levels(self, asked: Array) -> Array:
+        return np.array(_KNOTS) if len(asked) > len(_KNOTS) else asked
+
     def mask(self, sparsity: float) -> Mask:
         return self._find(sparsity)[0] & self.stay
 
@@ -138,7 +148,16 @@ class _Approximate:
     def _curve(self) -> list[float]:
         return [self._find(knot)[1] for knot in _KNOTS]
 
+    @cached_property
+    def _found(self) -> dict[float, tuple[Mask, float]]:
+        return {}
+
     def _find(self, sparsity: float) -> tuple[Mask, float]:
+        if sparsity not in self._found:
+            self._found[sparsity] = self._search(sparsity)
+        return self._found[sparsity]
+
+    def _search(self, sparsity: float) -> tuple[Mask, float]:
         pattern = self.grid.pattern
         hessian = padded_hessian(self.problem.hessian, self.grid.channels, pattern.unit)
         grouped = self.grid.blocks(self.best)

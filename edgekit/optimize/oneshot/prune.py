@@ -83,12 +83,13 @@ class _Run:
         goal = self.goal
         moments, problem = self._problem(layer, self.dense)
         how = trace(problem, layer.matrix, layer.channels, goal.pattern)
-        masks = [how.mask(level) if level else layer.matrix != 0 for level in goal.levels]
-        losses = np.array([how.loss(level) for level in goal.levels])
+        levels = how.levels(goal.levels)
+        masks = [how.mask(level) if level else layer.matrix != 0 for level in levels]
+        losses = np.array([how.loss(level) for level in levels])
         times = [latency.layer_ms(self.dense, layer, mask, goal.device) for mask in masks if goal.device]
         sizes = np.array([float(mask.sum()) for mask in masks])
         power = float(moments.power.sum()) or 1.0
-        return Candidate(layer, how, moments, problem, goal.levels, losses / power, sizes, np.array(times))
+        return Candidate(layer, how, moments, problem, levels, losses / power, sizes, np.array(times))
 
     def weigh(self, candidates: Sequence[Candidate], levels: Sequence[float]) -> list[Candidate]:
         """The candidates with losses that also say what they do to the network's outputs.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+_FEW = 0.1  # damping where there is one sample for each input
 _CACHE_BYTES = 2**24  # of the matrices of the rows that are solved together
 
 
@@ -20,6 +21,7 @@ class Moments:
     All are means over samples, of x and y less their means where the layer has a bias that takes these up.
     `hessian` (d, d) is E[x x'], `cross` (o, d) E[y x'], `power` (o,) E[y^2]; `input_mean` (d,) and
     `output_mean` (o,) are zero where there is no bias.
+    `count` is how many samples there were.
     """
 
     hessian: Array
@@ -27,6 +29,7 @@ class Moments:
     power: Array
     input_mean: Array
     output_mean: Array
+    count: int
 
     def error(self, weights: Array) -> float:
         """Mean squared error of all outputs over their mean square; `weights` is (o, d)."""
@@ -51,9 +54,11 @@ class Problem:
 def damped(moments: Moments, weights: Array, damping: float) -> Problem:
     """The problem that also holds the weights to what they were, by `damping` of the mean square of an input.
 
-    An input that never varies has no say; so that all stays solvable, there is a least damping.
+    The fewer samples there are for each input, the more, as they would be learnt by heart. An input that
+    never varies has no say; so that all stays solvable, there is a least damping.
     """
-    extra = damping * float(np.diag(moments.hessian).mean()) + 1e-9
+    few = _FEW * len(moments.hessian) / moments.count
+    extra = (damping + few) * float(np.diag(moments.hessian).mean()) + 1e-9
     eye = np.eye(len(moments.hessian))
     return Problem(moments.hessian + extra * eye, moments.cross + extra * weights)
 
