@@ -19,9 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 
+def as_json(value: object) -> str:
+    """One JSON document, for people too, with a newline at its end."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 def print_json(value: object) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(as_json(value))
 
 
 def print_message(topic: str, payload: bytes, *, as_json: bool) -> None:
@@ -33,12 +38,12 @@ def print_message(topic: str, payload: bytes, *, as_json: bool) -> None:
     if not as_json:
         line = f"{topic} {text}"
     else:
-        line = json.dumps({"topic": topic, "payload": _as_json(text)}, ensure_ascii=False)
+        line = json.dumps({"topic": topic, "payload": _parsed(text)}, ensure_ascii=False)
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def _as_json(text: str) -> object:
+def _parsed(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:

@@ -18,6 +18,7 @@ from edgekit import decode, preprocess, zoo
 from edgekit.engine import Engine, TensorInfo, load
 from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
 from edgekit.types import Detections, Image
+from edgekit.worker import WorkerEngine
 
 
 class Model:
@@ -93,16 +94,20 @@ class Model:
             raise UsageError(f"{self.name} is a model to {self.task}, not to {task}")
 
 
-def open(name: str | Path, engine: str = "auto", threads: int = 1) -> Model:  # noqa: A001
+def open(  # noqa: A001
+    name: str | Path, engine: str = "auto", threads: int = 1, *, worker: bool = False
+) -> Model:
     """Open a model of the zoo by name, or a `.tflite` by path.
 
-    `engine` is "auto", "native" or "tflite". A path takes its meaning from `<stem>.yaml` or `card.yaml`
+    `engine` is "auto", "native" or "tflite"; with `worker` it runs in a process of its own, whose crash is a
+    CrashError. A path takes its meaning from `<stem>.yaml` or `card.yaml`
     beside it, in the form of the zoo's cards; without one, common output layouts are recognised. Raises
     UsageError for an unknown name, ModelError for a file that is damaged or of an unknown kind.
     """
     path, card = find_file(name)
     digest = zoo.check_digest(path, card.sha256 if card else "")
-    return Model(card.name if card else path.name, load(path, engine=engine, threads=threads), card, digest)
+    start = WorkerEngine if worker else load
+    return Model(card.name if card else path.name, start(path, engine, threads), card, digest)
 
 
 def find_file(name: str | Path) -> tuple[Path, zoo.Card | None]:

@@ -96,7 +96,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def train(recipe: Path, out: Path, **options: Any) -> Path:
-    return optimize(recipe, None, None, out, watch=Lines(lambda _text: None), **options)
+    return optimize(recipe, None, None, out, watch=Lines(lambda _text: None), **options)[0]
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder: Path, trained: Pat
         optimize(recipe, None, None, out, watch=Stop(lambda _text: None))
     assert not (out / "model.tflite").exists()
     said: list[str] = []
-    again = optimize(recipe, None, None, out, watch=Lines(said.append))
+    (again,) = optimize(recipe, None, None, out, watch=Lines(said.append))
     assert said[0] == f"going on from step {steps}"
     assert again.read_bytes() == trained.read_bytes()
 

@@ -16,6 +16,7 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
+files
 document node complaint fields condition scene settings config
 graph schema flatbuffer sparsity writer model operators
 tensors step layout strided lowering
@@ -32,11 +33,14 @@ machine device
 preprocess decode
 labelled
 motion
+tamper
+snapshot
 track
 zone line
 rules alarm
 engine interpreter zoo
-reel capture
+worker
+reel
 demo sources
 topics tls
 messages sink states frigate
@@ -48,9 +52,13 @@ inference
 bench analyze evaluate confusion optimize inbox tally detector
 lane
 pipeline
-runtime doctor
+reload
+runtime doctor kit
+replay
+explain
+strip
 console view
-pruning training
+verbs
 cli
 __main__
 """
@@ -62,13 +70,16 @@ ROOMS = {
     "ai_edge_litert": {"interpreter"},
     "tflite_runtime": {"interpreter"},
     "paho": {"link"},
+    "picamera2": {"sources"},
     "amqtt": {"hub"},
     "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
-    "onnxruntime": {"optimize"},
+    "onnxruntime": {"bench", "optimize"},
+    "openvino": {"bench"},
     "optuna": {"optimize"},
+    "matplotlib": {"analyze", "optimize"},
 }
 
 

@@ -26,7 +26,8 @@ from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.distillation import feature_likeness, likeness  # noqa: E402
 from edgekit.optimize.training.layers import ActivationRange, QuantConv2d  # noqa: E402
 from edgekit.optimize.training.masks import Pattern, choose, densities, moved, stored_order  # noqa: E402
-from edgekit.optimize.training.modifiers import cubic, rate  # noqa: E402
+from edgekit.optimize.training.modifiers import rate  # noqa: E402
+from edgekit.optimize.training.sparsifying import cubic  # noqa: E402
 from edgekit.optimize.training.stages import PruneStage, RateStage, load_schedule  # noqa: E402
 
 STEPS = 4  # of an epoch, in all trainings here

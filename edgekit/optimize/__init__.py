@@ -24,8 +24,8 @@ def optimize(
     out_dir: Path,
     resume: bool = True,
     watch: Watch | None = None,
-) -> Path:
-    """Train by a recipe and write `out_dir/model.tflite`; returns its path.
+) -> list[Path]:
+    """Train by a recipe and write its models below `out_dir`; returns their paths.
 
     `recipe` is a YAML file or the name of one that ships; its `task` says what is trained. Relative paths of
     data start at `data_dir`, else at the recipe. `out_dir` gets a checkpoint every few minutes and when the
@@ -35,7 +35,6 @@ def optimize(
     """
     need_torch()
     from edgekit.document import read_document
-    from edgekit.optimize.recipe import find_recipe
 
     path = find_recipe(recipe)
     document = read_document(path)
@@ -46,7 +45,18 @@ def optimize(
     from edgekit.optimize.training.stages import check_recipe
 
     checked = check_recipe(document, ClassifyRecipe)
-    return train(checked, path, data_dir, out_dir, watch or Lines(), resume=resume)
+    return [train(checked, path, data_dir, out_dir, watch or Lines(), resume=resume)]
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file that `name` means: a path, or the name of a recipe that ships; UsageError if there is none."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    shipped = {one.stem: one for one in Path(__file__).with_name("recipes").glob("*.yaml")}
+    if str(name) not in shipped:
+        raise UsageError(f"no recipe {str(name)!r}: give a .yaml file or one of {', '.join(sorted(shipped))}")
+    return shipped[str(name)]
 
 
 def _task_of(document: Document) -> str:
@@ -62,8 +72,8 @@ def _task_of(document: Document) -> str:
 
 def _detect(
     path: Path, data_dir: Path | None, teacher_path: Path | None, out_dir: Path, *, resume: bool, watch: Watch
-) -> Path:
-    from edgekit.optimize.train import train
+) -> list[Path]:
+    from edgekit.optimize.detection.train import train
 
     if data_dir is None:
         raise UsageError(f"{path.name}: give --data DIR with images/ and annotations_*.json")

@@ -124,7 +124,7 @@ def _stages(sparsity: float, epochs: int) -> list[dict[str, object]]:
 def _comment(found: Estimate, path: Path, max_ms: float) -> str:
     lines = [
         f"{path.name} on one core of {found.device}: thought to take {found.now_ms:.2f} ms now,",
-        f"{found.sparse_ms:.2f} ms with {found.sparsity:.0%} of the 1x4 blocks zero; the budget is {max_ms:g} ms.",
+        f"{found.sparse_ms:.2f} ms with {found.sparsity:.0%} of 1x4 blocks zero; {max_ms:g} ms are allowed.",
         "The latency is modelled, not measured; what accuracy is left only the training tells.",
     ]
     if found.sparsity == 0:

@@ -209,7 +209,7 @@ class _Sweep:
             self.say(f"trial {trial.number}: {values}")
             recipe = self._write(folder, values)
             try:
-                path = optimize(recipe, self.data_dir, None, folder, watch=Lines(lambda _text: None))
+                path, *_ = optimize(recipe, self.data_dir, None, folder, watch=Lines(lambda _text: None))
             except EdgekitError:
                 self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
                 raise

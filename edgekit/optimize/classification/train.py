@@ -119,10 +119,10 @@ def _agreement(task: Classification, outcome: Outcome, outputs: Any, runner: Any
 
 def _latency(path: Path, devices: list[str]) -> list[dict[str, Any]]:
     """Milliseconds of one picture on one core: measured on this machine, modelled on the devices."""
-    from edgekit.bench import benchmark
+    from edgekit.bench import Settings, benchmark
     from edgekit.optimize.auto import model_ms
 
-    measured = benchmark([path], seconds=0.5, warmup=0.1)[0]
+    measured = benchmark([path], settings=Settings(seconds=0.5, warmup=0.1)).results[0]
     here = {"device": "this machine", "ms": measured.median_ms, "how": f"measured, {measured.runtime}"}
     graph = model.read(path)
     others = [

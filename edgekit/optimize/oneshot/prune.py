@@ -37,11 +37,7 @@ def prune(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress
     `progress` hears a line now and then. Raises ModelError for a network without layers of 8 bits,
     BudgetError with what comes nearest for a budget that cannot be met.
     """
-    layers = find_layers(dense)
-    if not layers:
-        raise ModelError("no layer has weights of 8 bits: one-shot pruning takes int8 or uint8 networks")
-    if all(layer.reason for layer in layers):
-        raise ModelError(f"no layer can be pruned: {', '.join(sorted({layer.reason for layer in layers}))}")
+    layers = _prunable(dense)
     run = _Run(dense, calibration, goal, progress)
     candidates = run.look_at([layer for layer in layers if not layer.reason])
     candidates = run.weigh(candidates, spend(candidates, goal, dense))
@@ -50,6 +46,24 @@ def prune(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress
     graph, errors = run.settle(layers, chosen)
     error = run.outputs.error(graph)
     return graph, make_report((dense, graph), goal, chosen, errors, error, len(calibration.inputs))
+
+
+def survey(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress) -> list[Candidate]:
+    """Each layer that may be pruned, with what each level of sparsity does to its own outputs.
+
+    Raises ModelError for a network without such layers.
+    """
+    layers = [layer for layer in _prunable(dense) if not layer.reason]
+    return _Run(dense, calibration, goal, progress).look_at(layers)
+
+
+def _prunable(graph: Graph) -> list[Layer]:
+    layers = find_layers(graph)
+    if not layers:
+        raise ModelError("no layer has weights of 8 bits: one-shot pruning takes int8 or uint8 networks")
+    if all(layer.reason for layer in layers):
+        raise ModelError(f"no layer can be pruned: {', '.join(sorted({layer.reason for layer in layers}))}")
+    return layers
 
 
 class _Run:

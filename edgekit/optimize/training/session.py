@@ -24,9 +24,21 @@ from torch import nn
 from edgekit.errors import ConfigError, UsageError
 from edgekit.fields import PlaceError
 from edgekit.optimize.training.masks import Masks
-from edgekit.optimize.training.modifiers import KINDS, Modifier, Place
+from edgekit.optimize.training.modifiers import Modifier, Place, QuantizeModifier, RateModifier
 from edgekit.optimize.training.quantization import is_quantized, quantize
+from edgekit.optimize.training.sparsifying import PruneModifier, SparseTrainModifier, TransferModifier
 from edgekit.optimize.training.stages import QuantizeStage, Schedule, Stage, load_schedule
+from edgekit.optimize.training.teaching import DistillModifier
+
+KINDS: dict[str, type[Modifier]] = {
+    "learning_rate": RateModifier,
+    "prune": PruneModifier,
+    "distill": DistillModifier,
+    "quantize": QuantizeModifier,
+    "sparse_train": SparseTrainModifier,
+    "transfer": TransferModifier,
+    "one_shot": Modifier,  # it waits for the exported file
+}
 
 _log = logging.getLogger("edgekit.optimize")
 
