@@ -509,6 +509,11 @@ class Chain(nn.Module):
         return self.then(x) if self.then is not None else self.function(x)
 
 
+def swapped(x: Any) -> Any:
+    one, other = x.chunk(2, 1)
+    return torch.cat([other, one], 1)
+
+
 def squeeze_excite(x: Any) -> Any:
     return x * torch.sigmoid(functional.adaptive_avg_pool2d(x, 1))
 
@@ -544,6 +549,9 @@ CHAINS: dict[str, tuple[Any, dict[str, Any]]] = {
         {},
     ),
     "aligned": (lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), {}),
+    "chunk": (lambda: swapped, {}),
+    "split": (lambda: lambda x: torch.split(x, [3, 5], dim=1)[1], {}),
+    "range": (lambda: lambda x: x[:, 2:6, 1:], {}),
     "pad": (lambda: lambda x: functional.pad(x, (1, 2, 3, 0)), {}),
     "flatten": (lambda: nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(288, 4)), {}),
     "view": (lambda: lambda x: x.view(x.size(0), -1), {}),
@@ -591,3 +599,31 @@ def test_a_schedule_reads_the_same_from_text_data_and_file(tmp_path: Path) -> No
     forms = [load_schedule(form).model_dump() for form in (path, WHOLE, path.read_text() + "\n")]
     assert forms[0] == forms[1] == forms[2]
     assert load_schedule(path).epochs == 6
+
+
+def test_an_onnx_file_teaches_logits_and_features(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'edgekit[train]'")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'edgekit[train]'")
+    from edgekit.optimize.training.teachers import load_teacher
+
+    helper, kinds = onnx.helper, onnx.TensorProto
+    weight = np.random.default_rng(0).normal(size=(192, 3)).astype(np.float32) / 20
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"]),
+    ]
+    ends = [("x", ["n", 3, 8, 8]), ("scores", ["n", 3])]
+    inputs, outputs = ([helper.make_tensor_value_info(name, kinds.FLOAT, shape)] for name, shape in ends)
+    graph = helper.make_graph(nodes, "teacher", inputs, outputs, [onnx.numpy_helper.from_array(weight, "w")])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(content, tmp_path / "teacher.onnx")
+    (logits,), features = load_teacher(tmp_path / "teacher.onnx", ["flat"])((pictures(4),))
+    wanted = pictures(4).flatten(1).numpy() @ weight
+    np.testing.assert_allclose(logits.softmax(1), torch.from_numpy(wanted).softmax(1), atol=1e-5)
+    np.testing.assert_array_equal(features["flat"], pictures(4).flatten(1))
+    recipe = [{"distill": {"end": 1, "teacher": str(tmp_path / "teacher.onnx"), "weight": 1.0}}]
+    assert train(recipe, steps=4).steps == 4
+    (tmp_path / "bad.onnx").write_bytes(b"no onnx")
+    with pytest.raises(ModelError, match="not a readable ONNX file"):
+        load_teacher(tmp_path / "bad.onnx", [])

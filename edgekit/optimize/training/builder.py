@@ -23,6 +23,7 @@ VERSIONS = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 3,
     "RESIZE_BILINEAR": 3, "HARD_SWISH": 1, "QUANTIZE": 2,
 }  # fmt: skip
+PARTS = ("chunk", "split")
 ARITHMETIC = {operator.add: "ADD", operator.sub: "SUB", operator.mul: "MUL"}
 MAPS: dict[type[nn.Module], str] = {
     nn.ReLU: "RELU", nn.ReLU6: "RELU6", nn.Hardswish: "HARD_SWISH", nn.Sigmoid: "LOGISTIC", nn.Tanh: "TANH",

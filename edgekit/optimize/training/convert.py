@@ -7,6 +7,7 @@ numbers too), concatenation, max and average pools, means, resizes, zero padding
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ from torch.nn import functional
 from edgekit.errors import ModelError
 from edgekit.graph import Graph, Tensor
 from edgekit.model import write
-from edgekit.optimize.training.builder import ARITHMETIC, INT8, KNOWN, MAPS, TO_NHWC, Builder
+from edgekit.optimize.training.builder import ARITHMETIC, INT8, KNOWN, MAPS, PARTS, TO_NHWC, Builder
 from edgekit.optimize.training.geometry import (
     before,
     both,
     check_pool,
     order_of,
     pair,
+    part_begin,
+    range_begin,
     same,
     shape_of,
     sides_of,
@@ -85,6 +88,8 @@ class _Converter(Builder):
             nn.ZeroPad2d: self._pad,
             nn.Flatten: self._reshape,
             torch.cat: self._concatenate,
+            operator.getitem: self._slice,
+            **dict.fromkeys(PARTS, self._parts),
             "mean": self._mean,
             **dict.fromkeys(("reshape", "squeeze", "unsqueeze"), self._reshape),
             **dict.fromkeys(("permute", "transpose"), self._permute),
@@ -251,6 +256,27 @@ class _Converter(Builder):
             axis = TO_NHWC.index(axis)
         inputs = [self.value(part) if plain else self._nhwc(part) for part in parts]
         self._emit("CONCATENATION", inputs, node, {"axis": axis}, plain=plain)
+
+    def _parts(self, node: fx.Node, _module: None) -> None:
+        """A tensor that is about to be taken apart: nothing is done until a part is read."""
+        self.values[node] = self.value(before(node))
+        if before(node) in self.plain:
+            self.plain.add(node)
+
+    def _slice(self, node: fx.Node, _module: None) -> None:
+        """A part of a split tensor, or a range of it."""
+        source = before(node)
+        begin = part_begin(node) if source.target in PARTS else range_begin(node)
+        size = list(shape_of(node))
+        if len(begin) != len(size):
+            raise ModelError(f"{node.name}: an index that drops an axis is not known: take a range")
+        plain = source in self.plain or len(size) != 4
+        if not plain:
+            begin, size = ([one[axis] for axis in TO_NHWC] for one in (begin, size))
+        bounds = [
+            self._constant(f"{node.name}_{key}", one) for key, one in (("begin", begin), ("size", size))
+        ]
+        self._emit("SLICE", [self.value(source), *bounds], node, plain=plain)
 
     def _max_pool(self, node: fx.Node, pool: nn.MaxPool2d) -> None:
         check_pool(node, pool)

@@ -72,3 +72,24 @@ def order_of(node: fx.Node, rank: int) -> list[int]:
         return order
     axes: Any = given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given
     return [int(axis) % rank for axis in axes]
+
+
+def part_begin(node: fx.Node) -> list[int]:
+    """Where the part of a split tensor that a node reads begins."""
+    split: Any = node.args[0]
+    axis = split.args[2] if len(split.args) > 2 else split.kwargs.get("dim", 0)
+    sizes = [one.shape for one in split.meta["tensor_meta"]]
+    index: Any = node.args[1]
+    begin = [0] * len(sizes[0])
+    begin[axis % len(begin)] = sum(one[axis] for one in sizes[: index % len(sizes)])
+    return begin
+
+
+def range_begin(node: fx.Node) -> list[int]:
+    """Where the ranges begin that a node takes of a tensor. ModelError for steps and single indices."""
+    shape, given = shape_of(node.args[0]), node.args[1]
+    ranges: Any = given if isinstance(given, tuple) else (given,)
+    if any(not isinstance(one, slice) or one.step not in (None, 1) for one in ranges):
+        raise ModelError(f"{node.name}: takes {given} of a tensor: only ranges without steps are known")
+    begin = [one.indices(size)[0] for one, size in zip(ranges, shape, strict=False)]
+    return begin + [0] * (len(shape) - len(begin))

@@ -92,7 +92,7 @@ ARITHMETIC: dict[Any, Any] = {
     operator.isub: operator.sub, torch.sub: operator.sub, "sub": operator.sub, "sub_": operator.sub,
     torch.concat: torch.cat, torch.mean: "mean", torch.reshape: "reshape", "view": "reshape",
     torch.permute: "permute", torch.transpose: "transpose", torch.squeeze: "squeeze",
-    torch.unsqueeze: "unsqueeze",
+    torch.unsqueeze: "unsqueeze", torch.chunk: "chunk", torch.split: "split",
 }  # fmt: skip
 NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
