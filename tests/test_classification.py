@@ -162,7 +162,7 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not a readable"):
         load(tmp_path / "a.npz", SIZE)
     np.savez(tmp_path / "b.npz", z=np.zeros(3))
-    with pytest.raises(SourceError, match="expected arrays jpeg, offsets and labels"):
+    with pytest.raises(SourceError, match="expected the arrays jpeg, offsets and labels"):
         load(tmp_path / "b.npz", SIZE)
 
 
@@ -255,7 +255,7 @@ def test_photos_are_cut_and_decoded(tmp_path: Path) -> None:
         ({"classes": ["one", "two"]}, "classes: names 2, the data has 3: 3 .dark, grey, light"),
         ({"data": {"train": "train.npz", "views": 3}}, "give images with rule"),
         ({"data": {"train": "a.json", "images": ".", "rule": "person"}}, "missing val"),
-        ({"data": {"train": "a.json", "val": "b.json", "images": ".", "rule": "person"}}, "a.json: not readable"),
+        ({"data": {"train": "a.json", "val": "b.json", "images": ".", "rule": "person"}}, "not readable"),
         ({"sise": 3}, "unknown key, did you mean 'size'"),
         ({"stages": [{"prune": NO_LAYER}, QUANTIZE]}, r"recipe.yaml:\d+:\d+: .*layers.0.: .*no layer 'blok"),
         ({"stages": [{"distill": {"end": 1}}, QUANTIZE]}, "distill: missing teacher"),

@@ -40,7 +40,7 @@ def model_ms(graph: Graph, device: Device, sparsity: float | None = None) -> flo
 
     UsageError for a device whose kernels or clock are not known.
     """
-    layers = find_layers(graph)
+    layers = [layer for layer in find_layers(graph) if layer.kind != "DEPTHWISE_CONV_2D"]
     pruned = {layer.number for layer in prunable(layers)} if sparsity is not None else set()
     total = latency.rest_ms(graph, layers, device)
     for layer in layers:
