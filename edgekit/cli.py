@@ -395,12 +395,20 @@ def _zoo_list(arguments: argparse.Namespace) -> int:
         console.print_json([{"name": m.name, "path": str(m.path), **m.card.facts} for m in models])
         return 0
     rows = [
-        (m.name, m.card.task, m.card.facts.get("accuracy", {}).get("person_ap50", "-"),
+        (m.name, m.card.task, _accuracy(m.card.facts.get("accuracy") or {}),
          f"{m.path.stat().st_size / 2**20:.2f}", ", ".join(m.card.labels))
         for m in models
     ]  # fmt: skip
-    console.print_table("", ("model", "task", "person AP50", "MB", "labels"), rows)
+    console.print_table("", ("model", "task", "accuracy", "MB", "labels"), rows)
     return 0
+
+
+def _accuracy(facts: dict[str, Any]) -> str:
+    """The first figure of a card that people ask for."""
+    for key, name in (("person_ap50", "person AP50"), ("top1", "top-1")):
+        if key in facts:
+            return f"{name} {facts[key]:.3f}"
+    return "-"
 
 
 def _zoo_show(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
 from edgekit.inference import Model
-from edgekit.labelled import CROP_NAMES, PERSON_NAMES, Labelled
+from edgekit.labelled import RULE_NAMES, Labelled
 
 ANIMALS = ("dog", "cat")
 
@@ -126,8 +126,7 @@ def _person_animal(matrix: NDArray[np.int64], names: tuple[str, ...]) -> dict[st
 
 def rule_of(labels: tuple[str, ...]) -> str | None:
     """The rule whose classes a model tells apart, if it is one of those."""
-    known = {frozenset(PERSON_NAMES): "person", frozenset(CROP_NAMES): "crops"}
-    return known.get(frozenset(labels))
+    return next((rule for rule, names in RULE_NAMES.items() if set(names) == set(labels)), None)
 
 
 def _share(part: Any, whole: Any) -> float:

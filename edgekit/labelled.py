@@ -113,11 +113,12 @@ def _folders(path: Path) -> Labelled:
         raise SourceError(f"{empty}: no pictures: expected {', '.join(sorted(SUFFIXES))} files")
     labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(one) for one in files])
     joined = [file for one in files for file in one]
-    return Labelled(tuple(one.name for one in folders), labels, lambda i: _file(joined[i]))
+    return Labelled(tuple(one.name for one in folders), labels, lambda i: read_picture(joined[i]))
 
 
 @lru_cache(maxsize=4)  # the boxes of one photo follow each other
-def _file(path: Path) -> Image:
+def read_picture(path: Path) -> Image:
+    """A picture file as (h, w, 3) uint8 BGR. SourceError, naming it, where it is none."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -201,7 +202,7 @@ def has_person(photo: Photo) -> bool:
 
 def _by_person(photos: list[Photo]) -> Labelled:
     labels = np.array([has_person(photo) for photo in photos], np.int64)
-    return Labelled(PERSON_NAMES, labels, lambda i: _file(photos[i].path))
+    return Labelled(PERSON_NAMES, labels, lambda i: read_picture(photos[i].path))
 
 
 def crop_name(category: str) -> str:
@@ -220,7 +221,10 @@ def _by_crop(photos: list[Photo]) -> Labelled:
         if not crowd and min(w, h) >= CROP_MIN_SIDE
     ]
     labels = np.array([label for _, _, label in found], np.int64)
-    return Labelled(CROP_NAMES, labels, lambda i: crop_box(_file(found[i][0]), found[i][1], CROP_MARGIN))
+    return Labelled(
+        CROP_NAMES, labels, lambda i: crop_box(read_picture(found[i][0]), found[i][1], CROP_MARGIN)
+    )
 
 
 RULES: dict[str, Callable[[list[Photo]], Labelled]] = {"person": _by_person, "crops": _by_crop}
+RULE_NAMES = {"person": PERSON_NAMES, "crops": CROP_NAMES}

@@ -68,7 +68,7 @@ def prepare_tensor(image: Image, spec: InputSpec) -> tuple[NDArray[Any], Placeme
     placement = place(image.shape[1], image.shape[0], spec)
     width = max(1, round(image.shape[1] * placement.scale_x))
     height = max(1, round(image.shape[0] * placement.scale_y))
-    picture = _convert_color(_shrink(image, width, height), spec.color)
+    picture = _convert_color(shrink(image, width, height), spec.color)
     left, top = int(placement.shift_x), int(placement.shift_y)
     canvas = np.full((spec.height, spec.width, picture.shape[2]), spec.pad, np.uint8)
     canvas[top : top + height, left : left + width] = picture
@@ -121,7 +121,8 @@ def pixel_table(spec: InputSpec) -> NDArray[Any]:
     return np.asarray(np.clip(stored, info.min, info.max), spec.dtype)
 
 
-def _shrink(image: Image, width: int, height: int) -> Image:
+def shrink(image: Image, width: int, height: int) -> Image:
+    """The whole picture in `width` x `height` pixels."""
     import cv2
 
     while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:

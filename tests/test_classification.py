@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 import yaml
 
 from edgekit.errors import ConfigError, ModelError, SourceError
+from edgekit.labelled import Photo
 from edgekit.optimize import recipe_schema
-from edgekit.optimize.classification.images import batches, changed, load
+from edgekit.optimize.classification.images import batches, changed, load, load_views
 from edgekit.optimize.classification.recipe import AugmentConfig
+from edgekit.optimize.classification.views import crop_views, person_views
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edgekit[train]'")
 
@@ -137,7 +140,7 @@ def test_pictures_come_from_jpegs_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda p: None, "expected a .npz file or a folder"),
+        (lambda p: None, "expected a .npz file, or a folder"),
         (lambda p: p.mkdir(), "0 folders: expected one folder of pictures for each class"),
         (lambda p: [(p / n).mkdir(parents=True) for n in "ab"], "no pictures"),
         (lambda p: [bad_picture(p / n) for n in "ab"], "0.jpg: not a readable picture"),
@@ -160,7 +163,7 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not a readable"):
         load(tmp_path / "a.npz", SIZE)
     np.savez(tmp_path / "b.npz", z=np.zeros(3))
-    with pytest.raises(SourceError, match="expected arrays jpeg, offsets and labels"):
+    with pytest.raises(SourceError, match="expected the arrays jpeg, offsets and labels"):
         load(tmp_path / "b.npz", SIZE)
 
 
@@ -187,6 +190,58 @@ def test_pictures_move_by_whole_pixels() -> None:
     assert shifts
 
 
+def photo(*people: tuple[float, float, float, float]) -> Photo:
+    boxes = tuple(("person", box, False) for box in people)
+    return Photo(Path("a.png"), 100, 80, boxes)
+
+
+def test_cut_outs_show_a_person_well_or_not_at_all() -> None:
+    for seed in range(20):
+        person = (30.0, 20.0, 20.0, 30.0)
+        for view in person_views(photo(person), 4, np.random.default_rng(seed)):
+            x1, y1, x2, y2 = view.box
+            assert 0 <= x1 < x2 <= 100
+            assert 0 <= y1 < y2 <= 80
+            seen = max(min(50, x2) - max(30, x1), 0) * max(min(50, y2) - max(20, y1), 0)
+            share = seen / ((x2 - x1) * (y2 - y1))
+            assert view.label == (share > 0.005)
+            assert not 0.002 < share <= 0.005
+
+
+def test_a_photo_is_a_view_of_itself() -> None:
+    small, large = (3.0, 3.0, 5.0, 8.0), (3.0, 3.0, 5.0, 8.1)  # 0.5 % of the photo, and a little more
+    for person, label in ((small, 0), (large, 1)):
+        (view,) = person_views(photo(person), 0, np.random.default_rng(0))
+        assert (view.box, view.label) == ((0, 0, 100, 80), label)
+
+
+def test_animals_are_shown_more_often() -> None:
+    box = (10.0, 10.0, 40.0, 40.0)
+    boxes = (
+        ("person", box, False),
+        ("dog", box, False),
+        ("car", box, True),
+        ("cup", (0.0, 0.0, 5.0, 50.0), False),
+    )
+    views = list(crop_views(Photo(Path("a.png"), 100, 80, boxes), 2, np.random.default_rng(0)))
+    assert [view.label for view in views] == [0] * 3 + [1] * 21
+    assert views[0].box == pytest.approx((6, 6, 54, 54))
+
+
+def test_photos_are_cut_and_decoded(tmp_path: Path) -> None:
+    import cv2
+
+    image = np.zeros((80, 100, 3), np.uint8)
+    image[:, 50:] = (10, 20, 200)  # BGR: the right half is red
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    one = replace(photo((50, 0, 50, 80)), path=tmp_path / "a.png")
+    pictures = load_views([one], "crops", 0, 0, SIZE)
+    assert pictures.names == ("person", "dog", "cat", "vehicle", "other")
+    assert pictures.images.shape == (1, SIZE, SIZE, 3)
+    assert pictures.images[0, 8, 12].tolist() == [200, 20, 10]
+    assert pictures.images[0, 8, 0].tolist() == [0, 0, 0]
+
+
 # ---- recipes ---------------------------------------------------------------------------------------
 
 
@@ -199,6 +254,9 @@ def test_pictures_move_by_whole_pixels() -> None:
         ({"network": {"python": "nothing_here:make"}}, "cannot import nothing_here"),
         ({"network": {"python": "no function"}}, "expected module:function"),
         ({"classes": ["one", "two"]}, "classes: names 2, the data has 3: 3 .dark, grey, light"),
+        ({"data": {"train": "train.npz", "views": 3}}, "give images with rule"),
+        ({"data": {"train": "a.json", "images": ".", "rule": "person"}}, "missing val"),
+        ({"data": {"train": "a.json", "val": "b.json", "images": ".", "rule": "person"}}, "not readable"),
         ({"sise": 3}, "unknown key, did you mean 'size'"),
         ({"stages": [{"prune": NO_LAYER}, QUANTIZE]}, r"recipe.yaml:\d+:\d+: .*layers.0.: .*no layer 'blok"),
         ({"stages": [{"distill": {"end": 1}}, QUANTIZE]}, "distill: missing teacher"),
@@ -318,6 +376,24 @@ def test_an_imported_model_computes_what_the_file_does(trained: Path) -> None:
         real = network(x).numpy()
     assert np.abs(real - (found - out.zero_point[0]) * out.scale[0]).mean() < 0.1 * real.std()
     assert (real.argmax(1) == found.argmax(1)).mean() >= 0.9
+
+
+def test_channels_that_never_change_are_left_out_and_nothing_else(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first, second = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3)
+    with torch.no_grad():
+        first.weight[2:5] = 0
+    head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    network = torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), head).eval()
+    inputs = torch.randn(8, 3, SIZE, SIZE)
+    quantization.quantize(network, 0.9, (-2.0, 2.0))
+    network.train()(inputs)
+    (tmp_path / "a.tflite").write_bytes(convert.export(network.eval(), inputs[:1], name="a"))
+    whole, compact = (import_model(tmp_path / "a.tflite", compact=one).eval() for one in (False, True))
+    widths = [layer.weight.shape[0] for layer in compact.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert widths == [5, 4]
+    with torch.no_grad():
+        assert torch.allclose(whole(inputs), compact(inputs), atol=0.02)
 
 
 def test_a_sparse_model_adapts_to_ones_own_classes(trained: Path, tmp_path: Path) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import SourceError
+from edgekit.labelled import RULE_NAMES, Photo, read_labelled, read_picture
 from edgekit.optimize.classification.recipe import AugmentConfig
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+from edgekit.optimize.classification.views import VIEWS
+from edgekit.preprocess import crop_box, shrink
+from edgekit.types import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,73 +43,23 @@ class Pictures:
 
 def load(path: Path, size: int) -> Pictures:
     """Read a .npz file or a folder per class. SourceError, naming the file, for what cannot be read."""
-    if path.suffix == ".npz":
-        return _from_npz(path, size)
-    if path.is_dir():
-        return _from_folders(path, size)
-    raise SourceError(f"{path}: expected a .npz file or a folder with one folder per class")
+    found = read_labelled(path)
+    images = [_square(found.read(i), size) for i in range(len(found))]
+    return Pictures(np.stack(images), found.labels, found.names)
 
 
-def _from_npz(path: Path, size: int) -> Pictures:
-    """`jpeg`, `offsets` and `labels`, or `x` (n, h, w, 3) uint8 and `y`; `classes` are the names."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {key: file[key] for key in file.files}
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: not a readable .npz file: {' '.join(str(error).split())[:100]}") from None
-    labels = content.get("labels", content.get("y"))
-    if labels is None or not ({"jpeg", "offsets"} <= content.keys() or "x" in content):
-        raise SourceError(f"{path}: expected arrays jpeg, offsets and labels, or x and y")
-    labels = labels.astype(np.int64)
-    names = content.get("classes", np.arange(labels.max(initial=0) + 1)).tolist()
-    if "x" in content:
-        images = [_square(image, size) for image in content["x"]]
-    else:
-        images = [_decode(path, number, one, size) for number, one in enumerate(_files(content))]
-    if len(images) != len(labels) or not images:
-        raise SourceError(f"{path}: {len(images)} pictures and {len(labels)} labels")
-    return Pictures(np.stack(images), labels, tuple(map(str, names)))
+def load_views(photos: list[Photo], rule: str, count: int, seed: int, size: int) -> Pictures:
+    """What a rule of `edgekit.labelled` makes of photos, and `count` random cut-outs more of each."""
+    rng = np.random.default_rng((seed, 4))
+    views = [view for photo in photos for view in VIEWS[rule](photo, count, rng)]
+    images = [_square(crop_box(read_picture(view.path), view.box), size) for view in views]
+    labels = np.array([view.label for view in views], np.int64)
+    return Pictures(np.stack(images), labels, RULE_NAMES[rule])
 
 
-def _files(content: dict[str, NDArray[Any]]) -> Iterator[NDArray[np.uint8]]:
-    ends = content["offsets"]
-    return (content["jpeg"][start:end] for start, end in itertools.pairwise(ends))
-
-
-def _from_folders(path: Path, size: int) -> Pictures:
-    folders = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
-    if len(folders) < 2:
-        raise SourceError(f"{path}: {len(folders)} folders: expected one folder of pictures for each class")
-    images, labels = [], []
-    for label, folder in enumerate(folders):
-        files = sorted(one for one in folder.rglob("*") if one.suffix.lower() in SUFFIXES)
-        if not files:
-            raise SourceError(f"{folder}: no pictures: expected .jpg, .png, .bmp or .webp files")
-        for file in files:
-            images.append(_decode(file, None, np.fromfile(file, np.uint8), size))
-            labels.append(label)
-    names = tuple(folder.name for folder in folders)
-    return Pictures(np.stack(images), np.array(labels, np.int64), names)
-
-
-def _decode(path: Path, number: int | None, content: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    import cv2
-
-    image: Any = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if image is None:
-        place = path if number is None else f"{path}: picture {number}"
-        raise SourceError(f"{place}: not a readable picture: mend it or take it away")
-    return _square(image[..., ::-1], size)
-
-
-def _square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The whole picture stretched to a square, as a classifier sees it on a device."""
-    import cv2
-
-    if image.shape[:2] == (size, size):
-        return np.ascontiguousarray(image)
-    way = cv2.INTER_AREA if min(image.shape[:2]) > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=way), np.uint8)
+def _square(image: Image, size: int) -> NDArray[np.uint8]:
+    """A BGR picture as RGB, stretched to a square: as a classifier sees it on a device."""
+    return np.ascontiguousarray(shrink(image, size, size)[..., ::-1])
 
 
 def batches(

@@ -13,11 +13,30 @@ from edgekit.optimize.training.stages import Schedule
 
 
 class DataConfig(Part):
-    """Labelled pictures: a .npz file, or a folder with one folder of pictures per class."""
+    """Labelled pictures: .npz files, folders with one folder of pictures per class, or COCO's boxes by a
+    rule.
+    """
 
     train: Text = Field(description="File or folder; relative to --data, else to the recipe.")
     val: Text | None = Field(default=None, description="Unset: a share of `train` is set apart.")
     val_share: Float = Field(default=0.2, gt=0, lt=1, description="That share, drawn by the seed.")
+    images: Text | None = Field(
+        default=None, description="The folder of the photos, where train and val are COCO annotations."
+    )
+    rule: Literal["person", "crops"] | None = Field(
+        default=None, description="person: is one in the photo? crops: what does a box show?"
+    )
+    views: Int = Field(
+        default=0, ge=0, le=100, description="Random cut-outs of each photo or box that are trained on too."
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> DataConfig:
+        if (self.images is None) != (self.rule is None) or (self.views and self.rule is None):
+            raise PlaceError((), "images, rule and views belong to COCO annotations: give images with rule")
+        if self.rule is not None and self.val is None:
+            raise PlaceError((), "missing val: photos are not set apart by chance")
+        return self
 
 
 class NetworkConfig(Part):
@@ -30,6 +49,9 @@ class NetworkConfig(Part):
     )
     head: Literal["keep", "new"] = Field(
         default="keep", description="new: the last layer of `model` is made anew for other classes."
+    )
+    compact: Bool = Field(
+        default=False, description="Leave out the channels of `model` that are always the same value."
     )
     options: dict[str, Any] = Field(default={}, description="Passed to the function of name or python.")
 
@@ -73,6 +95,9 @@ class ClassifyRecipe(Schedule, RunSettings):
     )
     augment: AugmentConfig = AugmentConfig()
     label_smoothing: Float = Field(default=0.0, ge=0, lt=1)
+    card: dict[str, Any] = Field(
+        default={}, description="What only people know, for the card: licences, known failures."
+    )
     devices: list[Text] = Field(default=[], description="Device profiles whose latency the report tells.")
 
     @model_validator(mode="after")

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from edgekit.complaint import similar
 from edgekit.errors import ConfigError, SourceError
-from edgekit.optimize.classification.images import Pictures, batches, load
+from edgekit.labelled import read_photos
+from edgekit.optimize.classification.images import Pictures, batches, load, load_views
 from edgekit.optimize.classification.nets import NETWORKS
 from edgekit.optimize.classification.recipe import CENTRE, SPREAD, ClassifyRecipe, data_path
 from edgekit.optimize.training.imported import centre_of, import_model, renew_head
@@ -29,11 +30,7 @@ class Classification:
 
     def __init__(self, recipe: ClassifyRecipe, folders: list[Path]) -> None:
         self.recipe, self.folders = recipe, folders
-        train = load(data_path(recipe.data.train, folders), recipe.size)
-        if recipe.data.val is not None:
-            self.train, self.val = train, load(data_path(recipe.data.val, folders), recipe.size)
-        else:
-            self.train, self.val = train.split(recipe.data.val_share, recipe.seed)
+        self.train, self.val = _pictures(recipe, folders)
         self.names = self._names()
         self.steps_per_epoch = len(self.train) // recipe.batch
         if self.steps_per_epoch < 1:
@@ -79,6 +76,19 @@ class Classification:
         return {"accuracy": accuracy(np.concatenate(parts), self.val)}
 
 
+def _pictures(recipe: ClassifyRecipe, folders: list[Path]) -> tuple[Pictures, Pictures]:
+    """What is trained on, and what it is scored on."""
+    data, size = recipe.data, recipe.size
+    path = data_path(data.train, folders)
+    if data.images is not None and data.rule is not None and data.val is not None:
+        images, val = data_path(data.images, folders), data_path(data.val, folders)
+        train = load_views(read_photos(path, images), data.rule, data.views, recipe.seed, size)
+        return train, load_views(read_photos(val, images), data.rule, 0, recipe.seed, size)
+    if data.val is not None:
+        return load(path, size), load(data_path(data.val, folders), size)
+    return load(path, size).split(data.val_share, recipe.seed)
+
+
 def as_input(images: NDArray[np.uint8], centre: float = CENTRE) -> Tensor:
     """Pictures (n, h, w, 3) as the network takes them: (n, 3, h, w)."""
     real = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - centre) / SPREAD
@@ -102,10 +112,10 @@ def make_network(recipe: ClassifyRecipe, names: tuple[str, ...], folders: list[P
 
 def take_over(path: Path, recipe: ClassifyRecipe, names: tuple[str, ...]) -> nn.Module:
     """The network of a model file. ConfigError where it has another input or other classes."""
-    network = import_model(path, SPREAD)
+    network = import_model(path, SPREAD, compact=recipe.network.compact)
     graph = network.graph
     shape, classes = graph.tensors[graph.inputs[0]].shape, graph.tensors[graph.outputs[0]].shape[-1]
-    if shape[1:] != (recipe.size, recipe.size, 3):
+    if not _takes(shape[1:], recipe):
         place, taken = recipe.where("size"), list(shape[1:])
         raise ConfigError(f"{place}: {path.name} takes {taken}, the recipe says {recipe.size}")
     if recipe.network.head == "new":
@@ -116,6 +126,17 @@ def take_over(path: Path, recipe: ClassifyRecipe, names: tuple[str, ...]) -> nn.
             f"the data has {_listed(names)}: give network: {{head: new}} to learn them anew"
         )
     return network
+
+
+def _takes(shape: tuple[int, ...], recipe: ClassifyRecipe) -> bool:
+    """Whether a network made for pictures of `shape` takes those of the recipe.
+
+    With a new head their size may differ, as long as every layer of stride 2 halves both evenly.
+    """
+    if shape == (recipe.size, recipe.size, 3):
+        return True
+    even = len(shape) == 3 and shape[2] == 3 and not any(side % 32 for side in (*shape[:2], recipe.size))
+    return even and recipe.network.head == "new"
 
 
 def _called(recipe: ClassifyRecipe, make: Any, classes: int) -> nn.Module:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from edgekit import engine, model
 from edgekit.device import load_device
 from edgekit.errors import ConfigError, UsageError
+from edgekit.optimize.classification.card import write_card
 from edgekit.optimize.classification.images import Pictures
 from edgekit.optimize.classification.recipe import (
-    SPREAD,
     ClassifyRecipe,
     data_path,
     run_settings,
@@ -28,7 +25,6 @@ from edgekit.optimize.training import report
 from edgekit.optimize.training.run import Outcome, Watch, run
 from edgekit.optimize.training.stages import Schedule
 
-SOFTWARE = ("edgekit", "torch", "numpy")
 COMPARED = 256  # pictures on which the file is compared with training
 
 
@@ -48,7 +44,7 @@ def train(
     found["recipe"] = path.read_text(encoding="utf-8")
     for written in report.write_report(found, out_dir):
         watch.say(f"{written}")
-    _write_card(task, target, path, found)
+    write_card(recipe, path, folders, target, found)
     return target
 
 
@@ -102,6 +98,7 @@ def _facts(task: Classification, schedule: Schedule, outcome: Outcome, path: Pat
         "latency": _latency(path, task.recipe.devices),
         "seconds": outcome.seconds,
         "seed": task.recipe.seed,
+        "centre": task.centre,
         "history": history,
     }
 
@@ -133,32 +130,3 @@ def _latency(path: Path, devices: list[str]) -> list[dict[str, Any]]:
         for name in devices
     ]
     return [here, *others]
-
-
-def _write_card(task: Classification, path: Path, recipe_path: Path, found: dict[str, Any]) -> None:
-    """`card.yaml` beside the model, so that every command can use it."""
-    recipe = task.recipe
-    card = {
-        "name": f"classify/{recipe.name}",
-        "task": "classify",
-        "labels": list(task.names),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "size_bytes": path.stat().st_size,
-        "macs": found["file"]["macs"],
-        "zeros": round(found["file"]["zeros"], 4),
-        "input": {
-            "size": [recipe.size] * 2,
-            "color": "rgb",
-            "resize": "stretch",
-            "gain": 1 / SPREAD,
-            "offset": -task.centre / SPREAD,
-        },
-        "output": {"decoder": "scores"},
-        "accuracy": {"val_top1": round(found["after"]["accuracy"], 4), "engine": found["engine"]},
-        "recipe": {"file": recipe_path.name, "sha256": hashlib.sha256(recipe_path.read_bytes()).hexdigest()},
-        "seed": recipe.seed,
-        "training_data": {"name": recipe.data.train, "images": len(task.train)},
-        "software": {name: importlib.metadata.version(name) for name in SOFTWARE},
-    }
-    text = yaml.safe_dump(card, sort_keys=False, width=110)
-    path.with_name("card.yaml").write_text(text, encoding="utf-8")

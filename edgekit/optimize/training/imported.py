@@ -19,6 +19,7 @@ from torch.nn import functional
 from edgekit import model
 from edgekit.errors import ConfigError, ModelError
 from edgekit.graph import Graph, Op
+from edgekit.simplify import simplify
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "NONE": lambda x: x, "RELU": functional.relu, "RELU6": functional.relu6,
@@ -149,6 +150,8 @@ def _reshape(graph: Graph, op: Op, inputs: list[Any]) -> Any:
         x = x.permute(0, 2, 3, 1)
     elif len(after) == 4 and before != after:
         raise ModelError(f"RESHAPE of {list(before)} to {list(after)} cannot be trained on here")
+    if len(after) == 2:
+        return x.flatten(1)  # whatever the number of classes has become
     return x if before == after else x.reshape(-1, *after[1:])
 
 
@@ -194,13 +197,14 @@ FUNCTIONS: dict[str, Callable[[Graph, Op, list[Any]], Any]] = {
 }
 
 
-def import_model(path: Path, spread: float = 1.0) -> Imported:
+def import_model(path: Path, spread: float = 1.0, *, compact: bool = False) -> Imported:
     """The network of a file; what it takes is `spread` times smaller than the file's real input of a byte.
 
     A pixel p enters it as (p - centre) / spread, where `centre` is the pixel that the file reads as 0.
+    `compact` leaves out the channels that are the same for every picture, which changes nothing else.
     ModelError for a file that is no int8 network of pictures.
     """
-    graph = model.read(path)
+    graph = simplify(model.read(path)) if compact else model.read(path)
     source = graph.tensors[graph.inputs[0]]
     if source.dtype.itemsize != 1 or source.scale is None or source.zero_point is None:
         raise ModelError(f"{path}: its input is {source.dtype}: expected an int8 model")
@@ -223,9 +227,12 @@ def centre_of(path: Path) -> float:
 
 
 def renew_head(network: Imported, classes: int) -> None:
-    """Replace the last layer with weights by a new one. ConfigError where that is no linear one."""
+    """Replace the last layer by a new one. ConfigError where it is neither linear nor pointwise."""
     name = list(network.layers)[-1]
     old = network.layers[name]
-    if not isinstance(old, nn.Linear):
-        raise ConfigError("network: head: new needs a model whose last layer is a linear one")
-    network.layers[name] = nn.Linear(old.in_features, classes)
+    if isinstance(old, nn.Linear):
+        network.layers[name] = nn.Linear(old.in_features, classes)
+    elif isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
+        network.layers[name] = nn.Conv2d(old.in_channels, classes, 1)
+    else:
+        raise ConfigError("network: head: new needs a model whose last layer is a linear or a pointwise one")
