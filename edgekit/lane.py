@@ -39,6 +39,7 @@ class CameraState:
     frames: int = 0
     looked: int = 0
     skipped: int = 0
+    left_out: int = 0  # of these, because the machine had too much to do
     events: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     fps: float = 0.0

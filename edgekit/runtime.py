@@ -101,12 +101,14 @@ def prepare(config: Config, before: Setup | None = None) -> Setup:
     device = load_device(config.device.profile)
     budget_mb = check_memory(config, device)
     model = _reuse(config, before) or open_model(config.model.name, config.model.engine, config.model.threads)
-    check_labels(config, model)
+    fallbacks = [open_model(name, "auto", config.model.threads) for name in config.model.fallback]
+    for each in (model, *fallbacks):
+        check_labels(config, each)
     cameras = [
         Camera(name, camera.detect, partial(_open, name, camera), camera)
         for name, camera in config.cameras.items()
     ]
-    return Setup(config, device, model, budget_mb, cameras)
+    return Setup(config, device, model, budget_mb, cameras, fallbacks)
 
 
 def _reuse(config: Config, before: Setup | None) -> Model | None:

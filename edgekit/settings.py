@@ -7,6 +7,7 @@ JSON schema words the messages (`edgekit.complaint`).
 
 from __future__ import annotations
 
+import platform
 import re
 import socket
 from collections.abc import Mapping
@@ -76,6 +77,10 @@ class BudgetConfig(Part):
     memory_mb: Float = Field(gt=0, le=1_048_576, description="Most memory that the model may take, in MB.")
 
 
+def _model_file(name: str, info: ValidationInfo) -> str:
+    return str(beside(Path(name), info)) if name.endswith(".tflite") else name
+
+
 class ModelConfig(Part):
     """The network that looks at the frames. A plain text is short for {name: text}."""
 
@@ -84,6 +89,11 @@ class ModelConfig(Part):
     )
     engine: Literal["auto", "native", "tflite"] = Field(default="auto", description="What runs the model.")
     threads: Int = Field(default=1, ge=1, le=64, description="Threads of the engine.")
+    fallback: list[Text] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Smaller models, one after another, for when the machine is hot or overloaded.",
+    )
     budget: BudgetConfig | None = Field(
         default=None, description="What the model may cost; unset: what the device allows."
     )
@@ -96,7 +106,12 @@ class ModelConfig(Part):
     @field_validator("name")
     @classmethod
     def _find_file(cls, name: str, info: ValidationInfo) -> str:
-        return str(beside(Path(name), info)) if name.endswith(".tflite") else name
+        return _model_file(name, info)
+
+    @field_validator("fallback")
+    @classmethod
+    def _find_files(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        return [_model_file(name, info) for name in names]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -319,6 +334,24 @@ class CameraConfig(SceneConfig):
         return str(folder / source)
 
 
+class GovernorConfig(Part):
+    """When less is done: fewer frames, then the models of `model.fallback`; `governor: false`: never."""
+
+    hot_c: Float = Field(
+        default_factory=lambda: 95.0 if platform.machine() in ("x86_64", "AMD64") else 78.0,
+        ge=20,
+        le=150,
+        description="Temperature of the processor that is too hot, in °C; unset: 78, on a PC 95.",
+    )
+    busy: Float = Field(
+        default=0.9, gt=0, le=1, description="Share of the time that looking at frames may take."
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
+
+
 class Config(Part):
     """A pipeline: cameras, the model that looks at them, the broker that hears of it."""
 
@@ -327,6 +360,9 @@ class Config(Part):
     )
     device: DeviceConfig = Field(default_factory=DeviceConfig, description="This machine.")
     model: ModelConfig = Field(description="The model: its name, or a mapping.")
+    governor: Annotated[GovernorConfig | None, BeforeValidator(from_bool)] = Field(
+        default_factory=GovernorConfig, description="What happens when the machine is hot or overloaded."
+    )
     mqtt: MqttConfig = Field(default_factory=MqttConfig, description="The broker.")
     detect: DetectConfig = Field(default_factory=DetectConfig, description="Detection, for all cameras.")
     cameras: dict[Id, CameraConfig] = Field(min_length=1, max_length=64, description="The cameras, by name.")

@@ -46,7 +46,7 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate optimize inbox tally detector
+bench analyze evaluate optimize inbox tally detector governor
 lane
 pipeline
 reload
