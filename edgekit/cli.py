@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from edgekit.errors import EdgekitError, UsageError
-
-Command = Callable[[argparse.Namespace], int]
+from edgekit.verbs import Command, seconds
+from edgekit.verbs import add_command as _add
+from edgekit.verbs import at_least_one as _at_least_one
+from edgekit.verbs.measure import add_analyze, add_benchmark
+from edgekit.verbs.ship import add_bundle, add_deploy
 
 
 class Terminated(BaseException):
@@ -53,17 +55,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_validate, _add_schema, _add_replay, _add_explain, _add_evaluate, _add_zoo,
-        _add_devices, _add_benchmark, _add_analyze, _add_optimize, _add_mqtt, _add_doctor, _add_version,
+        _add_devices, add_benchmark, add_analyze, _add_optimize, add_bundle, add_deploy, _add_mqtt,
+        _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
-    return parser
-
-
-def _add(commands: Any, name: str, command: Command, summary: str, *, json_flag: bool = True) -> Any:
-    parser = commands.add_parser(name, help=summary, description=summary)
-    parser.set_defaults(command=command)
-    if json_flag:
-        parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
 
 
@@ -113,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
             config,
             limits,
             require=arguments.require,
+            wait=_is_config(arguments.what),
             observer=shown,
             on_ready=shown.ready,
             reread=partial(_run_config, arguments) if _is_config(arguments.what) else None,
@@ -124,10 +120,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if summary.restart:
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (what runs is what ran)
     return 128 + summary.signal if summary.signal else 0
-
-
-def _is_config(what: str) -> bool:
-    return what.endswith((".yaml", ".yml"))
 
 
 def _run_config(arguments: argparse.Namespace) -> Any:
@@ -154,6 +146,11 @@ def _run_config(arguments: argparse.Namespace) -> Any:
     return quick_config(arguments.what, **flags)
 
 
+def _is_config(what: str) -> bool:
+    """A pipeline's file, whose cameras are waited for; a source that somebody has just typed is not."""
+    return what.endswith((".yaml", ".yml"))
+
+
 def _default_model() -> str:
     """The zoo's most accurate detector."""
     from edgekit.zoo import list_models
@@ -162,21 +159,6 @@ def _default_model() -> str:
     if not detectors:
         raise UsageError("the zoo holds no detector: give --model FILE.tflite")
     return max(detectors, key=lambda m: m.card.facts.get("accuracy", {}).get("person_ap50", 0)).name
-
-
-def seconds(text: str) -> float:
-    """`30`, `30s`, `500ms`, `5m` or `1h` -> seconds; argparse turns the error into a usage line."""
-    units = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text)
-    if not found or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"expected a time like 30s, 5m or 1h, not {text!r}")
-    return float(found[1]) * units[found[2] or ""]
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, not {text!r}")
-    return int(text)
 
 
 # ---- configs -------------------------------------------------------------------------------------
@@ -213,18 +195,20 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _add_schema(commands: Any) -> None:
-    _add(
-        commands,
-        "schema",
-        _schema,
-        "Print the JSON schema of pipeline configs, for editors.",
-        json_flag=False,
-    )
+    summary = "Print the JSON schema of pipeline configs, or of recipes, for editors."
+    parser = _add(commands, "schema", _schema, summary, json_flag=False)
+    parser.add_argument("--recipe", action="store_true", help="of recipes for edgekit optimize")
 
 
-def _schema(_arguments: argparse.Namespace) -> int:
-    from edgekit.config import config_schema
+def _schema(arguments: argparse.Namespace) -> int:
     from edgekit.console import print_json
+
+    if arguments.recipe:
+        from edgekit.optimize import recipe_schema
+
+        print_json(recipe_schema())
+        return 0
+    from edgekit.config import config_schema
 
     print_json(config_schema())
     return 0
@@ -308,10 +292,32 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = _add(commands, "evaluate", _evaluate, "Score a detector by COCO's metric (extra: evaluate).")
+    parser = _add(
+        commands,
+        "evaluate",
+        _evaluate,
+        "Score a detector by COCO's metric (extra: evaluate), or a classifier.",
+    )
     parser.add_argument("model", metavar="MODEL", help="zoo name or path of a .tflite")
-    parser.add_argument("--coco", required=True, type=Path, metavar="ANNOTATIONS.json")
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DATA",
+        help="classifier: .npz of pictures, or a folder with one per class",
+    )
+    parser.add_argument("--coco", type=Path, metavar="ANNOTATIONS.json")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the photos that --coco names")
+    parser.add_argument(
+        "--rule",
+        help="classifier: what --coco's boxes say: person (is one in the photo?) or crops (of boxes)",
+    )
+    parser.add_argument(
+        "--first-class",
+        type=int,
+        default=0,
+        metavar="N",
+        help="output of a model without class names that is class 0",
+    )
     parser.add_argument("--engine", choices=("auto", "native", "tflite"), default="auto")
     parser.add_argument("--threads", type=_at_least_one, default=1)
 
@@ -320,7 +326,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from edgekit import console, inference
     from edgekit.evaluate import evaluate
 
+    coco = arguments.coco is not None and arguments.images is not None
+    if coco == (arguments.data is not None) or (arguments.coco is None) != (arguments.images is None):
+        raise UsageError("evaluate: give --coco with --images, or --data")
     model = inference.open(arguments.model, arguments.engine, arguments.threads)
+    if model.task == "classify" or not coco:
+        return _evaluate_classifier(model, arguments)
     result = evaluate(model, arguments.coco, arguments.images, console.progress(f"{model.name}"))
     if arguments.json:
         console.print_json(result.to_dict())
@@ -331,6 +342,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     rows.append(("all", f"{result.ap:.3f}", f"{result.ap50:.3f}", sum(r[3] for r in rows)))
     title = f"{result.model} ({result.engine}), {result.images} images"
     console.print_table(title, ("label", "AP", "AP50", "boxes"), rows)
+    return 0
+
+
+def _evaluate_classifier(model: Any, arguments: argparse.Namespace) -> int:
+    from edgekit import confusion, console, labelled
+
+    if arguments.data is not None:
+        pictures = labelled.read_labelled(arguments.data)
+    else:
+        rule = arguments.rule or confusion.rule_of(model.labels)
+        if rule is None:
+            raise UsageError(f"{model.name}: give --rule: {' or '.join(labelled.RULES)}")
+        pictures = labelled.read_coco(arguments.coco, arguments.images, rule)
+    result = confusion.score(model, pictures, arguments.first_class, console.progress(f"{model.name}"))
+    if arguments.json:
+        console.print_json(result.to_dict())
+    else:
+        console.print_accuracy(result)
     return 0
 
 
@@ -374,79 +403,20 @@ def _zoo_show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_benchmark(commands: Any) -> None:
-    parser = _add(commands, "benchmark", _benchmark, "Time models side by side: interleaved runs, medians.")
-    parser.add_argument("models", metavar="MODEL", nargs="+", help="zoo names or paths of .tflite files")
-    parser.add_argument("--engine", default="auto", help="comma-separated: auto, native, tflite")
-    parser.add_argument("--threads", default="1", help="comma-separated numbers of threads")
-    parser.add_argument("--duration", type=seconds, default=2.0, metavar="TIME", help="per model and engine")
-    parser.add_argument("--warmup", type=seconds, default=0.5, metavar="TIME")
-
-
-def _benchmark(arguments: argparse.Namespace) -> int:
-    from edgekit import bench, console
-
-    engines = arguments.engine.split(",")
-    threads = [int(n) for n in arguments.threads.split(",") if n.isdecimal()]
-    if not threads or set(engines) - {"auto", "native", "tflite"}:
-        raise UsageError("--engine takes auto, native, tflite and --threads whole numbers, comma-separated")
-    results = bench.benchmark(arguments.models, engines, threads, arguments.duration, arguments.warmup)
-    if arguments.json:
-        console.print_json([r.to_dict() for r in results])
-    else:
-        console.print_table("", bench.COLUMNS, [r.row() for r in results])
-    return 0
-
-
-def _add_analyze(commands: Any) -> None:
-    parser = _add(
-        commands,
-        "analyze",
-        _analyze,
-        "Show a model's plan on the native engine: each layer's kernel and why.",
-    )
-    parser.add_argument("model", metavar="MODEL", help="zoo name or path of a .tflite")
-    parser.add_argument("--isa", help="plan for this level of kernels (default: the best of this machine)")
-    parser.add_argument("--threads", type=_at_least_one, default=1)
-    parser.add_argument("--exact", action="store_true", help="the bytes of TFLite's reference kernels")
-    parser.add_argument("--no-time", action="store_true", help="do not run it: for another machine's isa")
-
-
-def _analyze(arguments: argparse.Namespace) -> int:
-    from edgekit import analyze, console
-
-    report = analyze.analyze(
-        arguments.model, arguments.isa, arguments.threads, exact=arguments.exact, timed=not arguments.no_time
-    )
-    if arguments.json:
-        console.print_json(report.to_dict())
-    else:
-        console.print_table(report.title, analyze.COLUMNS, [line.row() for line in report.lines])
-        sys.stdout.write(report.summary + "\n")
-    return 0
-
-
 def _add_optimize(commands: Any) -> None:
+    from edgekit.verbs import prune, train
+
     parser = _add(
-        commands, "optimize", _optimize, "Train a model by a recipe (extra: train).", json_flag=False
+        commands, "optimize", _optimize, "Train a model by a recipe (extra: train), or prune one as it is."
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe YAML, or the name of one that ships")
-    parser.add_argument(
-        "--data", required=True, type=Path, metavar="DIR", help="images/ and annotations_*.json"
-    )
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="ONNX model to distil from")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-    parser.add_argument("-v", "--verbose", action="count", default=1)
+    train.add_arguments(parser)
+    prune.add_arguments(parser)
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
-    from edgekit import console
-    from edgekit.optimize import optimize
+    from edgekit.verbs import prune, train
 
-    console.set_up_logging(arguments.verbose)
-    path = optimize(arguments.recipe, arguments.data, arguments.teacher, arguments.out)
-    sys.stdout.write(f"{path}\n")
-    return 0
+    return prune.run(arguments) if arguments.one_shot else train.run(arguments)
 
 
 # ---- this machine and others ---------------------------------------------------------------------

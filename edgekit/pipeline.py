@@ -26,6 +26,7 @@ from edgekit.sink import Sink
 from edgekit.snapshot import encode
 from edgekit.tally import Tally
 from edgekit.types import Event, Frame
+from edgekit.worker import WorkerEngine
 
 log = logging.getLogger("edgekit.pipeline")
 HEALTH_EVERY_S = 60.0
@@ -192,6 +193,7 @@ class Pipeline:
 
     def _use(self, model: Model) -> None:
         self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
+        self._engine = model.engine
         for lane in self._lanes.values():
             lane.detector.use(model)
 
@@ -250,10 +252,11 @@ class Pipeline:
         self._next_health_s = 0.0
 
     def _watch_cameras(self) -> None:
-        """Say once that a camera is gone; its last frame may still be in the inbox."""
+        """Say once that a camera is gone, for ever or for now; its last frame may still be in the inbox."""
         for name, reader in self._readers.items():
-            state = self._lanes[name].state
-            if not reader.is_alive() and state.status != "offline" and not self._inbox.holds(name):
+            state, enabled = self._lanes[name].state, self._lanes[name].enabled
+            gone = not reader.is_alive() or (reader.lost and enabled)
+            if gone and state.status != "offline" and not self._inbox.holds(name):
                 if reader.error and len(self._readers) > 1:
                     log.warning("camera %s has ended: %s", name, reader.error)
                 self._end_visits(name)
@@ -289,12 +292,13 @@ class Pipeline:
     def _health(self, now_s: float) -> dict[str, object]:
         offline = [state.status == "offline" for state in self.states]
         troubled = any(state.status in ("offline", "degraded") for state in self.states)
+        failing = isinstance(self._engine, WorkerEngine) and self._engine.failing
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
         governor = self._governor
         throttled = governor is not None and governor.step != FULL
         return {
-            "state": "error" if all(offline) else "degraded" if troubled or throttled else "ok",
+            "state": "error" if all(offline) or failing else "degraded" if troubled or throttled else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
             "infer_ms": _percentiles(infer),

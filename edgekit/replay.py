@@ -84,7 +84,8 @@ class ClipClock:
     """A source whose frames have the clip's own time."""
 
     def __init__(self, inner: Source) -> None:
-        self.live, self.skipped = False, 0
+        self.live = self.lost = False
+        self.skipped = 0
         self._inner = inner
 
     @property

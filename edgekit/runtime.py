@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from edgekit.broker import EmbeddedBroker
+from edgekit.broker import EmbeddedBroker, Guard
 from edgekit.commands import Commands, Verb
 from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
@@ -61,6 +61,7 @@ def run(
     limits: Limits,
     *,
     require: bool = False,
+    wait: bool = False,
     observer: Observer | None = None,
     on_ready: Callable[[Ready, Publisher], None] | None = None,
     reread: Callable[[], Config] | None = None,
@@ -70,14 +71,15 @@ def run(
     At SIGHUP, or when it is asked for over MQTT, `reread` brings the config anew.
 
     Raises BudgetError when the model does not fit the device, UnavailableError when a camera is not there
-    or (with `require` at the start, without it at the end) messages could not be delivered.
+    (unless it is to `wait` for it) or (with `require` at the start, without it at the end) messages could not
+    be delivered.
     """
-    setup = prepare(config)
-    with _broker(with_outbox(config.mqtt)) as (settings, embedded):
+    setup = prepare(config, wait=wait and not require)
+    with _broker(with_outbox(config.mqtt, config.device)) as (settings, embedded):
         publisher = Publisher(
             settings, config.device.id, setup.info(), protocol="3.1.1" if embedded else "auto"
         )
-        follow = None if reread is None else (lambda before: prepare(reread(), before))
+        follow = None if reread is None else (lambda before: prepare(reread(), before, wait=wait))
         runner = Runner(setup, follow, publisher, observer, open_tally(config.device))
         publisher.serve(commands(runner, publisher))
         if config.mqtt.discovery.enabled:
@@ -91,8 +93,8 @@ def run(
     return Summary(runner.states, publisher.sent, caught[0] if caught else None, runner.restart)
 
 
-def prepare(config: Config, before: Setup | None = None) -> Setup:
-    """All that `config` needs, while `before` runs.
+def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) -> Setup:
+    """All that `config` needs, while `before` runs; with `wait` a camera may be absent at first.
 
     Raises BudgetError for a model that does not fit, ConfigError, UsageError or ModelError for what is wrong.
     """
@@ -100,12 +102,17 @@ def prepare(config: Config, before: Setup | None = None) -> Setup:
         raise ConfigError("mqtt and device.id change with a restart only: restart edgekit")
     device = load_device(config.device.profile)
     budget_mb = check_memory(config, device)
-    model = _reuse(config, before) or open_model(config.model.name, config.model.engine, config.model.threads)
-    fallbacks = [open_model(name, "auto", config.model.threads) for name in config.model.fallback]
+    model = _reuse(config, before) or open_model(
+        config.model.name, config.model.engine, config.model.threads, worker=config.model.worker
+    )
+    fallbacks = [
+        open_model(name, "auto", config.model.threads, worker=config.model.worker)
+        for name in config.model.fallback
+    ]
     for each in (model, *fallbacks):
         check_labels(config, each)
     cameras = [
-        Camera(name, camera.detect, partial(_open, name, camera), camera)
+        Camera(name, camera.detect, partial(_open, name, camera, wait=wait), camera)
         for name, camera in config.cameras.items()
     ]
     return Setup(config, device, model, budget_mb, cameras, fallbacks)
@@ -131,10 +138,15 @@ def commands(runner: Runner, publisher: Publisher) -> Commands:
     return Commands(runner.set_detect, {name: do for name, do in verbs.items() if name in allowed})
 
 
+def state_folder(device: DeviceConfig) -> Path | None:
+    """Where what outlives a restart is kept: the folder that is given, or systemd's $STATE_DIRECTORY."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return device.state or (Path(given) if given else None)
+
+
 def open_tally(device: DeviceConfig) -> Tally:
-    """The counts so far, from the folder that is given or systemd's $STATE_DIRECTORY; else none are kept."""
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    folder = device.state or (Path(given) if given else None)
+    """The counts so far; without a folder to keep them in none are kept."""
+    folder = state_folder(device)
     return Tally(folder / "counts.json" if folder else None)
 
 
@@ -188,18 +200,23 @@ def _check_label(who: str, label: str, known: Sequence[str]) -> None:
         raise UsageError(f"{who} knows no {label!r}: {hint}")
 
 
-def _open(name: str, camera: CameraConfig) -> Source:
+def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:
     return open_source(
-        camera.source, camera=name, fps=camera.detect.fps, loop=camera.loop, realtime=camera.realtime
+        camera.source,
+        camera=name,
+        fps=camera.detect.fps,
+        loop=camera.loop,
+        realtime=camera.realtime,
+        wait=wait,
     )
 
 
-def with_outbox(mqtt: MqttConfig) -> MqttConfig:
-    """The settings with a place for the outbox, where systemd has made one and none is set."""
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if mqtt.outbox.path is not None or not folder:
+def with_outbox(mqtt: MqttConfig, device: DeviceConfig) -> MqttConfig:
+    """The settings with a place for the outbox: where none is set, the folder for what outlives a restart."""
+    folder = state_folder(device)
+    if mqtt.outbox.path is not None or folder is None:
         return mqtt
-    outbox = mqtt.outbox.model_copy(update={"path": Path(folder) / "outbox"})
+    outbox = mqtt.outbox.model_copy(update={"path": folder / "outbox"})
     return mqtt.model_copy(update={"outbox": outbox})
 
 
@@ -211,7 +228,8 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
         return
     with EmbeddedBroker() as broker:
         broker.start(mqtt.port)
-        yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
+        with Guard(broker):
+            yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ from edgekit.settings import MotionConfig
 SMALLEST = "version: 1\nmodel: detect/x\ncameras: {front: {source: 'demo:'}}\n"
 WHOLE = """\
 version: 1
-device: {id: pi4, profile: raspberry-pi-4}
+device: {id: pi4, profile: raspberry-pi-4, state: state}
 model: {name: nets/cat.tflite, engine: native, threads: 4, budget: {memory_mb: 150}}
 mqtt:
   host: broker.lan

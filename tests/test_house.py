@@ -16,6 +16,7 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
+files
 document node complaint fields condition scene settings config
 graph schema flatbuffer sparsity writer model operators
 tensors step layout strided lowering
@@ -30,6 +31,7 @@ plan batch
 memory ranks
 machine device
 preprocess decode
+labelled
 motion
 tamper
 snapshot
@@ -37,7 +39,8 @@ track
 zone line
 rules alarm
 engine interpreter zoo
-reel capture
+worker
+reel
 demo sources
 topics tls
 messages sink states frigate
@@ -46,15 +49,16 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate optimize inbox tally detector governor
+bench analyze evaluate confusion optimize inbox tally detector governor
 lane
 pipeline
 reload
-runtime doctor
+runtime doctor kit
 replay
 explain
 strip
 console view
+verbs
 cli
 __main__
 """
@@ -66,11 +70,16 @@ ROOMS = {
     "ai_edge_litert": {"interpreter"},
     "tflite_runtime": {"interpreter"},
     "paho": {"link"},
+    "picamera2": {"sources"},
     "amqtt": {"hub"},
     "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
+    "onnxruntime": {"bench", "optimize"},
+    "openvino": {"bench"},
+    "optuna": {"optimize"},
+    "matplotlib": {"analyze", "optimize"},
 }
 
 
