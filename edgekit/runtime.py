@@ -111,8 +111,9 @@ def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) 
     ]
     for each in (model, *fallbacks):
         check_labels(config, each)
+    seconds = open_seconds(config)
     cameras = [
-        Camera(name, camera.detect, partial(_open, name, camera, wait=wait), camera)
+        Camera(name, camera.detect, partial(_open, name, camera, wait=wait), camera, seconds.get(name))
         for name, camera in config.cameras.items()
     ]
     return Setup(config, device, model, budget_mb, cameras, fallbacks)
@@ -189,6 +190,21 @@ def check_labels(config: Config, model: Model) -> None:
         for place, label in camera.labels_at():
             watched = camera.detect.labels or model.labels
             _check_label(f"camera {name}: {place}: detect.labels", label, watched)
+
+
+def open_seconds(config: Config) -> dict[str, Model]:
+    """The classifier of each camera's second look; cameras that ask for the same share it."""
+    opened: dict[str, Model] = {}
+    found = {}
+    for name, camera in config.cameras.items():
+        if wanted := camera.detect.second_look:
+            model = opened.setdefault(wanted.model, open_model(wanted.model))
+            if model.task != "classify":
+                raise UsageError(f"camera {name}: detect.second_look: {model.name} is no classifier")
+            for label in wanted.between:
+                _check_label(f"camera {name}: detect.second_look: {model.name}", label, model.labels)
+            found[name] = model
+    return found
 
 
 def _check_label(who: str, label: str, known: Sequence[str]) -> None:

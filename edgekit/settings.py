@@ -279,6 +279,38 @@ class MotionConfig(Part):
         return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
 
 
+class SecondLookConfig(Part):
+    """A classifier that looks again where the detector hesitates. A plain text is short for {model: text}."""
+
+    model: Text = Field(description="Name of a classifier of the zoo, or path of a .tflite file.")
+    between: list[Text] = Field(
+        default=["person", "dog", "cat"],
+        min_length=2,
+        max_length=64,
+        description="The classes that are told apart; both models must know them.",
+    )
+    sure: Float = Field(
+        default=0.7, ge=0, le=1, description="Score from which the detector does not hesitate."
+    )
+    verdict: Float = Field(
+        default=0.6, ge=0, le=1, description="Probability at which the classifier decides."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: object) -> object:
+        return {"model": data} if isinstance(data, str) else data
+
+    @field_validator("model")
+    @classmethod
+    def _find_file(cls, name: str, info: ValidationInfo) -> str:
+        return _model_file(name, info)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "string", "minLength": 1}, dict(handler.resolve_ref_schema(handler(core))))
+
+
 class DetectConfig(Part):
     """What counts as a detection."""
 
@@ -299,6 +331,9 @@ class DetectConfig(Part):
     motion: Annotated[MotionConfig | None, BeforeValidator(from_bool)] = Field(
         default=None,
         description="Look only when and where something moves: true, or a mapping; unset: at every frame.",
+    )
+    second_look: SecondLookConfig | None = Field(
+        default=None, description="A classifier that tells persons from animals; unset: none."
     )
 
 

@@ -50,6 +50,8 @@ mqtt
 hub broker
 inference
 bench analyze evaluate confusion optimize inbox tally detector governor
+second_look
+mistakes
 lane
 pipeline
 reload
