@@ -170,9 +170,12 @@ def check_memory(config: Config, device: Device) -> float:
 
 def check_names(config: Config, path: str) -> None:
     """Refuse a model or a device that is not there; ConfigError names the file `path` and the key."""
+    seconds = [(f"cameras.{name}", camera.detect.second_look) for name, camera in config.cameras.items()]
     for key, find, name in (
         ("device.profile", load_device, config.device.profile),
         ("model.name", find_file, config.model.name),
+        *[("model.fallback", find_file, name) for name in config.model.fallback],
+        *[(f"{camera}.detect.second_look", find_file, look.model) for camera, look in seconds if look],
     ):
         try:
             find(name)

@@ -36,6 +36,7 @@ from edgekit.fields import (
     Id,
     Int,
     Part,
+    PlaceError,
     Port,
     Text,
     beside,
@@ -350,6 +351,15 @@ class CameraConfig(SceneConfig):
     detect: DetectConfig = Field(
         default_factory=DetectConfig, description="Overrides of the top-level detect, key by key."
     )
+
+    @model_validator(mode="after")
+    def _find_second_look(self) -> CameraConfig:
+        """An alarm that wants a second look needs somebody to take it."""
+        for name, alarm in self.alarms.items():
+            if alarm.confirm and alarm.confirm.verify and self.detect.second_look is None:
+                place = ("alarms", name, "confirm", "verify")
+                raise PlaceError(place, "it needs a classifier, expected detect.second_look as well")
+        return self
 
     @field_validator("source", mode="before")
     @classmethod
