@@ -37,6 +37,7 @@ class Alarm:
         self.config = config
         self.condition = parse_condition(config.when)
         confirm = (config.confirm.frames, config.confirm.of) if config.confirm else (frames, of)
+        self._verified = config.confirm is not None and config.confirm.verify is not None
         self.frames, self.of = (1, 1) if self.condition.line else confirm  # a crossing happens once
         self._held: dict[int, deque[bool]] = {}
         self._done: set[int] = set()  # visits that have had their alarm
@@ -53,7 +54,8 @@ class Alarm:
         self._held = {n: self._held.get(n) or deque(maxlen=self.of) for n in visits}
         self._done &= visits.keys()
         for number, track in visits.items():
-            self._held[number].append(track.missed == 0 and self.condition.holds(track))
+            holds = track.missed == 0 and self.condition.holds(track)
+            self._held[number].append(holds and not self._is_doubted(track))
         if self._raised:
             return self._clear_or_join(visits)
         ready = [n for n in visits if n not in self._done and self.confirmed(n)]
@@ -70,6 +72,11 @@ class Alarm:
         number, track = self._raised
         self._raised = None
         return AlarmChange(self.name, "cleared", number, visits.get(number, track))
+
+    def _is_doubted(self, track: Track) -> bool:
+        """A second look was asked for, and takes it for something else."""
+        chances = track.verify
+        return self._verified and chances is not None and max(chances, key=chances.__getitem__) != track.label
 
     def confirmed(self, visit: int) -> bool:
         """Whether the condition has held for a visit in enough frames."""

@@ -320,6 +320,11 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--coco", type=Path, metavar="ANNOTATIONS.json")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the photos that --coco names")
     parser.add_argument(
+        "--second-look",
+        metavar="CLASSIFIER",
+        help="detector: count false alarms and misses without and with it",
+    )
+    parser.add_argument(
         "--rule",
         help="classifier: what --coco's boxes say: person (is one in the photo?) or crops (of boxes)",
     )
@@ -344,6 +349,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     model = inference.open(arguments.model, arguments.engine, arguments.threads)
     if model.task == "classify" or not coco:
         return _evaluate_classifier(model, arguments)
+    if arguments.second_look:
+        return _count_mistakes(model, arguments)
     result = evaluate(model, arguments.coco, arguments.images, console.progress(f"{model.name}"))
     if arguments.json:
         console.print_json(result.to_dict())
@@ -354,6 +361,29 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     rows.append(("all", f"{result.ap:.3f}", f"{result.ap50:.3f}", sum(r[3] for r in rows)))
     title = f"{result.model} ({result.engine}), {result.images} images"
     console.print_table(title, ("label", "AP", "AP50", "boxes"), rows)
+    return 0
+
+
+def _count_mistakes(model: Any, arguments: argparse.Namespace) -> int:
+    from edgekit import console, inference, labelled
+    from edgekit.mistakes import count_mistakes
+    from edgekit.settings import SecondLookConfig
+
+    second = inference.open(arguments.second_look)
+    config = SecondLookConfig(model=arguments.second_look)
+    photos = labelled.read_photos(arguments.coco, arguments.images)
+    both = count_mistakes(model, second, config, photos, progress=console.progress(f"{model.name}"))
+    told = dict(zip(("alone", "second look"), both, strict=True))
+    if arguments.json:
+        console.print_json({k: {label: m.to_dict() for label, m in v.items()} for k, v in told.items()})
+        return 0
+    rows = [
+        (label, how, each.things, each.missed, each.false_alarms, each.confused)
+        for label in config.between
+        for how, each in ((how, found[label]) for how, found in told.items())
+    ]
+    columns = ("label", "detector", "things", "missed", "false alarms", "of them on another")
+    console.print_table(f"{model.name}, then {second.name}, {len(photos)} images", columns, rows)
     return 0
 
 

@@ -29,6 +29,10 @@ class Detector:
         self.labels = [name for name in model.labels if config.labels is None or name in config.labels]
         self.least = config.min_score * DOUBTFUL
         self.floor = self.least
+        self.use(model)
+
+    def use(self, model: Model) -> None:
+        """Look with another model from now on; `labels` stay."""
         self.size = (model.input.width, model.input.height)
         self._model = model
 

@@ -13,6 +13,7 @@ from edgekit.errors import UsageError
 from edgekit.inbox import Camera
 from edgekit.lane import Lane, Outcome
 from edgekit.replay import START_S, ClipClock, open_clip, open_clip_model
+from edgekit.runtime import open_seconds
 from edgekit.settings import DetectConfig
 from edgekit.tally import Tally
 from edgekit.types import Detections, Frame, Track
@@ -58,7 +59,8 @@ def explain(config: Config, camera: str, clip: str, *, visit: int | None, at_s: 
     """
     settings = config.cameras[camera]
     source = ClipClock(open_clip(clip, settings, camera))
-    lane = Lane(Camera(camera, settings.detect, lambda: source, settings), open_clip_model(config), Tally())
+    seen = Camera(camera, settings.detect, lambda: source, settings, open_seconds(config).get(camera))
+    lane = Lane(seen, open_clip_model(config), Tally())
     lane.detector.floor = min(FLOOR, lane.detector.least)
     strip: deque[Moment] = deque()
     found: tuple[float, tuple[Reason, ...]] | None = None
@@ -144,6 +146,10 @@ def _track(lane: Lane, track: Track) -> Iterator[Reason]:
     who = f"track {track.id} {track.label}"
     seen = "seen now" if not track.missed else f"not seen for {track.missed} looks"
     yield Reason("track", f"{who}: {seen}", passed=not track.missed)
+    if track.verify:
+        best = max(track.verify, key=track.verify.__getitem__)
+        told = f"{who}: detect.second_look says {best} {track.verify[best]:.2f}"
+        yield Reason("second look", told, passed=best == track.label)
     frames, of = lane.confirmation
     hits, visit = sum(track.hits[-of:]), lane.visit_of(track.id)
     text = f"{who}: surely seen in {hits} of the last {of} looks, detect.confirm asks for {frames}"

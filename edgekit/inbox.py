@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgekit.errors import EdgekitError
+from edgekit.inference import Model
 from edgekit.scene import SceneConfig
 from edgekit.settings import DetectConfig
 from edgekit.sources import Source
@@ -28,6 +29,7 @@ class Camera:
     detect: DetectConfig
     open: Callable[[], Source]
     scene: SceneConfig = field(default_factory=SceneConfig)
+    second: Model | None = None  # the classifier of detect.second_look
 
 
 class Inbox:

@@ -18,6 +18,7 @@ from edgekit.line import Lines
 from edgekit.messages import utc_text
 from edgekit.motion import Gate, Look, Motion
 from edgekit.rules import Visits, usual_confirmation
+from edgekit.second_look import SecondLook
 from edgekit.snapshot import BestShots
 from edgekit.tally import Tally
 from edgekit.tamper import Tamper
@@ -39,6 +40,7 @@ class CameraState:
     frames: int = 0
     looked: int = 0
     skipped: int = 0
+    left_out: int = 0  # of these, because the machine had too much to do
     events: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     fps: float = 0.0
@@ -88,6 +90,8 @@ class Lane:
         self._tally = tally
         self._gate = Gate(detect.motion) if detect.motion else None
         self._tamper = Tamper(camera.scene.tamper) if camera.scene.tamper else None
+        second = camera.second and detect.second_look and SecondLook(camera.second, detect.second_look)
+        self._second = second or None
         self._tracker = Tracker(detect.min_score, detect.lost_s)
         self._confirm = detect.confirm and (detect.confirm.frames, detect.confirm.of)
         self._zones = Zones(camera.scene.zones)
@@ -158,7 +162,13 @@ class Lane:
         seen = self.detector.look(frame.image, look.region, watch)
         size = (frame.image.shape[1], frame.image.shape[0])
         found = self.detector.choose(seen)
-        return seen, self._tracker.update(found, frame.time_s, frame.mono_s, size, look.region)
+        if self._second is None:
+            return seen, self._tracker.update(found, frame.time_s, frame.mono_s, size, look.region)
+        found = self.detector.choose(self._second.check(frame.image, found))
+        if self._second.verdicts:
+            watch.lap("verify")
+        tracks = self._tracker.update(found, frame.time_s, frame.mono_s, size, look.region)
+        return seen, self._second.mark(tracks)
 
     def finish(self) -> Outcome:
         """The ends of all that is still there, once the source has ended."""

@@ -176,6 +176,32 @@ def storage(root: Path) -> str:
     return UNKNOWN
 
 
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How hot the processor is (None: not known), and whether it is held back for that."""
+
+    temp_c: float | None = None
+    throttled: bool = False
+
+
+class Thermometer:
+    """Reads the heat of this machine. What limits the clock from the beginning is a setting, not heat."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._usual_khz = self._khz()
+
+    def __call__(self) -> Heat:
+        zones = self._root.glob("sys/class/thermal/thermal_zone*/temp")
+        temps_c = [millis / 1000 for zone in zones if (millis := _number(_read(zone))) and millis < 150_000]
+        words, khz = _throttled(self._root), self._khz()
+        capped = khz is not None and self._usual_khz is not None and khz < 0.95 * self._usual_khz
+        return Heat(max(temps_c, default=None), capped or words not in ("no", UNKNOWN))
+
+    def _khz(self) -> int | None:
+        return _number(_read(self._root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq"))
+
+
 def clock_synced() -> bool | None:
     """Whether the kernel holds its clock for right (adjtimex); None where it does not say."""
     import ctypes

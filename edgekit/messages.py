@@ -139,11 +139,17 @@ def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[st
         "current_zones": list(track.zones),
         "entered_zones": list(track.entered),
         "lines": [{"id": crossing.line, "direction": crossing.direction} for crossing in track.lines],
+        **({} if track.verify is None else {"verify": _verify_payload(track.verify)}),
         "stationary": bool(track.stationary),
         "has_snapshot": event.has_snapshot,
         "start_time": _rounded(track.start_s, 3),
         "end_time": None if end_s is None else _rounded(end_s, 3),
     }
+
+
+def _verify_payload(chances: Mapping[str, float]) -> dict[str, Any]:
+    rounded = {label: _rounded(chance, 4) for label, chance in chances.items()}
+    return {**rounded, "verdict": max(chances, key=chances.__getitem__)}
 
 
 def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[str, Any]:

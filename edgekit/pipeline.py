@@ -16,6 +16,7 @@ import numpy as np
 
 from edgekit.alarm import AlarmChange
 from edgekit.errors import UsageError
+from edgekit.governor import EVERY_S, FULL, Governor
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
 from edgekit.lane import CameraState, Lane, Outcome, States
@@ -44,6 +45,7 @@ class Pipeline:
         observer: Observer | None = None,
         budget_mb: float | None = None,
         tally: Tally | None = None,
+        governor: Governor | None = None,
     ) -> None:
         self._sink = sink
         self._tally = tally or Tally()
@@ -51,8 +53,10 @@ class Pipeline:
         self._observer = observer
         self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
         self._told: dict[str, States] = {camera.name: {} for camera in cameras}
-        self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
-        self._engine = model.engine
+        self._governor = governor
+        self._busy_s = 0.0
+        self._measured_s = time.monotonic()
+        self._use(model)
         self._inbox = Inbox([camera.name for camera in cameras])
         self._readers = {camera.name: Reader(camera, self._inbox) for camera in cameras}
         self._stop = threading.Event()
@@ -126,8 +130,11 @@ class Pipeline:
                 return
             found = self._inbox.take(TICK_S if until_s is None else min(TICK_S, until_s - now_s))
             if found:
+                begun_s = time.monotonic()
                 self._process(*found)
+                self._busy_s += time.monotonic() - begun_s
                 done += 1
+            self._govern()
             self._watch_cameras()
             if require and any(reader.error for reader in self._readers.values()):
                 return
@@ -139,13 +146,17 @@ class Pipeline:
         lane, reader = self._lanes[frame.camera], self._readers[frame.camera]
         if not lane.enabled:
             return
+        if self._governor and reader.live and not self._governor.admits(frame.camera):
+            lane.state.left_out += 1
+            return
         if not lane.begun:
             lane.begin(reader.fps, frame.time_s)
         if lane.state.status not in ("online", "degraded"):
             self._set_status(lane.state, "online")
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
         outcome = lane.process(frame, arrived_s, captured_s)
-        lane.state.skipped = reader.skipped + self._inbox.overwritten[frame.camera]
+        lost = reader.skipped + self._inbox.overwritten[frame.camera]
+        lane.state.skipped = lost + lane.state.left_out
         self._publish(lane, outcome)
         if self._observer:
             self._observer.frame(frame, outcome, self._told[frame.camera])
@@ -162,6 +173,23 @@ class Pipeline:
         for alarm in lane.scene.alarms:
             details = {"signs": signs, "capture": utc_text(frame.time_s)}
             self._sink.publish_alarm(lane.state.name, alarm, "tamper", details)
+
+    def _govern(self) -> None:
+        """Do less when the machine is hot or overloaded, and say so."""
+        now_s = time.monotonic()
+        if self._governor is None or now_s - self._measured_s < EVERY_S:
+            return
+        busy = self._busy_s / (now_s - self._measured_s)
+        self._busy_s, self._measured_s = 0.0, now_s
+        if self._governor.update(busy, now_s):
+            self._use(self._governor.model)
+            self._next_health_s = 0.0
+
+    def _use(self, model: Model) -> None:
+        self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
+        self._engine = model.engine
+        for lane in self._lanes.values():
+            lane.detector.use(model)
 
     def _switch(self) -> None:
         """Do what `set_detect` was called for."""
@@ -263,14 +291,17 @@ class Pipeline:
         failing = isinstance(self._engine, WorkerEngine) and self._engine.failing
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
+        governor = self._governor
+        throttled = governor is not None and governor.step != FULL
         return {
-            "state": "error" if all(offline) or failing else "degraded" if troubled else "ok",
+            "state": "error" if all(offline) or failing else "degraded" if troubled or throttled else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
             "infer_ms": _percentiles(infer),
             "latency_ms": _percentiles(total),
             "mem_mb": round(resident_mb(), 1),
             "budget_mb": self._budget_mb,
+            **(_governor_health(governor, str(self._model["id"])) if governor else {}),
         }
 
 
@@ -296,6 +327,16 @@ def _camera_health(state: CameraState, now_s: float) -> dict[str, object]:
         "detect_fps": round(state.detect_fps, 2),
         "skipped": state.skipped,
         "last_frame_age_s": age_s,
+    }
+
+
+def _governor_health(governor: Governor, model: str) -> dict[str, object]:
+    step, heat = governor.step, governor.heat
+    return {
+        "temp_c": heat.temp_c,
+        "throttled": heat.throttled,
+        "cpu": round(governor.busy, 2),
+        "governor": {"fps_share": step.share, "model": model, "reason": governor.reason},
     }
 
 

@@ -16,9 +16,11 @@ from edgekit.config import Config, config_hash
 from edgekit.device import Device
 from edgekit.discovery import discovery_payload, state_topics
 from edgekit.errors import EdgekitError, UsageError
+from edgekit.governor import Governor
 from edgekit.inbox import Camera
 from edgekit.inference import Model
 from edgekit.lane import CameraState
+from edgekit.machine import Thermometer
 from edgekit.mqtt import Publisher
 from edgekit.observe import Observer
 from edgekit.pipeline import Pipeline
@@ -44,6 +46,7 @@ class Setup:
     model: Model
     budget_mb: float
     cameras: Sequence[Camera] = field(default_factory=tuple)
+    fallbacks: Sequence[Model] = ()
 
     def info(self) -> dict[str, object]:
         """What the info message tells of it."""
@@ -51,7 +54,7 @@ class Setup:
             "config_hash": config_hash(self.config),
             "profile": self.device.name,
             "profile_hash": self.device.digest(),
-            "models": [{"id": self.model.name, "sha256": self.model.sha256}],
+            "models": [{"id": each.name, "sha256": each.sha256} for each in (self.model, *self.fallbacks)],
         }
 
     def discovery(self) -> dict[str, Any]:
@@ -161,6 +164,13 @@ class Runner:
 
     def _pipeline(self) -> Pipeline:
         setup = self.setup
+        wanted = setup.config.governor
         return Pipeline(
-            setup.cameras, setup.model, self._publisher, self._observer, setup.budget_mb, self._tally
+            setup.cameras,
+            setup.model,
+            self._publisher,
+            self._observer,
+            setup.budget_mb,
+            self._tally,
+            Governor(wanted, [setup.model, *setup.fallbacks], Thermometer()) if wanted else None,
         )

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from edgekit.inference import Model
 from edgekit.inference import open as open_model
 from edgekit.messages import Stamp
 from edgekit.pipeline import Pipeline
-from edgekit.runtime import check_labels
+from edgekit.runtime import check_labels, open_seconds
 from edgekit.sources import Source, open_source
 from edgekit.states import States
 from edgekit.topics import Topics
@@ -112,9 +113,15 @@ def replay(config: Config, camera: str, clip: str) -> list[Message]:
     model = open_clip_model(config)
     recorder = Recorder(Topics(config.mqtt.base, config.device.id))
     settings = config.cameras[camera]
-    seen = Camera(camera, settings.detect, lambda: ClipClock(open_clip(clip, settings, camera)), settings)
+    second = open_seconds(config).get(camera)
+    source = partial(_clip_source, clip, settings, camera)
+    seen = Camera(camera, settings.detect, source, settings, second)
     Pipeline([seen], model, recorder).run()
     return recorder.messages
+
+
+def _clip_source(clip: str, settings: CameraConfig, camera: str) -> Source:
+    return ClipClock(open_clip(clip, settings, camera))
 
 
 def open_clip(clip: str, settings: CameraConfig, camera: str) -> Source:

@@ -123,12 +123,18 @@ def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) 
     model = _reuse(config, before) or open_model(
         config.model.name, config.model.engine, config.model.threads, worker=config.model.worker
     )
-    check_labels(config, model)
+    fallbacks = [
+        open_model(name, "auto", config.model.threads, worker=config.model.worker)
+        for name in config.model.fallback
+    ]
+    for each in (model, *fallbacks):
+        check_labels(config, each)
+    seconds = open_seconds(config)
     cameras = [
-        Camera(name, camera.detect, partial(_open, name, camera, wait=wait), camera)
+        Camera(name, camera.detect, partial(_open, name, camera, wait=wait), camera, seconds.get(name))
         for name, camera in config.cameras.items()
     ]
-    return Setup(config, device, model, budget_mb, cameras)
+    return Setup(config, device, model, budget_mb, cameras, fallbacks)
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
@@ -186,9 +192,12 @@ def check_memory(config: Config, device: Device) -> float:
 
 def check_names(config: Config, path: str) -> None:
     """Refuse a model or a device that is not there; ConfigError names the file `path` and the key."""
+    seconds = [(f"cameras.{name}", camera.detect.second_look) for name, camera in config.cameras.items()]
     for key, find, name in (
         ("device.profile", load_device, config.device.profile),
         ("model.name", find_file, config.model.name),
+        *[("model.fallback", find_file, name) for name in config.model.fallback],
+        *[(f"{camera}.detect.second_look", find_file, look.model) for camera, look in seconds if look],
     ):
         try:
             find(name)
@@ -206,6 +215,21 @@ def check_labels(config: Config, model: Model) -> None:
         for place, label in camera.labels_at():
             watched = camera.detect.labels or model.labels
             _check_label(f"camera {name}: {place}: detect.labels", label, watched)
+
+
+def open_seconds(config: Config) -> dict[str, Model]:
+    """The classifier of each camera's second look; cameras that ask for the same share it."""
+    opened: dict[str, Model] = {}
+    found = {}
+    for name, camera in config.cameras.items():
+        if wanted := camera.detect.second_look:
+            model = opened.setdefault(wanted.model, open_model(wanted.model))
+            if model.task != "classify":
+                raise UsageError(f"camera {name}: detect.second_look: {model.name} is no classifier")
+            for label in wanted.between:
+                _check_label(f"camera {name}: detect.second_look: {model.name}", label, model.labels)
+            found[name] = model
+    return found
 
 
 def _check_label(who: str, label: str, known: Sequence[str]) -> None:

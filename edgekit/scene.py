@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BeforeValidator,
@@ -146,6 +146,14 @@ class ConfirmConfig(Part):
         return self
 
 
+class AlarmConfirmConfig(ConfirmConfig):
+    """As ConfirmConfig, for an alarm."""
+
+    verify: Literal["person_vs_animal"] | None = Field(
+        default=None, description="person_vs_animal: not while detect.second_look takes it for another thing."
+    )
+
+
 class AlarmConfig(Part):
     """Something to be told of at once."""
 
@@ -157,7 +165,7 @@ class AlarmConfig(Part):
         max_length=64,
         description="Classes whose presence (in the zone, if when names one) keeps it from being raised.",
     )
-    confirm: ConfirmConfig | None = Field(
+    confirm: AlarmConfirmConfig | None = Field(
         default=None, description="In how many frames it must be so; unset: as detect.confirm."
     )
     cooldown: Duration = Field(

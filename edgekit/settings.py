@@ -8,6 +8,7 @@ JSON schema words the messages (`edgekit.complaint`).
 from __future__ import annotations
 
 import os
+import platform
 import re
 import socket
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ from edgekit.fields import (
     Id,
     Int,
     Part,
+    PlaceError,
     Port,
     Text,
     beside,
@@ -78,6 +80,10 @@ class BudgetConfig(Part):
     memory_mb: Float = Field(gt=0, le=1_048_576, description="Most memory that the model may take, in MB.")
 
 
+def _model_file(name: str, info: ValidationInfo) -> str:
+    return str(beside(Path(name), info)) if name.endswith(".tflite") else name
+
+
 class ModelConfig(Part):
     """The network that looks at the frames. A plain text is short for {name: text}."""
 
@@ -86,6 +92,11 @@ class ModelConfig(Part):
     )
     engine: Literal["auto", "native", "tflite"] = Field(default="auto", description="What runs the model.")
     threads: Int = Field(default=1, ge=1, le=64, description="Threads of the engine.")
+    fallback: list[Text] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Smaller models, one after another, for when the machine is hot or overloaded.",
+    )
     worker: Bool = Field(
         default=False,
         description="Run the engine in a process of its own, which is started again after a crash.",
@@ -102,7 +113,12 @@ class ModelConfig(Part):
     @field_validator("name")
     @classmethod
     def _find_file(cls, name: str, info: ValidationInfo) -> str:
-        return str(beside(Path(name), info)) if name.endswith(".tflite") else name
+        return _model_file(name, info)
+
+    @field_validator("fallback")
+    @classmethod
+    def _find_files(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        return [_model_file(name, info) for name in names]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -328,6 +344,38 @@ class MotionConfig(Part):
         return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
 
 
+class SecondLookConfig(Part):
+    """A classifier that looks again where the detector hesitates. A plain text is short for {model: text}."""
+
+    model: Text = Field(description="Name of a classifier of the zoo, or path of a .tflite file.")
+    between: list[Text] = Field(
+        default=["person", "dog", "cat"],
+        min_length=2,
+        max_length=64,
+        description="The classes that are told apart; both models must know them.",
+    )
+    sure: Float = Field(
+        default=0.7, ge=0, le=1, description="Score from which the detector does not hesitate."
+    )
+    verdict: Float = Field(
+        default=0.6, ge=0, le=1, description="Probability at which the classifier decides."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: object) -> object:
+        return {"model": data} if isinstance(data, str) else data
+
+    @field_validator("model")
+    @classmethod
+    def _find_file(cls, name: str, info: ValidationInfo) -> str:
+        return _model_file(name, info)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "string", "minLength": 1}, dict(handler.resolve_ref_schema(handler(core))))
+
+
 class DetectConfig(Part):
     """What counts as a detection."""
 
@@ -349,6 +397,9 @@ class DetectConfig(Part):
         default=None,
         description="Look only when and where something moves: true, or a mapping; unset: at every frame.",
     )
+    second_look: SecondLookConfig | None = Field(
+        default=None, description="A classifier that tells persons from animals; unset: none."
+    )
 
 
 class CameraConfig(SceneConfig):
@@ -364,6 +415,15 @@ class CameraConfig(SceneConfig):
     detect: DetectConfig = Field(
         default_factory=DetectConfig, description="Overrides of the top-level detect, key by key."
     )
+
+    @model_validator(mode="after")
+    def _find_second_look(self) -> CameraConfig:
+        """An alarm that wants a second look needs somebody to take it."""
+        for name, alarm in self.alarms.items():
+            if alarm.confirm and alarm.confirm.verify and self.detect.second_look is None:
+                place = ("alarms", name, "confirm", "verify")
+                raise PlaceError(place, "it needs a classifier, expected detect.second_look as well")
+        return self
 
     @field_validator("source", mode="before")
     @classmethod
@@ -387,6 +447,24 @@ class CameraConfig(SceneConfig):
         return str(folder / source)
 
 
+class GovernorConfig(Part):
+    """When less is done: fewer frames, then the models of `model.fallback`; `governor: false`: never."""
+
+    hot_c: Float = Field(
+        default_factory=lambda: 95.0 if platform.machine() in ("x86_64", "AMD64") else 78.0,
+        ge=20,
+        le=150,
+        description="Temperature of the processor that is too hot, in °C; unset: 78, on a PC 95.",
+    )
+    busy: Float = Field(
+        default=0.9, gt=0, le=1, description="Share of the time that looking at frames may take."
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
+
+
 class Config(Part):
     """A pipeline: cameras, the model that looks at them, the broker that hears of it."""
 
@@ -395,6 +473,9 @@ class Config(Part):
     )
     device: DeviceConfig = Field(default_factory=DeviceConfig, description="This machine.")
     model: ModelConfig = Field(description="The model: its name, or a mapping.")
+    governor: Annotated[GovernorConfig | None, BeforeValidator(from_bool)] = Field(
+        default_factory=GovernorConfig, description="What happens when the machine is hot or overloaded."
+    )
     mqtt: MqttConfig = Field(default_factory=MqttConfig, description="The broker.")
     web: Annotated[WebConfig | None, BeforeValidator(from_bool)] = Field(
         default=None, description="The live page: true, a port, or a mapping; unset: none."

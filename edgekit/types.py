@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -80,6 +81,7 @@ class Track:
     surely seen (newest last). `missed` counts the frames since the last match. `stationary` is true
     when the box has not moved for a while. Times: `start_s` and `seen_s` are seconds since the epoch.
     `zones` are those that it is in, `entered` those that it has been in, `lines` what it has crossed.
+    `verify` is what a second look made of it last: the probability of each class; None without one.
     """
 
     id: int
@@ -95,6 +97,7 @@ class Track:
     zones: tuple[str, ...] = ()
     entered: tuple[str, ...] = ()
     lines: tuple[Crossing, ...] = ()
+    verify: Mapping[str, float] | None = None
 
     @property
     def foot(self) -> tuple[float, float]:

@@ -155,3 +155,13 @@ def test_whatever_happens_alarms_keep_their_manners(
     for i, visit in raised:
         held = [v[visit].zones == ("drive",) and not v[visit].missed for v in steps[: i + 1] if visit in v]
         assert sum(held[-confirm[1] :]) >= confirm[0]
+
+
+def test_what_a_second_look_takes_for_something_else_raises_nothing_where_it_is_asked_for() -> None:
+    dog_like = replace(PERSON, verify={"person": 0.3, "dog": 0.7})
+    clear = replace(PERSON, verify={"person": 0.9, "dog": 0.1})
+    frames = [{1: dog_like}, {1: dog_like}, {1: clear}, {1: PERSON}]
+    asked = alarm("person", confirm={"frames": 1, "of": 1, "verify": "person_vs_animal"})
+    assert watch(asked, frames) == [(2, "raised", 1)]
+    assert watch(alarm("person"), frames) == [(0, "raised", 1)]
+    assert watch(asked, [{2: PERSON}]) == []  # raised already

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faults import load_faults
 
-UNTESTED = {"frozen picture", "bad reload", "thermal throttle", "hang"}
+UNTESTED = {"hang"}
 
 
 def test_every_fault_has_tests_and_they_are_there() -> None:

@@ -49,7 +49,9 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate confusion optimize inbox tally detector
+bench analyze evaluate confusion optimize inbox tally detector governor
+second_look
+mistakes
 lane
 observe
 pipeline progress

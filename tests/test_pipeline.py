@@ -389,7 +389,8 @@ def test_frames_of_any_size_are_looked_at(motion: MotionConfig | None) -> None:
     sizes = [(64, 64), (48, 96), (1, 1), (1, 500), (700, 2), (64, 64), (720, 1280), (3, 3)]
     frames = [noise.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
     sink = ListSink()
-    camera = Camera("front", DetectConfig(motion=motion), lambda: ListSource(frames, camera="front"))
+    scene = SceneConfig.model_validate({"tamper": True, "snapshots": True})
+    camera = Camera("front", DetectConfig(motion=motion), lambda: ListSource(frames, camera="front"), scene)
     pipeline = Pipeline([camera], scripted_model([[PERSON]] * len(sizes)), sink)
     pipeline.run()
     assert pipeline.states[0].frames == len(sizes)
