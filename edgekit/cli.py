@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from edgekit import device_commands
 from edgekit.errors import EdgekitError, UsageError
 
 Command = Callable[[argparse.Namespace], int]
@@ -51,7 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_validate, _add_schema, _add_evaluate, _add_zoo, _add_devices,
-        _add_benchmark, _add_analyze, _add_optimize, _add_mqtt, _add_doctor, _add_version,
+        _add_predict, _add_select, _add_benchmark, _add_analyze, _add_optimize, _add_mqtt,
+        _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -363,38 +365,21 @@ def _optimize(arguments: argparse.Namespace) -> int:
 
 
 def _add_devices(commands: Any) -> None:
-    verbs = _verbs(commands, "devices", "Device profiles, and what this machine is.")
-    _add(verbs, "list", _devices_list, "List the device profiles.")
-    show = _add(verbs, "show", _devices_show, "Show a profile, or without a name probe this machine.")
-    show.add_argument("name", metavar="DEVICE", nargs="?")
+    device_commands.add_devices(
+        _verbs(commands, "devices", "Device profiles, and what this machine is."), _add, seconds
+    )
 
 
-def _devices_list(arguments: argparse.Namespace) -> int:
-    from edgekit import console
-    from edgekit.device import list_devices, load_device
-
-    devices = [load_device(name) for name in list_devices()]
-    if arguments.json:
-        console.print_json([d.to_dict() for d in devices])
-        return 0
-    rows = [(d.name, d.title, d.isa, d.ram_mb, d.kit_memory_mb) for d in devices]
-    console.print_table("", ("device", "title", "isa", "RAM MB", "for edgekit MB"), rows)
-    return 0
+def _add_predict(commands: Any) -> None:
+    summary = "Predict milliseconds and memory of models on a device, without running them."
+    parser = _add(commands, "predict", device_commands.predict_command, summary)
+    device_commands.add_predict(parser, seconds, _at_least_one)
 
 
-def _devices_show(arguments: argparse.Namespace) -> int:
-    from edgekit import console
-    from edgekit.device import load_device, match, probe
-
-    machine = probe()
-    facts = load_device(arguments.name).to_dict() if arguments.name else {}
-    here = {**machine.to_dict(), "profile": match(machine)}
-    shown = {"profile": facts, "this_machine": here} if facts else {"this_machine": here}
-    if arguments.json:
-        console.print_json(shown)
-    else:
-        console.print_yaml(shown)
-    return 0
+def _add_select(commands: Any) -> None:
+    summary = "Pick the model of the zoo that keeps a device's budgets; exit 3 if none does."
+    parser = _add(commands, "select", device_commands.select_command, summary)
+    device_commands.add_select(parser, seconds, _at_least_one)
 
 
 def _add_mqtt(commands: Any) -> None:

@@ -28,13 +28,17 @@ pictures
 routes
 plan batch
 memory ranks
+work calibration probe_nets
 machine device
+speeds
+latency
 preprocess decode
 motion
 track
 zone line
 rules alarm
 engine interpreter zoo
+probing prediction_check select sustained
 reel capture
 demo sources
 topics tls
@@ -49,6 +53,7 @@ lane
 pipeline
 runtime doctor
 console view
+device_commands
 cli
 __main__
 """
