@@ -13,7 +13,7 @@ from edgekit import costs, pack
 from edgekit.convolution import Layer, Window, layer_of
 from edgekit.fully_connected import clamp, scale_of
 from edgekit.graph import Op
-from edgekit.layout import PLANES, QUAD, Form, Margins, Planes, Value
+from edgekit.layout import QUAD, Form, Margins, Picture, Planes, Value
 from edgekit.pack_depthwise import pack_depthwise
 from edgekit.pack_runs import in_runs
 from edgekit.planner import Places, Planner, read, stored_flip, stored_zero, written
@@ -79,9 +79,33 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
         planner.layout.want(value, Margins(), (window.reach_x - 1) // window.stride_x)
     other = residual["other"] if residual else None
     planner.layout.tie((value, out) if other is None else (value, out, other))
+    if _is_planar(planner, layer, planner.layout.pictures[value]):
+        value = planner.want_spread(value)
     reads = (value,) if other is None else (value, other)
     work = _Convolution(planner, layer, value, out, residual, planner.ranks.get(planner.number, 0))
     planner.node(reads, (out,), work.emit)
+
+
+def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
+    """Whether the layer's zeros stand so much alone that spreading its input to planes of a channel pays."""
+    weights = layer.weights
+    is_grouped = weights.shape[3] != planner.shape(layer.source)[3]
+    if not costs.UNITS[planner.isa].planar or is_grouped or weights.min() < -128 or weights.max() > 127:
+        return False
+    used, pixels = weights != 0, picture.images * picture.height * picture.width
+    quads = np.asarray(pack.quads_of(weights).any(axis=2))
+    planar = costs.choose_planar(planner.isa, used.sum(axis=(1, 2, 3)), picture.planes, pixels)
+    return planar[0].cycles < costs.choose(planner.isa, quads, pixels)[0].cycles
+
+
+@dataclass(frozen=True, eq=False)
+class _Lists:
+    """The entries of a layer as fields; what in it is not zero, which kernels could be had, which it got."""
+
+    used: NDArray[np.bool_]
+    choices: list[costs.Choice]
+    best: costs.Choice
+    fields: Fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,21 +120,44 @@ class _Convolution:
     rank: int
 
     def emit(self, places: Places) -> list[Step]:
-        planner, layer, planes = self.planner, self.layer, places.of(self.out)
+        planner, planes = self.planner, places.of(self.out)
         channels = planes.planes * QUAD
+        lists = (self._planar if self.value.form.spread else self._quads)(places, channels)
+        fields = self._fields(places, channels) | _tiles(planner, planes, channels, lists.best) | lists.fields
+        return [Step("conv", fields, _note(self.layer, lists))]
+
+    def _quads(self, places: Places, channels: int) -> _Lists:
+        planner, layer, planes = self.planner, self.layer, places.of(self.value)
         words, starts, depth = self._words(places)
         used = words[: layer.channels].reshape(layer.channels, -1) != 0
         choices = [
             choice
-            for choice in costs.choose(planner.isa, used, planes.pixels)
+            for choice in costs.choose(planner.isa, used, places.of(self.out).pixels)
             if channels % choice.group == 0 and _fits(starts[:channels], choice.group)
         ]
-        best = choices[min(max(self.rank, 0), len(choices) - 1)]
-        offsets = starts + _offsets(layer.window, depth, places.of(self.value), self.value)
+        best = self._ranked(choices)
+        plane, pixel = _taps(layer.window, places, self.value)
+        quads = np.arange(-(-depth // QUAD)) * planes.stride
+        offsets = starts + ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
         entries = pack.pack_entries(words, offsets, best.group, channels)
-        fields = self._fields(places, channels) | _tiles(planner, planes, channels, best)
-        fields |= _lists(entries, planner.isa)
-        return [Step("conv", fields, _note(layer, used, choices, best))]
+        return _Lists(used, choices, best, _in_lists(entries, planner.isa))
+
+    def _planar(self, places: Places, channels: int) -> _Lists:
+        layer, planes = self.layer, places.of(self.value)
+        plane, pixel = _taps(layer.window, places, self.value)
+        stride, inputs = planes.stride // QUAD, layer.stored.shape[3]
+        offsets = (QUAD * plane * stride + pixel)[:, None] + np.arange(inputs) * stride
+        weights = layer.weights.reshape(layer.channels, -1)
+        used = weights != 0
+        pixels = places.of(self.out).pixels
+        choices = costs.choose_planar(self.planner.isa, used.sum(axis=1), planes.planes, pixels)
+        filled = np.pad(weights, ((0, channels - layer.channels), (0, 0)))
+        entries = pack.pack_planar(filled, offsets.reshape(-1))
+        fields = {"starts": entries.starts, "entries": entries.records, "planar": 1}
+        return _Lists(used, choices, self._ranked(choices), fields)
+
+    def _ranked(self, choices: list[costs.Choice]) -> costs.Choice:
+        return choices[min(max(self.rank, 0), len(choices) - 1)]
 
     def _words(self, places: Places) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
         """The weights in words, the byte offset of each output's first input plane, the inputs of a group."""
@@ -137,13 +184,13 @@ def _fits(starts: NDArray[np.int64], group: int) -> bool:
 
 
 def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) -> Fields:
-    unit = costs.UNITS[planner.isa].pixels
-    tiles = -(-planes.pixels // (unit * best.tile))
+    vector = costs.UNITS[planner.isa].pixels * (QUAD if best.is_planar else 1)
+    tiles = -(-planes.pixels // (vector * best.tile))
     block = _block(channels, tiles, planner.threads)
-    return {"channels": channels, "group": best.group, "vector": unit, "tile": best.tile, "block": block}
+    return {"channels": channels, "group": best.group, "vector": vector, "tile": best.tile, "block": block}
 
 
-def _lists(entries: pack.Entries, isa: str) -> Fields:
+def _in_lists(entries: pack.Entries, isa: str) -> Fields:
     is_short = len(entries.records) < MIN_RUNS * (len(entries.starts) - 1)
     if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
         return {"starts": entries.starts, "entries": entries.records}
@@ -151,12 +198,14 @@ def _lists(entries: pack.Entries, isa: str) -> Fields:
     return {"starts": entries.starts, "entries": entries.records, "runs": runs}
 
 
-def _note(layer: Layer, used: NDArray[np.bool_], choices: list[costs.Choice], best: costs.Choice) -> str:
+def _note(layer: Layer, lists: _Lists) -> str:
+    best, zero = lists.best, f"{1 - lists.used.mean():.0%} of"
+    if best.is_planar:
+        return f"{layer.window.words}, sparse, planar, {best.tile} vectors a tile, {zero} weights zero"
     kind = "sparse 1x4" if best.group == 1 else f"dense {best.group}x4"
-    zero = f"{1 - used.mean():.0%} of quads zero"
-    others = {choice.group: choice.cycles for choice in reversed(choices) if choice.group != best.group}
+    others = {choice.group: choice.cycles for choice in reversed(lists.choices) if choice.group != best.group}
     against = ", ".join(f"{g}x4 {cycles / best.cycles:.2f}x the time" for g, cycles in sorted(others.items()))
-    words = f"{layer.window.words}, {kind}, {best.tile} vectors a tile, {zero}"
+    words = f"{layer.window.words}, {kind}, {best.tile} vectors a tile, {zero} quads zero"
     return f"{words}; {against}" if against else words
 
 
@@ -166,12 +215,12 @@ def _block(channels: int, tiles: int, threads: int) -> int:
     return max(8, -(-channels // (8 * pieces)) * 8)
 
 
-def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArray[np.int64]:
-    """Byte offset of each quad that a window meets, from output pixel 0's: (height * width * quads,)."""
-    form, quads = value.form, -(-inputs // QUAD)
+def _taps(window: Window, places: Places, value: Value) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each tap of a window the plane of its first quad, and its pixel, from output pixel 0's."""
+    form, planes = value.form, places.of(value)
     y = np.arange(window.height) * window.dilation_y
     x = np.arange(window.width) * window.dilation_x
-    if form == PLANES:
+    if form.step_y * form.step_x == 1:
         plane = np.zeros((len(y), len(x)), np.int64)
         pixel = (y[:, None] - window.top) * planes.pitch + x - window.left
     else:
@@ -179,8 +228,7 @@ def _offsets(window: Window, inputs: int, planes: Planes, value: Value) -> NDArr
         present = [bit for bit in range(form.step_y * form.step_x) if form.wanted >> bit & 1]
         plane = np.searchsorted(present, phase) * (planes.planes // len(present))
         pixel = y[:, None] // form.step_y * planes.pitch + x // form.step_x
-    starts = plane * planes.stride + QUAD * pixel
-    return (starts[:, :, None] + np.arange(quads) * planes.stride).reshape(-1)
+    return plane.reshape(-1), pixel.reshape(-1)
 
 
 def _bias_sums(planner: Planner, layer: Layer) -> bool:

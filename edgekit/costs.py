@@ -32,13 +32,22 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Unit:
-    """What an ISA level has: pixels in a vector, convolution kernels by channels in a group."""
+    """What an ISA level has: pixels in a vector, convolution kernels by channels in a group.
+
+    `planar` is the kernel for input that is spread to planes of one channel, where an entry has four weights
+    from anywhere and a vector four times the pixels; `spread` is what spreading a vector of a channel takes.
+    """
 
     pixels: int
     kernels: dict[int, Kernel]
+    planar: Kernel | None = None
+    spread: float = 0
 
 
-# x86: measured on one core of 3 GHz, in the first cache. ARM: counted instructions and port models.
+STEP = 1500  # cycles of a step more: its call and its first misses
+
+# x86: measured on one core of 3 GHz, in the first cache, planar ones within networks. ARM: counted
+# instructions and port models.
 UNITS = {
     "avx512vnni": Unit(
         16,
@@ -47,6 +56,8 @@ UNITS = {
             4: Kernel((3, 4, 5, 6), 5.6, 0, 2.1, 9, 13),
             8: Kernel((3,), 5.6, 0, 4.7, 9, 13),
         },
+        Kernel((1, 2, 3, 4), 0, 0.5, 9.2, 32, 48),
+        9.6,
     ),
     "avxvnni": Unit(
         8,
@@ -54,9 +65,14 @@ UNITS = {
             1: Kernel((4, 7, 8, 10, 12, 13), 2.4, 0, 0.65, 47, 3.5),
             4: Kernel((2, 3), 2.4, 0, 2.1, 6, 15),
         },
+        Kernel((1, 2), 0, 0.7, 4.3, 31, 76),
+        4.7,
     ),
     "avx2": Unit(
-        8, {1: Kernel((4, 7, 8, 10, 12, 13), 1.5, 0, 0.9, 47, 4.4), 4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12)}
+        8,
+        {1: Kernel((4, 7, 8, 10, 12, 13), 1.5, 0, 0.9, 47, 4.4), 4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12)},
+        Kernel((1, 2), 0, 0.7, 7, 18, 19),
+        7,
     ),
     "neon": Unit(4, {1: Kernel((4, 5, 6, 7, 8), 0, 1, 2, 0, 14), 4: Kernel((2, 8), 0, 1, 8, 0, 14)}),
     "neondot": Unit(
@@ -72,11 +88,15 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A kernel for a layer: channels in a group, vectors in a tile, the cycles that it is thought to take."""
+    """A kernel for a layer: channels in a group, vectors in a tile, the cycles that it is thought to take.
+
+    A planar kernel reads planes of one channel, and its vectors have four times the pixels.
+    """
 
     group: int
     tile: int
     cycles: float
+    is_planar: bool = False
 
 
 def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
@@ -94,6 +114,23 @@ def choose(isa: str, used: NDArray[np.bool_], pixels: int) -> list[Choice]:
         for group, kernel in unit.kernels.items()
         for entries in [entries_by_group(used, group)]
         for tile in kernel.tiles
+    ]
+    return sorted(choices, key=lambda choice: choice.cycles)
+
+
+def choose_planar(isa: str, nonzero: NDArray[np.integer], planes: int, pixels: int) -> list[Choice]:
+    """The planar kernels for outputs with so many weights that are not zero, best first.
+
+    The cycles include those of spreading an input of that many planes of quads.
+    """
+    unit = UNITS[isa]
+    if unit.planar is None:
+        return []
+    entries, vectors = int(np.sum(-(-nonzero // QUAD))), -(-pixels // (QUAD * unit.pixels))
+    spread = STEP + unit.spread * planes * QUAD * vectors
+    choices = [
+        Choice(1, tile, spread + _cycles(unit.planar, tile, entries, len(nonzero), vectors), is_planar=True)
+        for tile in unit.planar.tiles
     ]
     return sorted(choices, key=lambda choice: choice.cycles)
 

@@ -21,7 +21,7 @@ class Form(NamedTuple):
     """How a tensor is stored: plain (steps 0), in planes (1), or in step_y * step_x phases of planes.
 
     `top` and `left` are what the first pixel of phase (0, 0) lacks to the first one of the picture;
-    `wanted` has a bit for each phase that is there.
+    `wanted` has a bit for each phase that is there. A `spread` form has planes of one channel, not of four.
     """
 
     step_y: int
@@ -29,6 +29,7 @@ class Form(NamedTuple):
     top: int = 0
     left: int = 0
     wanted: int = 1
+    spread: bool = False
 
 
 PLAIN = Form(0, 0)
@@ -144,11 +145,12 @@ class Layout:
         for value, picture in self.pictures.items():
             whole, first = self.whole(value)
             group = members[self._root(value)]
-            settled[value] = _settle(picture, self.pictures[whole], group, first)
+            slack = SLACK * QUAD if value.form.spread else SLACK
+            settled[value] = _settle(picture, self.pictures[whole], group, first, slack)
         return settled
 
 
-def _settle(picture: Picture, whole: Picture, group: list[Picture], first_plane: int) -> Planes:
+def _settle(picture: Picture, whole: Picture, group: list[Picture], first_plane: int, slack: int) -> Planes:
     margins = whole.margins
     pitch = max(p.width + max(p.margins.left, p.margins.right) for p in group)
     period = picture.height
@@ -157,7 +159,7 @@ def _settle(picture: Picture, whole: Picture, group: list[Picture], first_plane:
     before, after = margins.top * pitch + margins.left, margins.bottom * pitch + margins.right
     lead = _align(QUAD * before)
     pixels = ((picture.images - 1) * period + picture.height) * pitch
-    stride = _align(lead + QUAD * (pixels + after + whole.overrun) + SLACK)
+    stride = _align(lead + QUAD * (pixels + after + whole.overrun) + slack)
     stride += ALIGNMENT if stride % PAGE == 0 else 0
     return Planes(
         picture.images, picture.height, picture.width, picture.planes, pitch, period, before, after,

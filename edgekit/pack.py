@@ -23,7 +23,7 @@ class Entries:
 
     group: int
     starts: NDArray[np.int32]
-    records: NDArray[np.int32]  # (entries, 1 + group)
+    records: NDArray[np.int32]  # (entries, 1 + group); of planar input (entries, 5)
 
 
 def quads_of(weights: NDArray[np.integer]) -> NDArray[np.int16]:
@@ -93,3 +93,39 @@ def pack_entries(words: NDArray[np.int32], places: NDArray[np.int64], group: int
     records[:, 0] = offsets.reshape(used.shape)[used]
     records[:, 1:] = grouped[used]
     return Entries(group, starts, records)
+
+
+def pack_planar(weights: NDArray[np.integer], places: NDArray[np.int64]) -> Entries:
+    """Entries for planar input of int8 weights (outputs, taps and inputs); `places` has their byte offsets.
+
+    The weights of an output that are not zero are dealt out so that the second of a pair has, if it can, the
+    other sign: no pair reaches beyond what AVX2 adds in 16 bits.
+    """
+    lists = [_in_pairs(row) for row in weights]
+    sizes = [-(-len(order) // QUAD) for order in lists]
+    starts = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum(sizes, out=starts[1:])
+    chosen = np.full((int(starts[-1]), QUAD), -1)
+    for order, start in zip(lists, starts, strict=False):
+        chosen[start:].reshape(-1)[: len(order)] = order
+    rows = np.repeat(np.arange(len(lists)), sizes)
+    values = np.where(chosen < 0, 0, weights[rows[:, None], chosen]).astype(np.int8)
+    # a place without a weight reads what its neighbour reads
+    offsets = places[np.where(chosen < 0, chosen.max(axis=1, keepdims=True), chosen)]
+    return Entries(1, starts, np.hstack([offsets, values.view("<i4")]).astype(np.int32))
+
+
+def _in_pairs(row: NDArray[np.integer]) -> NDArray[np.intp]:
+    """The numbers of the weights that are not zero, in pairs that are narrow; -1 is none."""
+    used = np.flatnonzero(row)
+    order = used[np.argsort(row[used], kind="stable")]
+    half = len(order) // 2
+    pairs = np.full((len(order) - half, 2), -1)
+    pairs[:, 0] = order[: len(order) - half]
+    pairs[:half, 1] = order[::-1][:half]
+    both = row[pairs] * (pairs >= 0)
+    wide = (np.maximum(both, 0).sum(1) > LARGEST_PAIR) | (np.minimum(both, 0).sum(1) < -LARGEST_PAIR)
+    alone = np.full((np.count_nonzero(wide), 2), -1)
+    alone[:, 0] = pairs[wide, 1]
+    pairs[wide, 1] = -1
+    return np.concatenate([pairs, alone]).reshape(-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ def add(planner: Planner, op: Op) -> bool:
     weights = add_weights(planner, op, first, second)
     exact = planner.exact or weights is None
     sums = _exact_sum(planner, op) if exact or weights is None else _fast_sum(weights)
-    _binary(planner, op, "add_planes", sums)
+    _binary(planner, op, "add_planes", sums, op.inputs)
     return True
 
 
@@ -47,47 +49,51 @@ def _exact_sum(planner: Planner, op: Op) -> Fields:
     """TFLite's own sum: both sides scaled to twice the larger scale, with 20 bits to spare."""
     first, second, result = (planner.graph.tensors[i] for i in (*op.inputs, *op.outputs))
     twice = 2 * max(scale_of(first), scale_of(second))
-    fields = _ends(planner, op) | {"subtract": int(op.kind == "SUB")}
+    fields = _ends(planner, op, op.inputs) | {"subtract": int(op.kind == "SUB")}
     fields["first_weight"], fields["first_shift"] = map(int, fixed_point(scale_of(first) / twice))
     fields["second_weight"], fields["second_shift"] = map(int, fixed_point(scale_of(second) / twice))
     fields["multiplier"], fields["shift"] = map(int, fixed_point(twice / (2.0**20 * scale_of(result))))
     return fields
 
 
-def _ends(planner: Planner, op: Op) -> Fields:
+def _ends(planner: Planner, op: Op, inputs: Sequence[int]) -> Fields:
     low, high = clamp(str(op.options["fused_activation_function"]), planner.graph.tensors[op.outputs[0]])
     flip = stored_flip(planner.isa)
     return {
-        "exact": 1, "first_zero": stored_zero(planner, op.inputs[0]),
-        "second_zero": stored_zero(planner, op.inputs[1]), "low": low + flip, "high": high + flip,
+        "exact": 1, "first_zero": stored_zero(planner, inputs[0]),
+        "second_zero": stored_zero(planner, inputs[1]), "low": low + flip, "high": high + flip,
     }  # fmt: skip
 
 
-def _binary(planner: Planner, op: Op, family: str, more: Fields) -> None:
-    """Two pictures of one shape to a third."""
-    a, b = (planner.want_planes(i) for i in op.inputs)
-    out = planner.add_planes(op.outputs[0])
-    planner.layout.tie((a, b, out))
+def _binary(planner: Planner, op: Op, family: str, more: Fields, inputs: Sequence[int]) -> None:
+    """Two pictures of one shape to a third, or a picture and one pixel an image."""
+    a, b = (planner.want_planes(i) for i in inputs)
+    out, is_pixel = planner.add_planes(op.outputs[0]), planner.shape(inputs[0]) != planner.shape(inputs[1])
+    planner.layout.tie((a, out) if is_pixel else (a, b, out))
 
     def emit(places: Places) -> list[Step]:
+        second = places.of(b)
         fields = written(places, out) | more | {
             "first": places.pixel(a), "first_stride": places.of(a).stride, "second": places.pixel(b),
-            "second_stride": places.of(b).stride, "planes": places.of(out).planes,
+            "second_stride": second.stride, "planes": places.of(out).planes,
             "zero_point": stored_zero(planner, op.outputs[0]),
         }  # fmt: skip
+        if is_pixel:
+            fields["second_step"] = second.period * second.pitch
         return [Step(family, fields)]
 
     planner.node((a, b), (out,), emit)
 
 
 def multiply(planner: Planner, op: Op) -> bool:
-    """MUL of two pictures, of a picture by one number a channel, or of a number by a function of itself."""
-    first, second = op.inputs
+    """MUL of two pictures, or of a picture by one number a channel, as in squeeze and excitation."""
     if not _stands_in_planes(planner, op):
         return False
-    if planner.shape(first) != planner.shape(second):
+    larger, smaller = sorted(op.inputs, key=lambda i: -math.prod(planner.shape(i)))
+    images, _, _, channels = planner.shape(larger)
+    if planner.shape(smaller) not in (planner.shape(larger), (images, 1, 1, channels)):
         return False
-    tensors = [planner.graph.tensors[i] for i in (first, second, op.outputs[0])]
+    tensors = [planner.graph.tensors[i] for i in (larger, smaller, op.outputs[0])]
     factor = scale_of(tensors[0]) * scale_of(tensors[1]) / scale_of(tensors[2])
     multiplier, shift = fixed_point(
         float(
@@ -96,10 +102,10 @@ def multiply(planner: Planner, op: Op) -> bool:
             / np.float32(scale_of(tensors[2]))
         )
     )
-    more = _ends(planner, op) | {"multiplier": int(multiplier), "shift": int(shift)}
+    more = _ends(planner, op, (larger, smaller)) | {"multiplier": int(multiplier), "shift": int(shift)}
     if not planner.exact:
         more |= {"exact": 0, "scale": factor}
-    _binary(planner, op, "mul_planes", more)
+    _binary(planner, op, "mul_planes", more, (larger, smaller))
     return True
 
 

@@ -37,7 +37,8 @@ class Places:
 
     def pixel(self, value: Value) -> int:
         """Place of the first pixel of the first plane."""
-        return self.buffers[value] + self.planes[value].base
+        planes = self.planes[value]
+        return self.buffers[value] + (planes.before if value.form.spread else planes.base)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,15 @@ class Planner:
             self._pack(self.add_planes(tensor), PLANES)
         return value
 
+    def want_spread(self, source: Value) -> Value:
+        """What is in planes of quads, in planes of one channel: the same picture, to the same pitch."""
+        value = Value(source.tensor, source.form._replace(spread=True))
+        if value not in self.made:
+            self.layout.add(value, self.layout.pictures[source])
+            self.layout.tie((source, value))
+            self._spread(source, value)
+        return value
+
     def want_phases(self, tensor: int, form: Form, height: int, width: int) -> Value:
         """The tensor taken apart, each phase at least that large."""
         if self.has_planes(tensor):
@@ -208,6 +218,21 @@ class Planner:
             return [Step("unpack_planes", fields)]
 
         self.node((value,), (result,), emit)
+        self.number = number
+
+    def _spread(self, source: Value, value: Value) -> None:
+        number, self.number = self.number, -1
+
+        def emit(places: Places) -> list[Step]:
+            planes, spread = places.of(source), places.of(value)
+            fields: dict[str, Any] = {
+                "input": places.pixel(source) - QUAD * spread.before, "input_stride": planes.stride,
+                "output": places.pixel(value) - spread.before, "output_stride": spread.stride // QUAD,
+                "planes": planes.planes, "pixels": spread.before + spread.pixels + spread.after,
+            }  # fmt: skip
+            return [Step("spread_planes", fields)]
+
+        self.node((source,), (value,), emit)
         self.number = number
 
     def _split(self, value: Value, form: Form) -> None:

@@ -63,7 +63,7 @@ class _Net:
         channels = weights.shape[axis]
         fan_in = max(1, weights.size // channels)
         scale = np.full(channels, 0.5 / 64 / np.sqrt(fan_in), np.float32)
-        bias: NDArray[Any] = self.rng.integers(-500, 500, channels).astype(np.int32)
+        bias = np.asarray(self.rng.integers(-500, 500, channels), np.int32)
         words = self.constant(weights, scale, axis)
         added = self.constant(bias, np.asarray(scale * SCALE, np.float32))
         return self.add(kind, (source, words, added), shape, fused_activation_function="NONE", **options)

@@ -1,4 +1,4 @@
-"""Constants in TFLite's sparse encoding, unfolded.
+"""Constants in TFLite's sparse encoding, folded and unfolded.
 
 A sparse tensor is a tree: each level is one axis, or one axis inside of blocks, and its nodes are the indices
 that exist there. A dense level has its whole axis below every node of the level above; a compressed one has
@@ -106,3 +106,40 @@ def _vector(table: Table, slot: int) -> NDArray[Any]:
     if kind is None or vector is None:
         table.fail("a compressed axis without segments or indices; the file is damaged")
     return vector.numbers(0, kind)
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A constant in the sparse encoding: the last axis compressed, in blocks of `block` values.
+
+    `values` are those of the blocks that are not all zero, `indices` their places on the last axis, and
+    `segments` where these begin for each row.
+    """
+
+    values: NDArray[Any]
+    block: int
+    segments: NDArray[Any]
+    indices: NDArray[Any]
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.values.nbytes + self.segments.nbytes + self.indices.nbytes)
+
+
+def fold(data: NDArray[Any], blocks: Sequence[int] = (1, 4)) -> Folded:
+    """The constant in the smallest of the encodings with these blocks; `data` has at least one axis."""
+    last = data.shape[-1]
+    return min((_fold(data, b) for b in blocks if last % b == 0), key=lambda folded: folded.size_bytes)
+
+
+def _fold(data: NDArray[Any], block: int) -> Folded:
+    rows = data.reshape(-1, data.shape[-1] // block, block)
+    used = rows.any(axis=2)
+    segments = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
+    return Folded(rows[used].ravel(), block, _narrow(segments), _narrow(np.nonzero(used)[1]))
+
+
+def _narrow(numbers: NDArray[np.int64]) -> NDArray[Any]:
+    """In the smallest type of the encoding."""
+    largest = int(numbers.max(initial=0))
+    return numbers.astype(np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.int32)

@@ -48,7 +48,9 @@ Fields = dict[str, Any]
 
 def _conv(fields: Fields, isa: str) -> Measured:
     group, quads = fields["group"], fields["channels"] // QUAD
-    kernel = costs.UNITS[isa].kernels[group]
+    unit = costs.UNITS[isa]
+    kind = "conv_planar" if fields.get("planar") else f"conv{group}"
+    kernel = unit.planar if fields.get("planar") and unit.planar else unit.kernels[group]
     pixels = _pixels(fields)
     vectors = -(-pixels // fields["vector"])
     tiles = -(-vectors // fields["tile"])
@@ -63,7 +65,7 @@ def _conv(fields: Fields, isa: str) -> Measured:
         tiles * list_bytes if list_bytes > STREAM_BYTES else 0,
     )  # fmt: skip
     blocks = -(-fields["channels"] // fields["block"])
-    return f"conv{group}", amounts, tiles * blocks, 2 * QUAD * pixels * quads
+    return kind, amounts, tiles * blocks, 2 * QUAD * pixels * quads
 
 
 def _runs(fields: Fields) -> tuple[int, int, int]:
@@ -131,6 +133,11 @@ def _unpack(fields: Fields, _isa: str) -> Measured:
     pixels, channels = rows * fields["width"], fields["channels"]
     aligned, odd = (pixels * -(-channels // QUAD), 0) if channels % QUAD == 0 else (0, pixels * channels)
     return "unpack_planes", (aligned, odd, pixels, rows), rows, 2 * pixels * channels
+
+
+def _spread(fields: Fields, _isa: str) -> Measured:
+    moved = QUAD * fields["planes"] * fields["pixels"]
+    return "spread_planes", (moved, fields["planes"]), fields["planes"], 2 * moved
 
 
 def _split(fields: Fields, _isa: str) -> Measured:
@@ -206,6 +213,7 @@ _MEASURES: dict[str, Callable[[Fields, str], Measured]] = {
     "pack_planes": _pack,
     "unpack_planes": _unpack,
     "split_phases": _split,
+    "spread_planes": _spread,
     "mean_planes": _mean,
     "copy": _copy,
     "lut": _rows("lut"),

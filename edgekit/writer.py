@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import flatbuffers
@@ -22,8 +23,11 @@ from edgekit.schema import (
     VERSION,
     Field,
 )
+from edgekit.sparsity import Folded, fold
 
 _ALIGNMENT = 16  # of constant data, for kernels that read it by vectors
+_SPARSE_BYTES = 512  # that a sparse constant takes beside its numbers: tables, and an operator
+_WEIGHTED = ("CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 _SCALARS = {
     "bool": flatbuffers.Builder.PrependBoolSlot,
     "byte": flatbuffers.Builder.PrependInt8Slot,
@@ -38,12 +42,17 @@ _SCALARS = {
 _Slot = tuple[int, str, Any, Any]  # slot, a word of _SCALARS, value, the default that is left out
 
 
-def write(graph: Graph) -> bytes:
-    """The bytes of a `.tflite` file with one subgraph. ModelError for an operator it cannot express."""
+def write(graph: Graph, *, sparse: bool = False) -> bytes:
+    """The bytes of a `.tflite` file with one subgraph. ModelError for an operator it cannot express.
+
+    With `sparse` weights of int8 stand in TFLite's sparse encoding, a DENSIFY behind them, where that is
+    smaller; `edgekit.model.read_bytes` gives the same constants either way.
+    """
+    graph, folded = _with_densify(graph) if sparse else (graph, {})
     builder = flatbuffers.Builder(4096 + sum(t.size_bytes for t in graph.tensors if t.data is not None))
     codes = sorted({(op.kind, op.version) for op in graph.ops})
     buffers = [_table(builder, [])]  # buffer 0 is empty by convention: that of tensors without data
-    tensors = [_tensor(builder, tensor, buffers) for tensor in graph.tensors]
+    tensors = [_tensor(builder, t, buffers, folded.get(number)) for number, t in enumerate(graph.tensors)]
     ops = [_op(builder, number, op, codes) for number, op in enumerate(graph.ops)]
     subgraph = _subgraph(builder, graph, tensors, ops)
     slots = [
@@ -86,11 +95,37 @@ def _bytes(builder: flatbuffers.Builder, raw: bytes, alignment: int) -> int:
     return int(builder.EndVector())
 
 
-def _tensor(builder: flatbuffers.Builder, tensor: Tensor, buffers: list[int]) -> int:
+def _with_densify(graph: Graph) -> tuple[Graph, dict[int, Folded]]:
+    """The graph with sparse twins of weights and the operators that unfold them, first; the twins folded."""
+    tensors, ops, folded = list(graph.tensors), [], {}
+    for index in sorted({op.inputs[1] for op in graph.ops if op.kind in _WEIGHTED and len(op.inputs) > 1}):
+        tensor = graph.tensors[index]
+        if index in graph.outputs or not _may_fold(tensor):
+            continue
+        twin = fold(np.asarray(tensor.data))
+        if twin.size_bytes + _SPARSE_BYTES < tensor.size_bytes:
+            folded[len(tensors)] = twin
+            ops.append(Op("DENSIFY", (len(tensors),), (index,)))
+            tensors.append(replace(tensor, name=f"{tensor.name} sparse"))
+            tensors[index] = replace(tensor, data=None)
+    return replace(graph, tensors=tuple(tensors), ops=(*ops, *graph.ops)), folded
+
+
+def _may_fold(tensor: Tensor) -> bool:
+    """Whether TFLite's zero is this tensor's: it unfolds int8, and to stored zeros, from one value on."""
+    if tensor.data is None or tensor.dtype != np.int8 or not tensor.shape:
+        return False
+    return bool(tensor.data.any()) and not np.any(tensor.zero_point)
+
+
+def _tensor(
+    builder: flatbuffers.Builder, tensor: Tensor, buffers: list[int], folded: Folded | None = None
+) -> int:
     """Write a tensor; its constant data goes to a new buffer at the end of `buffers`."""
     buffer = 0
     if tensor.data is not None:
-        buffers.append(_table(builder, [_offset(0, _bytes(builder, tensor.data.tobytes(), _ALIGNMENT))]))
+        data = tensor.data if folded is None else folded.values
+        buffers.append(_table(builder, [_offset(0, _bytes(builder, data.tobytes(), _ALIGNMENT))]))
         buffer = len(buffers) - 1
     slots = [
         _offset(0, _numbers(builder, tensor.shape, "<i4")),
@@ -102,7 +137,39 @@ def _tensor(builder: flatbuffers.Builder, tensor: Tensor, buffers: list[int]) ->
     ]
     if tensor.scale is not None:
         slots.append(_offset(4, _scales(builder, tensor)))
+    if folded is not None:
+        slots.append(_offset(6, _sparsity(builder, tensor.shape, folded)))
     return _table(builder, slots)
+
+
+def _sparsity(builder: flatbuffers.Builder, shape: tuple[int, ...], folded: Folded) -> int:
+    """All axes dense but the last, which is compressed; blocks are an axis of their own below it."""
+    rank, inner = len(shape), [folded.block] if folded.block > 1 else []
+    levels = [_table(builder, [(1, "int", size, 0)]) for size in shape[:-1]]
+    segments, indices = (_index_vector(builder, v) for v in (folded.segments, folded.indices))
+    kinds = [(slot, "ubyte", kind, 0) for slot, (kind, _) in ((2, segments), (4, indices))]
+    places = [_offset(slot, place) for slot, (_, place) in ((3, segments), (5, indices))]
+    levels.append(_table(builder, [(0, "byte", 1, 0), *kinds, *places]))
+    levels += [_table(builder, [(1, "int", size, 0)]) for size in inner]
+    order = _numbers(builder, range(rank + len(inner)), "<i4")
+    blocked = _numbers(builder, [rank - 1] * len(inner), "<i4")
+    return _table(builder, [_offset(0, order), _offset(1, blocked), _offset(2, _tables(builder, levels))])
+
+
+def _index_vector(builder: flatbuffers.Builder, numbers: NDArray[Any]) -> tuple[int, int]:
+    """The number of its type in the schema's union, and the table that holds the vector."""
+    kind = {4: 1, 2: 2, 1: 3}[numbers.dtype.itemsize]
+    return kind, _table(builder, [_offset(0, _bytes_of(builder, numbers))])
+
+
+def _bytes_of(builder: flatbuffers.Builder, numbers: NDArray[Any]) -> int:
+    """A vector that starts at a multiple of four bytes, as the schema wants these."""
+    raw = numbers.astype(numbers.dtype.newbyteorder("<")).tobytes()
+    builder.StartVector(numbers.dtype.itemsize, len(numbers), 4)
+    start = builder.Head() - len(raw)
+    builder.head = start
+    builder.Bytes[start : start + len(raw)] = raw
+    return int(builder.EndVector())
 
 
 def _scales(builder: flatbuffers.Builder, tensor: Tensor) -> int:

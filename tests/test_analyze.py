@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,12 @@ import pytest
 from nets import Net
 
 from edgekit import analyze, engine, model
+from edgekit.analyze import compare, whatif
+from edgekit.analyze.forecast import Place, front
+from edgekit.analyze.pattern import pattern_of
+from edgekit.analyze.study import Questions, study
 from edgekit.cli import main
+from edgekit.device import load_device
 from edgekit.errors import ModelError, UsageError
 
 
@@ -80,3 +87,144 @@ def test_a_model_that_native_refuses_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(model.write(net.graph(net.op("CUSTOM:odd", [x], (2, 3), dtype="float32"))))
     with pytest.raises(ModelError, match="the native engine cannot run operator 0 CUSTOM:odd"):
         analyze.analyze(str(path))
+
+
+# ---- patterns, devices, what-if, the page --------------------------------------------------------
+
+
+def test_patterns_are_told_apart() -> None:
+    rng = np.random.default_rng(3)
+    dense = rng.integers(1, 99, (32, 1, 1, 32))
+    blocks, pairs, channels, scattered = (dense.copy() for _ in range(4))
+    blocks.reshape(-1, 4)[rng.permutation(256)[:200]] = 0
+    pairs.reshape(-1, 4)[:, :2] = 0
+    channels[::2] = 0
+    scattered[rng.random(dense.shape) < 0.6] = 0
+    mixed = scattered.copy()
+    mixed.reshape(-1, 4)[::3] = 0
+    found = [pattern_of(weights) for weights in (dense, blocks, pairs, channels, scattered, mixed)]
+    assert found == ["dense", "1x4", "2:4", "channels", "unstructured", "partly 1x4"]
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> str:
+    """Four 1x1 convolutions of 32 channels."""
+    net, rng = Net(), np.random.default_rng(4)
+    x = net.input(1, 8, 8, 32)
+    for _ in range(4):
+        weights, bias = net.weights(rng.integers(-99, 99, (32, 1, 1, 32))), net.bias(np.zeros(32))
+        x = net.op("CONV_2D", [x, weights, bias], (1, 8, 8, 32), stride_h=1, stride_w=1)
+    path = tmp_path / "deep.tflite"
+    path.write_bytes(model.write(net.graph(x)))
+    return str(path)
+
+
+def test_what_if_gets_faster_and_smaller_with_each_step(deep: str) -> None:
+    device = load_device("raspberry-pi-4")
+    graph = model.read(Path(deep))
+    found = whatif.what_if(graph, [device], [0.5, 0.7, 0.95], None, lambda _: None)
+    assert [(s.pattern, s.sparsity) for s in found] == [
+        ("as it is", 0), *((p, s) for p in ("unstructured", "1x4") for s in (0.5, 0.7, 0.95)),
+    ]  # fmt: skip
+    blocks = [s for s in found if s.pattern == "1x4"]
+    for before, after in itertools.pairwise(blocks):
+        assert after.latency_ms < before.latency_ms
+        assert after.file_bytes < before.file_bytes
+        assert after.weight_bytes < before.weight_bytes
+    assert blocks[-1].latency_ms < found[0].latency_ms
+    assert all(len(s.row()) == len(whatif.COLUMNS) for s in found)
+
+
+def test_the_smallest_weights_go_and_the_ends_stay(deep: str) -> None:
+    layers = whatif.prunable(model.read(Path(deep)))
+    assert [layer.number for layer in layers] == [1, 2]
+    for group in (1, 4):
+        mask = whatif.smallest(layers[0], 0.75, group)
+        assert mask.mean() == pytest.approx(0.25)
+        sums = np.square(layers[0].matrix).reshape(32, -1, group).sum(2)
+        kept = mask.reshape(32, -1, group)
+        assert (kept.all(2) == kept.any(2)).all()
+        assert sums[kept.all(2)].min() >= sums[~kept.any(2)].max()
+
+
+def test_calibration_tells_what_it_costs(deep: str, tmp_path: Path) -> None:
+    inputs = np.random.default_rng(5).integers(-128, 128, (6, 8, 8, 32), np.int8)
+    np.savez(tmp_path / "seen.npz", inputs)
+    asked = Questions(["raspberry-pi-5"], "sparsity=0.5,0.9", tmp_path / "seen.npz")
+    found = study(deep, analyze.analyze(deep, timed=False), asked, lambda _: None)
+    losses = {(s.pattern, s.sparsity): s.loss or 0 for s in found.scenarios}
+    assert losses["as it is", 0] == 0
+    for pattern in ("unstructured", "1x4"):
+        assert 0 < losses[pattern, 0.5] < losses[pattern, 0.9]
+    assert losses["unstructured", 0.5] < losses["1x4", 0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "shares"),
+    [
+        ("sparsity=0.5..0.95", [0.5 + 0.05 * i for i in range(10)]),
+        ("sparsity=0.5..0.9/0.2", [0.5, 0.7, 0.9]),
+        ("sparsity=.8,0.5", [0.5, 0.8]),
+        ("sparsity=0.75", [0.75]),
+    ],
+)
+def test_sparsities_are_read(text: str, shares: list[float]) -> None:
+    assert whatif.parse_sparsities(text) == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sparsity=1", "sparsity=0.9..0.5", "sparsity=0.1..0.9/0", "sparsity=0..0.9/0.001", "density=0.5", "x"],
+)
+def test_sparsities_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--what-if"):
+        whatif.parse_sparsities(text)
+
+
+def test_an_optimised_model_stands_beside_its_prediction(deep: str) -> None:
+    graph = model.read(Path(deep))
+    layers = {x.number: (x, whatif.smallest(x, 0.8, 4)) for x in whatif.prunable(graph)}
+    device = load_device("raspberry-pi-4")
+    (told,) = compare.compare(graph, whatif._masked(graph, layers), "thin.tflite", [device], lambda _: None)
+    assert told.pattern == "1x4"
+    assert told.sparsity == pytest.approx(0.8, abs=0.02)
+    assert told.predicted_ms == pytest.approx(told.latency_ms, rel=0.02)
+    assert len(told.row()) == len(compare.COLUMNS)
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    points = [(10, 0.5), (12, 0.4), (9, 0.3), (20, 0.6), (10, 0.2)]
+    places = [Place(str(i), "detect", "map", accuracy, ms, 0) for i, (ms, accuracy) in enumerate(points)]
+    told = front([*places, Place("other", "classify", "top1", 0.1, 99, 0)])
+    assert [place.model for place in told if place.is_best] == ["2", "0", "3", "other"]
+
+
+def test_the_page_needs_nothing_else(deep: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    hostile = tmp_path / "&<b>.tflite"
+    hostile.write_bytes(Path(deep).read_bytes())
+    words = ["analyze", str(hostile), "--device", "raspberry-pi-4", "--what-if"]
+    out = tmp_path / "report.html"
+    assert main([*words, "sparsity=0.5,0.9", "--compare", deep, "--html", str(out)]) == 0
+    assert "what if it were pruned, on raspberry-pi-4" in capsys.readouterr().out
+    page = out.read_text()
+    assert "&amp;&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert not re.search(r"(src|href)=\"(?!#)|@import|url\((?!#)|<script|#0[12]0[12]0", page)
+    assert all(f"<h2>{title}" in page for title in ("Layers", "Devices", "What if", "The optimised model"))
+    assert page.count("<svg") == page.count("</svg>") >= 7
+    for tag in ("div", "table", "figure", "dl", "tr"):
+        assert len(re.findall(f"<{tag}[ >]", page)) == page.count(f"</{tag}>")
+
+
+def test_wrong_questions_are_one_line(deep: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, code, reason in (
+        (["--device", "raspbery-pi-4"], 2, "did you mean raspberry-pi-4"),
+        (["--calibration", "x"], 2, "--calibration needs --what-if"),
+        (["--html", "/nowhere/r.html"], 2, "there is no folder /nowhere"),
+        (["--what-if", "sparsity=2"], 2, "expected 1 to 50 shares"),
+    ):
+        assert main(["analyze", deep, "--no-time", *words]) == code
+        told = capsys.readouterr()
+        assert reason in told.err
+        assert not told.out

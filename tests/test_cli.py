@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from edgekit.cli import main, seconds
+from edgekit.cli import main
+from edgekit.verbs import seconds
 
 
 @pytest.fixture(autouse=True)

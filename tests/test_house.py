@@ -16,6 +16,7 @@ PACKAGE = Path(edgekit.__file__).parent
 FLOORS = """
 errors
 types
+files
 document node complaint fields condition scene settings config
 graph schema flatbuffer sparsity writer model operators
 tensors step layout strided lowering
@@ -33,13 +34,17 @@ machine device
 speeds
 latency
 preprocess decode
+labelled
 motion
+tamper
+snapshot
 track
 zone line
 rules alarm
 engine interpreter zoo
 probing prediction_check select sustained
-reel capture
+worker
+reel
 demo sources
 topics tls
 messages sink states frigate
@@ -48,12 +53,16 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate optimize inbox tally detector
+bench analyze evaluate confusion optimize inbox tally detector
 lane
 pipeline
-runtime doctor
+reload
+runtime doctor kit
+replay
+explain
+strip
 console view
-device_commands
+verbs
 cli
 __main__
 """
@@ -65,11 +74,16 @@ ROOMS = {
     "ai_edge_litert": {"interpreter"},
     "tflite_runtime": {"interpreter"},
     "paho": {"link"},
+    "picamera2": {"sources"},
     "amqtt": {"hub"},
     "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
+    "onnxruntime": {"bench", "optimize"},
+    "openvino": {"bench"},
+    "optuna": {"optimize"},
+    "matplotlib": {"analyze", "optimize"},
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, currently_in_test_context, given, settings
 from hypothesis import strategies as st
-from nets import random_inputs, run_reference
+from nets import Net, random_inputs, run_reference
 from numpy.typing import NDArray
 from picture_nets import LAYERS, Step, picture_net, single_layer, with_float_ends
 
@@ -111,3 +111,15 @@ def test_fast_outputs_are_those_of_every_other_machine() -> None:
             inputs = [kept[f"{number}_input_{place}"] for place in range(len(graph.inputs))]
             for place, got in enumerate(outputs(graph, inputs)):
                 np.testing.assert_array_equal(got, kept[f"{number}_output_{place}"])
+
+
+def test_a_gate_of_one_value_a_channel_is_multiplied_in_planes() -> None:
+    net = Net()
+    x = net.input(2, 9, 9, 8)
+    options = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "fused_activation_function": "NONE"}
+    weights, bias = net.weights(np.ones((8, 1, 1, 8))), net.bias(np.zeros(8))
+    y = net.op("CONV_2D", [x, weights, bias], (2, 9, 9, 8), scale=0.2, **options)
+    pooled = net.op("MEAN", [y, net.constant([1, 2])], (2, 1, 1, 8), keep_dims=True, scale=0.2)
+    gated = net.op("MUL", [pooled, y], (2, 9, 9, 8), scale=0.4, fused_activation_function="NONE")
+    steps = plan.build(net.graph(gated), "scalar").steps
+    assert [step.family for step in steps].count("mul_planes") == 1

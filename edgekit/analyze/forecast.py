@@ -1,0 +1,80 @@
+"""What a network takes on a device that need not be here: time, file and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from edgekit import memory, model, plan, zoo
+from edgekit.device import Device
+from edgekit.errors import ModelError
+from edgekit.graph import Graph
+from edgekit.optimize.oneshot import latency
+from edgekit.optimize.oneshot.layers import find_layers
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Milliseconds on one core, modelled; bytes of the process at its peak, and of the packed weights."""
+
+    latency_ms: float
+    memory_bytes: int
+    weight_bytes: int
+
+
+def forecast(graph: Graph, device: Device) -> Forecast:
+    """Of a network as its file has it. ModelError when the native engine does not run it."""
+    prepared = plan.prepare(graph)
+    if reason := plan.refusal(prepared):
+        raise ModelError(f"the native engine cannot run {reason}")
+    layers = [layer for layer in find_layers(prepared) if not layer.reason]
+    spent = [latency.layer_ms(prepared, layer, layer.matrix != 0, device) for layer in layers]
+    made = plan.build(prepared, device.isa)
+    return Forecast(
+        sum(spent) + latency.rest_ms(prepared, layers, device), memory.native_bytes(prepared, made),
+        made.constant_bytes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model of the zoo stands on a device; `is_best` when no other is both faster and better."""
+
+    model: str
+    task: str
+    metric: str
+    accuracy: float
+    latency_ms: float
+    memory_bytes: int
+    is_best: bool = False
+
+
+METRICS = ("person_ap50", "map", "ap50", "top1", "accuracy")
+
+
+def pareto(device: Device, progress: Callable[[str], None] = lambda _: None) -> list[Place]:
+    """The zoo's models whose cards tell an accuracy, fastest first; fronts are by task and metric."""
+    places = []
+    for found in zoo.list_models():
+        facts = found.card.facts.get("accuracy") or {}
+        metric = next((name for name in METRICS if isinstance(facts.get(name), int | float)), None)
+        if metric is None:
+            continue
+        progress(f"the zoo on {device.name}: {found.name}")
+        told = forecast(model.read(found.path), device)
+        places.append(
+            Place(found.name, found.card.task, metric, facts[metric], told.latency_ms, told.memory_bytes)
+        )
+    return front(places)
+
+
+def front(places: Sequence[Place]) -> list[Place]:
+    """The places in order of latency, each told whether it is on the front of its task and metric."""
+    best: dict[tuple[str, str], float] = {}
+    told = []
+    for place in sorted(places, key=lambda p: (p.latency_ms, -p.accuracy)):
+        key = (place.task, place.metric)
+        is_best = place.accuracy > best.get(key, -1.0)
+        best[key] = max(place.accuracy, best.get(key, -1.0))
+        told.append(replace(place, is_best=is_best))
+    return told

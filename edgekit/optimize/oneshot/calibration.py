@@ -1,0 +1,143 @@
+"""What a network is shown while it is pruned, and what its layers make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.engine import load_graph
+from edgekit.graph import Graph
+from edgekit.optimize.oneshot.layers import Layer, Real, input_rows, real_values
+from edgekit.optimize.oneshot.refit import Moments
+from edgekit.simplify import drop_unused
+
+Inputs = Sequence[NDArray[Any]]  # of one inference
+_SAMPLES = 65536  # rows of a layer's input, over all inferences, that are enough for least squares
+_LEAST_ROWS = 16  # of one inference
+_CHUNK = 4096  # rows that are multiplied at once
+_SAYS_LESS = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "ARG_MAX", "TOPK_V2", "DEQUANTIZE", "RESHAPE")
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Inputs of a network, one inference each."""
+
+    inputs: Sequence[Inputs]
+
+    def part(self, most: int) -> Calibration:
+        """At most so many of the inputs, evenly spaced."""
+        step = -(-len(self.inputs) // most)
+        return Calibration(self.inputs[::step])
+
+    def values(self, graph: Graph, *tensors: int) -> Iterator[list[NDArray[Any]]]:
+        """What tensors of the graph hold, as stored, inference by inference.
+
+        Runs what computes them on edgekit's kernels that give the bytes of TFLite's, or on TFLite.
+        """
+        computed = tuple(dict.fromkeys(i for i in tensors if i not in graph.inputs))
+        known = {index: place for place, index in enumerate(graph.inputs)}
+        engine = None
+        if computed:
+            engine = load_graph(drop_unused(replace(graph, outputs=computed)), "calibration", exact=True)
+        for inputs in self.inputs:
+            found = dict(zip(computed, engine.run(inputs) if engine else (), strict=True))
+            yield [inputs[known[i]] if i in known else found[i] for i in tensors]
+
+    def moments(self, layer: Layer, pruned: Graph, dense: Graph) -> Moments:
+        """Of the layer's inputs in the network as pruned so far, and its outputs in the dense one."""
+        weights = layer.real.astype(np.float32)
+        sums = _Sums(centred=layer.bias >= 0)
+        for now, before in zip(self._rows(layer, pruned), self._rows(layer, dense), strict=True):
+            sums.add(now, before, weights)
+        return sums.moments(weights)
+
+    def drift(self, layer: Layer, pruned: Graph, dense: Graph) -> NDArray[np.float64]:
+        """By how much the mean of each of the layer's inputs is less in the network as pruned so far."""
+        now, before = (
+            np.mean([rows.mean(axis=0, dtype=np.float64) for rows in self._rows(layer, graph)], axis=0)
+            for graph in (pruned, dense)
+        )
+        return np.asarray(before - now)
+
+    def _rows(self, layer: Layer, graph: Graph) -> Iterator[Real]:
+        """Some of the rows that the layer's matrix is multiplied with, the same ones in every graph."""
+        tensor, shape = graph.tensors[layer.source], graph.tensors[layer.result].shape
+        for number, (stored,) in enumerate(self.values(graph, layer.source)):
+            places = self._places(layer, int(np.prod(shape[:-1])), number)
+            yield input_rows(layer, real_values(tensor, stored), shape, places)
+
+    def _places(self, layer: Layer, rows: int, number: int) -> NDArray[np.int64]:
+        """Which rows of an inference are taken: all, or some at random, the same ones each time."""
+        count = max(_LEAST_ROWS, -(-_SAMPLES // len(self.inputs)))
+        if count >= rows:
+            return np.arange(rows)
+        rng = np.random.default_rng((layer.number, number))
+        return np.sort(rng.permutation(rows)[:count])
+
+
+class Outputs:
+    """What the network gave when it was dense, to tell by how much it errs now.
+
+    What a softmax or the like makes of a tensor says less than the tensor itself, which is then taken.
+    """
+
+    def __init__(self, dense: Graph, calibration: Calibration) -> None:
+        self.calibration = calibration
+        self.tensors = tuple(dict.fromkeys(i for output in dense.outputs for i in _judged(dense, output)))
+        self.dense = self._real(dense)
+
+    def error(self, graph: Graph) -> float:
+        """Mean squared error over the variance, averaged over the outputs."""
+        pairs = zip(self._real(graph), self.dense, strict=True)
+        return float(np.mean([np.square(now - then).mean() / (then.var() or 1.0) for now, then in pairs]))
+
+    def _real(self, graph: Graph) -> list[Real]:
+        runs = zip(*self.calibration.values(graph, *self.tensors), strict=True)
+        return [real_values(graph.tensors[i], np.stack(v)) for i, v in zip(self.tensors, runs, strict=True)]
+
+
+def _judged(graph: Graph, tensor: int) -> list[int]:
+    op = graph.producer.get(tensor)
+    if op is None or not (op.kind in _SAYS_LESS or op.is_custom):
+        return [tensor]
+    inputs = [i for i in op.inputs if i in graph.producer]
+    return [found for i in inputs for found in _judged(graph, i)] or [tensor]
+
+
+class _Sums:
+    """Adds up products of rows, many rows at a time."""
+
+    def __init__(self, *, centred: bool) -> None:
+        self.centred, self.count = centred, 0
+        self.waiting: list[tuple[Real, Real]] = []
+        self.totals: list[NDArray[np.float64]] = []
+
+    def add(self, now: Real, before: Real, weights: Real) -> None:
+        self.waiting.append((now, before))
+        if sum(len(rows) for rows, _ in self.waiting) >= _CHUNK:
+            self._flush(weights)
+
+    def _flush(self, weights: Real) -> None:
+        x = np.concatenate([now for now, _ in self.waiting])
+        y = np.concatenate([before for _, before in self.waiting]) @ weights.T
+        sums = [x.T @ x, y.T @ x, np.square(y).sum(0), x.sum(0, dtype=np.float64), y.sum(0, dtype=np.float64)]
+        if not self.totals:
+            self.totals = [np.zeros(part.shape) for part in sums]
+        self.totals = [total + part for total, part in zip(self.totals, sums, strict=True)]
+        self.count += len(x)
+        self.waiting = []
+
+    def moments(self, weights: Real) -> Moments:
+        if self.waiting:
+            self._flush(weights)
+        hessian, cross, power, mean_x, mean_y = (total / self.count for total in self.totals)
+        if not self.centred:
+            return Moments(hessian, cross, power, np.zeros_like(mean_x), np.zeros_like(mean_y))
+        return Moments(
+            hessian - np.outer(mean_x, mean_x), cross - np.outer(mean_y, mean_x),
+            power - np.square(mean_y), mean_x, mean_y,
+        )  # fmt: skip

@@ -1,0 +1,155 @@
+"""One-shot pruning of a quantised network: nothing is trained, each layer is solved for what it should give.
+
+First each layer is looked at by itself in the dense network: how its error grows as it gets sparser, and what
+that does to the network's outputs. One budget, of weights or of milliseconds, is then spent where it buys
+most. Last the layers are pruned in the order in which they run, each on what the layers before it now give
+and towards what it gave in the dense network, so that errors do not pile up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import ModelError
+from edgekit.graph import Graph
+from edgekit.optimize.oneshot import latency
+from edgekit.optimize.oneshot.budget import Candidate, spend
+from edgekit.optimize.oneshot.calibration import Calibration, Outputs
+from edgekit.optimize.oneshot.goal import Goal
+from edgekit.optimize.oneshot.layers import Layer, bias_of, find_layers, replaced
+from edgekit.optimize.oneshot.masks import trace
+from edgekit.optimize.oneshot.refit import Moments, Problem, damped, refit, round_weights
+from edgekit.optimize.oneshot.report import Report, make_report
+
+Progress = Callable[[str], None]
+_DAMPING = 1e-2
+_TRIAL_INPUTS = 128
+_LEAST_TRIAL = 0.3  # below, an error drowns in that of rounding
+
+
+def prune(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress) -> tuple[Graph, Report]:
+    """The network with weights set to zero and the others adapted, and what was done.
+
+    `progress` hears a line now and then. Raises ModelError for a network without layers of 8 bits,
+    BudgetError with what comes nearest for a budget that cannot be met.
+    """
+    layers = _prunable(dense)
+    run = _Run(dense, calibration, goal, progress)
+    candidates = run.look_at([layer for layer in layers if not layer.reason])
+    candidates = run.weigh(candidates, spend(candidates, goal, dense))
+    levels = spend(candidates, goal, dense)
+    chosen = {c.layer.number: (c, level) for c, level in zip(candidates, levels, strict=True)}
+    graph, errors = run.settle(layers, chosen)
+    error = run.outputs.error(graph)
+    return graph, make_report((dense, graph), goal, chosen, errors, error, len(calibration.inputs))
+
+
+def survey(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress) -> list[Candidate]:
+    """Each layer that may be pruned, with what each level of sparsity does to its own outputs.
+
+    Raises ModelError for a network without such layers.
+    """
+    layers = [layer for layer in _prunable(dense) if not layer.reason]
+    return _Run(dense, calibration, goal, progress).look_at(layers)
+
+
+def _prunable(graph: Graph) -> list[Layer]:
+    layers = find_layers(graph)
+    if not layers:
+        raise ModelError("no layer has weights of 8 bits: one-shot pruning takes int8 or uint8 networks")
+    if all(layer.reason for layer in layers):
+        raise ModelError(f"no layer can be pruned: {', '.join(sorted({layer.reason for layer in layers}))}")
+    return layers
+
+
+class _Run:
+    def __init__(self, dense: Graph, calibration: Calibration, goal: Goal, progress: Progress) -> None:
+        self.dense, self.calibration, self.goal, self.progress = dense, calibration, goal, progress
+        self.outputs = Outputs(dense, calibration.part(_TRIAL_INPUTS))
+
+    def look_at(self, layers: Sequence[Layer]) -> list[Candidate]:
+        """Each layer by itself, in the dense network."""
+        candidates = []
+        for number, layer in enumerate(layers):
+            self.progress(f"looking at layer {number + 1} of {len(layers)}: {layer.name}")
+            candidates.append(self._candidate(layer))
+        return candidates
+
+    def _candidate(self, layer: Layer) -> Candidate:
+        goal = self.goal
+        moments, problem = self._problem(layer, self.dense)
+        how = trace(problem, layer.matrix, layer.channels, goal.pattern)
+        masks = [how.mask(level) if level else layer.matrix != 0 for level in goal.levels]
+        losses = np.array([how.loss(level) for level in goal.levels])
+        times = [latency.layer_ms(self.dense, layer, mask, goal.device) for mask in masks if goal.device]
+        sizes = np.array([float(mask.sum()) for mask in masks])
+        power = float(moments.power.sum()) or 1.0
+        return Candidate(layer, how, moments, problem, goal.levels, losses / power, sizes, np.array(times))
+
+    def weigh(self, candidates: Sequence[Candidate], levels: Sequence[float]) -> list[Candidate]:
+        """The candidates with losses that also say what they do to the network's outputs.
+
+        Each is pruned alone to about its level. What its own error does to the outputs varies with the level,
+        so the weight is the square root of their ratio.
+        """
+        weighed = []
+        for number, (candidate, level) in enumerate(zip(candidates, levels, strict=True)):
+            self.progress(f"trying layer {number + 1} of {len(candidates)}: {candidate.layer.name}")
+            place = int(np.abs(candidate.levels - max(level, _LEAST_TRIAL)).argmin())
+            mask = candidate.trace.mask(float(candidate.levels[place]))
+            graph, _ = _solve(
+                self.dense, self.dense, candidate.layer, candidate.moments, candidate.problem, mask
+            )
+            effect, own = self.outputs.error(graph), float(candidate.losses[place])
+            weight = float(np.sqrt(effect / own)) if own > 0 else 1.0
+            weighed.append(replace(candidate, losses=candidate.losses * weight, effect=effect))
+        return weighed
+
+    def _problem(self, layer: Layer, graph: Graph) -> tuple[Moments, Problem]:
+        moments = self.calibration.moments(layer, graph, self.dense)
+        return moments, damped(moments, layer.real, _DAMPING)
+
+    def settle(
+        self, layers: Sequence[Layer], chosen: dict[int, tuple[Candidate, float]]
+    ) -> tuple[Graph, dict[int, float]]:
+        """Prune layer by layer, and adapt those that stay dense; the error that is left of each."""
+        graph, errors = self.dense, {}
+        for count, layer in enumerate(layers):
+            self.progress(f"pruning layer {count + 1} of {len(layers)}: {layer.name}")
+            if layer.number in chosen:
+                graph, errors[layer.number] = self._settle(graph, layer, *chosen[layer.number])
+            elif layer.kind == "DEPTHWISE_CONV_2D" and graph is not self.dense:
+                graph = self._correct_bias(graph, layer)
+        return graph, errors
+
+    def _settle(self, graph: Graph, layer: Layer, candidate: Candidate, level: float) -> tuple[Graph, float]:
+        if graph is self.dense and level <= candidate.trace.least:
+            return graph, 0.0
+        moments, problem = self._problem(layer, graph)
+        if not level:
+            return _solve(graph, self.dense, layer, moments, problem, layer.matrix != 0)
+        how = trace(problem, layer.matrix, layer.channels, self.goal.pattern)
+        return _solve(graph, self.dense, layer, moments, problem, how.mask(level))
+
+    def _correct_bias(self, graph: Graph, layer: Layer) -> Graph:
+        """Let the mean of each channel of a depthwise convolution be what it was."""
+        drift = self.calibration.drift(layer, graph, self.dense).reshape(layer.matrix.shape[1], -1)
+        if layer.bias < 0 or len(graph.readers[layer.bias]) > 1 or drift.shape[1] != len(layer.matrix):
+            return graph
+        bias = bias_of(self.dense, layer) + (layer.real * drift.T).sum(axis=1)
+        return replaced(graph, layer, layer.matrix, bias)
+
+
+def _solve(
+    graph: Graph, dense: Graph, layer: Layer, moments: Moments, problem: Problem, mask: NDArray[np.bool_]
+) -> tuple[Graph, float]:
+    """The graph with the layer's best weights under a mask, rounded; and the error of its outputs."""
+    weights = refit(problem, mask)
+    matrix = round_weights(problem, weights, layer.scale, layer.limits)
+    real = matrix * layer.scale[:, None]
+    bias = bias_of(dense, layer) + moments.output_mean - real @ moments.input_mean
+    return replaced(graph, layer, matrix, bias), moments.error(real)

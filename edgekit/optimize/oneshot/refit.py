@@ -1,0 +1,129 @@
+"""What a layer's survivors become: least squares to what the layer gave before, then whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+_CACHE_BYTES = 2**24  # of the matrices of the rows that are solved together
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What least squares needs to know of a layer's inputs x and of the outputs y that they should give.
+
+    All are means over samples, of x and y less their means where the layer has a bias that takes these up.
+    `hessian` (d, d) is E[x x'], `cross` (o, d) E[y x'], `power` (o,) E[y^2]; `input_mean` (d,) and
+    `output_mean` (o,) are zero where there is no bias.
+    """
+
+    hessian: Array
+    cross: Array
+    power: Array
+    input_mean: Array
+    output_mean: Array
+
+    def error(self, weights: Array) -> float:
+        """Mean squared error of all outputs over their mean square; `weights` is (o, d)."""
+        explained = np.einsum("od,od->o", weights @ self.hessian - 2 * self.cross, weights)
+        total = float(self.power.sum())
+        return max(float(explained.sum()) + total, 0.0) / total if total > 0 else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Damped least squares for a layer: (w - v) H (v - w)' around the best weights v."""
+
+    hessian: Array  # (d, d), positive definite
+    target: Array  # (o, d): v H
+
+    @property
+    def best(self) -> Array:
+        """The weights at which the error is least when none is zero, (o, d)."""
+        return np.asarray(np.linalg.solve(self.hessian, self.target.T).T, np.float64)
+
+
+def damped(moments: Moments, weights: Array, damping: float) -> Problem:
+    """The problem that also holds the weights to what they were, by `damping` of the mean square of an input.
+
+    An input that never varies has no say; so that all stays solvable, there is a least damping.
+    """
+    extra = damping * float(np.diag(moments.hessian).mean()) + 1e-9
+    eye = np.eye(len(moments.hessian))
+    return Problem(moments.hessian + extra * eye, moments.cross + extra * weights)
+
+
+def refit(problem: Problem, mask: NDArray[np.bool_]) -> Array:
+    """The best weights (o, d) among those that are zero where the mask is false."""
+    weights = np.zeros(mask.shape)
+    for rows, places, real in _alike(mask):
+        matrices = _matrices(problem.hessian, places, real)
+        targets = np.where(real, problem.target[rows[:, None], places], 0)
+        found = np.linalg.solve(matrices, targets[..., None])[..., 0]
+        _put(weights, rows, places, real, found)
+    return weights
+
+
+def round_weights(
+    problem: Problem, weights: Array, scale: Array, limits: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Whole numbers of `scale` (o,) for weights (o, d), zeros kept; each error is made up for by the later.
+
+    Frantar et al. 2022, "GPTQ": the rows of the upper Cholesky factor of the inverse say by how much.
+    """
+    result = np.zeros(weights.shape, np.int64)
+    for rows, places, real in _alike(weights != 0):
+        matrices = _matrices(problem.hessian, places, real)
+        upper = np.linalg.cholesky(np.linalg.inv(matrices)).swapaxes(1, 2)
+        left = np.where(real, weights[rows[:, None], places], 0) / scale[rows, None]
+        _put(result, rows, places, real, _round_rows(left, upper, limits))
+    return result
+
+
+def _round_rows(left: Array, upper: Array, limits: tuple[int, int]) -> NDArray[np.int64]:
+    """Rows (b, s) to whole numbers, one place after the other; `upper` is (b, s, s)."""
+    whole = np.zeros(left.shape, np.int64)
+    for j in range(left.shape[1]):
+        whole[:, j] = np.clip(np.rint(left[:, j]), *limits)
+        error = (left[:, j] - whole[:, j]) / upper[:, j, j]
+        left[:, j:] -= error[:, None] * upper[:, j, j:]
+    return whole
+
+
+Rows = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
+
+
+def _alike(mask: NDArray[np.bool_]) -> Iterator[Rows]:
+    """Rows of about as many survivors, as many as fit the cache.
+
+    Their numbers (b,), the places of their survivors (b, s), filled up with 0, and which of these are real.
+    """
+    counts = mask.sum(axis=1)
+    order = np.argsort(counts, kind="stable")[::-1]
+    order = order[counts[order] > 0]
+    while len(order):
+        most = int(counts[order[0]])
+        rows, order = np.split(order, [max(1, _CACHE_BYTES // (8 * most * most))])
+        real = np.arange(most) < counts[rows, None]
+        places = np.zeros(real.shape, np.int64)
+        places[real] = np.nonzero(mask[rows])[1]
+        yield rows, places, real
+
+
+def _matrices(hessian: Array, places: NDArray[np.int64], real: NDArray[np.bool_]) -> Array:
+    """The hessian of each row's survivors (b, s, s), and for what is not real those of a unit matrix."""
+    both = real[:, :, None] & real[:, None, :]
+    return np.where(both, hessian[places[:, :, None], places[:, None, :]], np.eye(places.shape[1]))
+
+
+def _put(
+    out: NDArray[Any], rows: NDArray[np.int64], places: NDArray[np.int64], real: NDArray[np.bool_],
+    values: NDArray[Any],
+) -> None:  # fmt: skip
+    every = np.broadcast_to(rows[:, None], places.shape)
+    out[every[real], places[real]] = values[real]
