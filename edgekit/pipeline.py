@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from edgekit.alarm import AlarmChange
+from edgekit.allowance import Allowance
 from edgekit.errors import UsageError
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
@@ -52,10 +53,12 @@ class Pipeline:
         observer: Observer | None = None,
         budget_mb: float | None = None,
         tally: Tally | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self._sink = sink
         self._tally = tally or Tally()
         self._budget_mb = budget_mb
+        self._allowance = allowance or Allowance()
         self._observer = observer
         self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
         self._told: dict[str, States] = {camera.name: {} for camera in cameras}
@@ -267,6 +270,7 @@ class Pipeline:
         failing = isinstance(self._engine, WorkerEngine) and self._engine.failing
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
+        troubled |= self._allowance.check(infer)
         return {
             "state": "error" if all(offline) or failing else "degraded" if troubled else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
@@ -275,6 +279,8 @@ class Pipeline:
             "latency_ms": _percentiles(total),
             "mem_mb": round(resident_mb(), 1),
             "budget_mb": self._budget_mb,
+            "budget_ms": self._allowance.latency_ms,
+            "over_budget": self._allowance.is_broken,
         }
 
 

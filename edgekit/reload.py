@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgekit.allowance import Allowance
 from edgekit.config import Config, config_hash
 from edgekit.device import Device
 from edgekit.discovery import discovery_payload, state_topics
@@ -158,6 +159,8 @@ class Runner:
 
     def _pipeline(self) -> Pipeline:
         setup = self.setup
+        budget = setup.config.model.budget
         return Pipeline(
-            setup.cameras, setup.model, self._publisher, self._observer, setup.budget_mb, self._tally
-        )
+            setup.cameras, setup.model, self._publisher, self._observer, setup.budget_mb, self._tally,
+            Allowance(budget.latency_ms if budget else None),
+        )  # fmt: skip

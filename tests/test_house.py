@@ -38,6 +38,7 @@ labelled
 motion
 tamper
 snapshot
+allowance
 track
 zone line
 rules alarm
