@@ -15,10 +15,9 @@ from edgekit.tensors import random_inputs
 from edgekit.work import work_of
 
 SPREAD = (5, 95)  # percentiles of what nets of the probe took against what was predicted
-MIN_TURNS = 3
 RANKS = 8
 SMALL = 4
-TURN_S, MIN_RUNS, MAX_RUNS = 0.01, 3, 50
+TURN_S, MAX_RUNS, WHOLE_RUNS = 0.01, 50, 3
 
 
 def calibrate(seconds: float = 16.0, levels: tuple[str, ...] = ()) -> dict[str, Calibration]:
@@ -41,13 +40,13 @@ class _Timed:
         """Some runs in a row: a network that runs for hours finds its weights in the caches."""
         end = time.perf_counter() + TURN_S
         for run in range(MAX_RUNS):
-            if run >= MIN_RUNS and time.perf_counter() > end:
+            if run and time.perf_counter() > end:
                 break
             for threads, least in self.steps_s.items():
                 self.engine.threads = threads
                 np.minimum(least, self.engine.profile(self.inputs), out=least)
         self.engine.threads = 1
-        for _ in range(min(run, MIN_RUNS)):
+        for _ in range(min(run, WHOLE_RUNS)):
             start = time.perf_counter()
             self.engine.run(self.inputs)
             self.whole_s = min(self.whole_s, time.perf_counter() - start)
@@ -59,11 +58,12 @@ def _calibrate(level: str, seconds: float) -> Calibration:
     nets = [_Timed(NativeEngine(graph, isa=level, ranks=_ranks(graph, turn)))
             for graph in graphs for turn in (0, 1)
             if turn == 0 or "CONV_2D" in {op.kind for op in graph.ops}]  # fmt: skip
-    turns = 0
-    while turns < MIN_TURNS or time.perf_counter() < end:
-        turns += 1
-        for net in nets:
-            net.turn()
+    for net in nets:
+        net.turn()
+    while time.perf_counter() < end:
+        next_net = nets.pop(0)
+        next_net.turn()
+        nets.append(next_net)
     works = [work for net in nets for work in net.works]
     steps_us = [1e6 * float(step) for net in nets for step in net.steps_s[1]]
     fitted = calibration.fit(level, works, steps_us)
