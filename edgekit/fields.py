@@ -60,6 +60,12 @@ Float: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False), Bef
 Fps: TypeAlias = Annotated[
     float, Field(strict=True, allow_inf_nan=False, gt=0, le=120), BeforeValidator(to_number)
 ]
+Megabytes: TypeAlias = Annotated[
+    float, Field(strict=True, allow_inf_nan=False, gt=0, le=1_048_576), BeforeValidator(to_number)
+]
+Milliseconds: TypeAlias = Annotated[
+    float, Field(strict=True, allow_inf_nan=False, gt=0, le=3_600_000), BeforeValidator(to_number)
+]
 Port: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=65535), BeforeValidator(to_number)]
 Bool: TypeAlias = Annotated[bool, Field(strict=True), BeforeValidator(to_bool)]
 Duration: TypeAlias = Annotated[

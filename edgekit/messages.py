@@ -209,7 +209,14 @@ def health_payload(
     health: Mapping[str, Any], mqtt: Mapping[str, Any], outbox: Mapping[str, Any]
 ) -> dict[str, Any]:
     """How the device does, `edgekit.health/1`: the pipeline, and the publisher's `mqtt` and `outbox`."""
-    known = {"state": "ok", "cameras": {}, "budget_mb": None, **health}
+    known = {
+        "state": "ok",
+        "cameras": {},
+        "budget_mb": None,
+        "budget_ms": None,
+        "over_budget": False,
+        **health,
+    }
     if outbox["trouble"] is not None and known["state"] == "ok":
         known["state"] = "degraded"
     return {**known, "outbox": dict(outbox), "mqtt": dict(mqtt)}

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from edgekit.alarm import AlarmChange
+from edgekit.allowance import Allowance
 from edgekit.errors import UsageError
 from edgekit.governor import EVERY_S, FULL, Governor
 from edgekit.inbox import Camera, Inbox, Reader
@@ -46,10 +47,12 @@ class Pipeline:
         budget_mb: float | None = None,
         tally: Tally | None = None,
         governor: Governor | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self._sink = sink
         self._tally = tally or Tally()
         self._budget_mb = budget_mb
+        self._allowance = allowance or Allowance()
         self._observer = observer
         self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
         self._told: dict[str, States] = {camera.name: {} for camera in cameras}
@@ -293,6 +296,7 @@ class Pipeline:
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
         governor = self._governor
         throttled = governor is not None and governor.step != FULL
+        troubled |= self._allowance.check(infer)
         return {
             "state": "error" if all(offline) or failing else "degraded" if troubled or throttled else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
@@ -302,6 +306,8 @@ class Pipeline:
             "mem_mb": round(resident_mb(), 1),
             "budget_mb": self._budget_mb,
             **(_governor_health(governor, str(self._model["id"])) if governor else {}),
+            "budget_ms": self._allowance.latency_ms,
+            "over_budget": self._allowance.is_broken,
         }
 
 

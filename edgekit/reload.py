@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgekit.allowance import Allowance
 from edgekit.config import Config, config_hash
 from edgekit.device import Device
 from edgekit.discovery import discovery_payload, state_topics
@@ -164,7 +165,7 @@ class Runner:
 
     def _pipeline(self) -> Pipeline:
         setup = self.setup
-        wanted = setup.config.governor
+        wanted, budget = setup.config.governor, setup.config.model.budget
         return Pipeline(
             setup.cameras,
             setup.model,
@@ -173,4 +174,5 @@ class Runner:
             setup.budget_mb,
             self._tally,
             Governor(wanted, [setup.model, *setup.fallbacks], Thermometer()) if wanted else None,
+            Allowance(budget.latency_ms if budget else None),
         )

@@ -16,7 +16,7 @@ from types import FrameType
 
 from edgekit.broker import EmbeddedBroker, Guard
 from edgekit.commands import Commands, Verb
-from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig
+from edgekit.config import BudgetConfig, CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
 from edgekit.engine import estimate_memory
 from edgekit.errors import BudgetError, ConfigError, EdgekitError, ModelError, UnavailableError, UsageError
@@ -30,11 +30,13 @@ from edgekit.notify import Notifier
 from edgekit.observe import Observer, Observers
 from edgekit.progress import Progress
 from edgekit.reload import Limits, Runner, Setup
+from edgekit.select import Wish, select
 from edgekit.sources import Source, open_source
 from edgekit.tally import Tally
 from edgekit.web import Board, Facts, serve
 from edgekit.zoo import check_digest, list_models
 
+_budget_log = logging.getLogger("edgekit.budget")
 _log = logging.getLogger("edgekit.mqtt")
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
 
@@ -119,6 +121,7 @@ def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) 
     if before and _fixed(config) != _fixed(before.config):
         raise ConfigError("mqtt, web and device.id change with a restart only: restart edgekit")
     device = load_device(config.device.profile)
+    config = choose_model(config, device)
     budget_mb = check_memory(config, device)
     model = _reuse(config, before) or open_model(
         config.model.name, config.model.engine, config.model.threads, worker=config.model.worker
@@ -173,12 +176,30 @@ def open_tally(device: DeviceConfig) -> Tally:
     return Tally(folder / "counts.json" if folder else None)
 
 
+def choose_model(config: Config, device: Device) -> Config:
+    """The config with a model's name, chosen for the device where none is given. Raises BudgetError."""
+    model = config.model
+    if model.name or model.task is None:
+        return config
+    budget = model.budget or BudgetConfig()
+    wish = Wish(
+        model.task, tuple(model.labels), budget.latency_ms, budget.memory_mb,
+        prefer=model.prefer, threads=model.threads,
+    )  # fmt: skip
+    picked = select(wish, device).picked
+    _budget_log.info(
+        "%s is chosen for %s: %.1f ms, %.1f MB", picked.name, device.name, picked.latency_ms, picked.memory_mb
+    )
+    return config.model_copy(update={"model": model.model_copy(update={"name": picked.name})})
+
+
 def check_memory(config: Config, device: Device) -> float:
     """The megabytes that the model may take; refuse, before it is loaded, one that cannot fit."""
     path, _ = find_file(config.model.name)
     limit_mb, reason = float(device.kit_memory_mb), f"device {device.name}"
-    if config.model.budget and config.model.budget.memory_mb < limit_mb:
-        limit_mb, reason = config.model.budget.memory_mb, "model.budget.memory_mb"
+    asked_mb = config.model.budget and config.model.budget.memory_mb
+    if asked_mb and asked_mb < limit_mb:
+        limit_mb, reason = asked_mb, "model.budget.memory_mb"
     needs_mb = estimate_memory(read(path)) / 2**20
     if needs_mb <= limit_mb:
         return limit_mb
@@ -200,7 +221,8 @@ def check_names(config: Config, path: str) -> None:
         *[(f"{camera}.detect.second_look", find_file, look.model) for camera, look in seconds if look],
     ):
         try:
-            find(name)
+            if name:  # an unnamed model is chosen by what the device can
+                find(name)
         except (UsageError, ModelError) as error:
             raise ConfigError(f"{path}: {key}: {error}") from None
 

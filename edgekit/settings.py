@@ -36,6 +36,8 @@ from edgekit.fields import (
     Fps,
     Id,
     Int,
+    Megabytes,
+    Milliseconds,
     Part,
     PlaceError,
     Port,
@@ -77,7 +79,12 @@ class DeviceConfig(Part):
 class BudgetConfig(Part):
     """What a model may cost."""
 
-    memory_mb: Float = Field(gt=0, le=1_048_576, description="Most memory that the model may take, in MB.")
+    memory_mb: Megabytes | None = Field(
+        default=None, description="Most memory that the model may take, in MB."
+    )
+    latency_ms: Milliseconds | None = Field(
+        default=None, description="Longest that an inference may take, in milliseconds."
+    )
 
 
 def _model_file(name: str, info: ValidationInfo) -> str:
@@ -88,7 +95,16 @@ class ModelConfig(Part):
     """The network that looks at the frames. A plain text is short for {name: text}."""
 
     name: Text = Field(
-        description="Name of a zoo model, or path of a .tflite file (relative to this file).",
+        default="",
+        description="Name of a zoo model, or path of a .tflite file (relative to this file); unset: the one "
+        "of the zoo that has the task and labels and keeps the budget.",
+    )
+    task: Literal["detect"] | None = Field(default=None, description="What an unnamed model is chosen for.")
+    labels: list[Text] = Field(
+        default_factory=list, description="Classes that an unnamed model must know; empty: any."
+    )
+    prefer: Literal["accuracy", "latency", "memory"] = Field(
+        default="accuracy", description="Which of the models that keep the budget is the best."
     )
     engine: Literal["auto", "native", "tflite"] = Field(default="auto", description="What runs the model.")
     threads: Int = Field(default=1, ge=1, le=64, description="Threads of the engine.")
@@ -108,7 +124,17 @@ class ModelConfig(Part):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, data: object) -> object:
-        return {"name": data} if isinstance(data, str) else data
+        if isinstance(data, str):
+            return {"name": data}
+        if isinstance(data, Mapping) and data.get("task") and not data.get("name"):
+            return {key: value for key, value in data.items() if key != "name"}
+        return data
+
+    @model_validator(mode="after")
+    def _is_known(self) -> ModelConfig:
+        if not self.name and self.task is None:
+            raise ValueError("expected a name, or a task for which one is chosen")
+        return self
 
     @field_validator("name")
     @classmethod

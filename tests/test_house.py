@@ -29,16 +29,21 @@ pictures
 routes
 plan batch
 memory ranks
+work calibration probe_nets
 machine device
+speeds
+latency
 preprocess decode
 labelled
 motion
 tamper
 snapshot
+allowance
 track
 zone line
 rules alarm
 engine interpreter zoo
+probing prediction_check select sustained
 worker
 reel
 demo sources

@@ -1,0 +1,202 @@
+"""A device gets the best model that keeps its budgets; where none does, what came nearest is told."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strategies import convolution, layer, real_convolution
+
+from edgekit import model, plan, runtime
+from edgekit.allowance import Allowance
+from edgekit.calibration import Calibration, fit, nonnegative
+from edgekit.cli import main
+from edgekit.config import parse_config
+from edgekit.device import load_device, measured_file
+from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
+from edgekit.latency import layer_ms, predict, predict_file
+from edgekit.probe_nets import probe_nets
+from edgekit.select import Wish, select
+from edgekit.speeds import calibration_facts, calibration_from
+from edgekit.work import Work
+from edgekit.zoo import Card, ZooModel
+
+PI4 = "raspberry-pi-4"
+
+
+def zoo_model(tmp_path: Path, name: str, depth: int, accuracy: float, labels: tuple[str, ...]) -> ZooModel:
+    path = tmp_path / f"{name}.tflite"
+    path.write_bytes(model.write(layer(1, depth, 256)))
+    facts = {"accuracy": {"per_class_ap50": dict.fromkeys(labels, accuracy)}}
+    return ZooModel(name, path, Card(name, "detect", labels, "", {}, {}, facts))
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> list[ZooModel]:
+    return [
+        zoo_model(tmp_path, "small", 256, 0.3, ("person",)),
+        zoo_model(tmp_path, "medium", 2048, 0.5, ("person", "dog")),
+        zoo_model(tmp_path, "bad", 2048, 0.2, ("person", "dog")),
+        zoo_model(tmp_path, "large", 8192, 0.7, ("person", "dog")),
+    ]
+
+
+def test_the_most_accurate_model_that_keeps_the_budget_is_picked(zoo: list[ZooModel]) -> None:
+    device = load_device(PI4)
+    free = select(Wish("detect", ("person",)), device, zoo)
+    assert free.picked.name == "large"
+    times = {entry.name: entry.latency_ms for entry in free.candidates}
+    assert times["small"] < times["medium"] < times["large"]
+    tight = select(Wish("detect", ("person",), latency_ms=times["medium"] * 1.01), device, zoo)
+    assert tight.picked.name == "medium"
+    assert select(Wish("detect", ("person",), prefer="latency"), device, zoo).picked.name == "small"
+    assert select(Wish("detect", ("dog",), prefer="memory"), device, zoo).picked.name in {"medium", "bad"}
+
+
+def test_the_front_leaves_out_what_another_beats(zoo: list[ZooModel]) -> None:
+    found = select(Wish("detect", ("person",)), load_device(PI4), zoo)
+    assert {entry.name for entry in found.candidates if entry.on_front} == {"small", "medium", "large"}
+
+
+def test_where_nothing_fits_the_nearest_is_told_for_each_budget(zoo: list[ZooModel]) -> None:
+    wish = Wish("detect", ("person",), latency_ms=1e-6, memory_mb=0.1, accuracy=0.9)
+    with pytest.raises(BudgetError, match=r"latency .*small.*memory .*small.*accuracy 0.9: large has 0.700"):
+        select(wish, load_device(PI4), zoo)
+
+
+def test_an_unknown_label_is_told_with_those_there_are(zoo: list[ZooModel]) -> None:
+    with pytest.raises(UsageError, match=r"knows unicorn: there are dog, person"):
+        select(Wish("detect", ("unicorn",)), load_device(PI4), zoo)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"latency_ms": 0}, {"latency_ms": -3}, {"memory_mb": 0}, {"memory_mb": float("nan")}, {"accuracy": 2},
+     {"prefer": "beauty"}],
+)  # fmt: skip
+def test_a_budget_that_is_none_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        Wish("detect", **wrong)  # type: ignore[arg-type]
+
+
+def test_select_exits_with_3_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["select", "--task", "detect", "--device", PI4, "--max-latency-ms", "0.01"]) == 3
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "no model fits on raspberry-pi-4" in told
+    assert main(["select", "--task", "detect", "--device", "raspbery-pi-4"]) == 2
+    assert "did you mean raspberry-pi-4" in capsys.readouterr().err
+
+
+def test_select_verifies_here(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(
+        ["select", "--task", "detect", "--labels", "person", "--verify", "--duration", "0.2s", "--json"]
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert told["measured"]["cold_ms"] > 0
+    assert told["picked"] == told["candidates"][0]["name"]
+
+
+@pytest.mark.parametrize("device", [PI4, "raspberry-pi-5", "raspberry-pi-zero-2-w", "x86-64-avx2"])
+def test_a_plan_is_predicted_for_any_device(device: str) -> None:
+    told = predict(plan.prepare(convolution()), load_device(device))
+    assert 0 < told.low_ms < told.latency_ms < told.high_ms
+    assert told.tier == "modelled"
+    assert told.memory_bytes > 0
+    assert sum(step.us for step in told.steps) <= 1000 * told.latency_ms
+
+
+def test_more_zeros_take_less_time_and_a_slower_board_more() -> None:
+    graph = plan.prepare(layer(1, 2048, 512))
+    pi4, pi3 = load_device(PI4), load_device("raspberry-pi-3b-plus")
+    times = [layer_ms(graph, pi4, 0, zeros) for zeros in (0.0, 0.8, 0.95)]
+    assert times[0] > times[1] > times[2]
+    assert layer_ms(graph, pi3, 0, 0.8) > times[1]
+    with pytest.raises(UsageError, match="expected 1x4, unstructured or dense"):
+        layer_ms(graph, pi4, 0, 0.5, "2:4")
+
+
+def test_what_the_engine_cannot_run_is_not_predicted(tmp_path: Path) -> None:
+    path = tmp_path / "float.tflite"
+    path.write_bytes(model.write(real_convolution()))
+    with pytest.raises(ModelError, match=r"float.tflite: the native engine cannot run operator 0 CONV_2D"):
+        predict_file(path, load_device(PI4))
+
+
+def test_the_fit_finds_costs_again_and_none_below_zero() -> None:
+    rng = np.random.default_rng(0)
+    works = [Work("lut", tuple(rng.integers(1, 1000, 2).astype(float)), 1, 0) for _ in range(20)]
+    times = [1e-3 * (3 * work.amounts[0] + 50 * work.amounts[1] + 200) for work in works]
+    found = fit("avx2", works, times)
+    assert found.costs_ns["lut"] == pytest.approx((3, 50, 200), rel=0.05)
+    assert nonnegative(np.array([[1.0, 1.0], [1.0, 2.0]]), np.array([1.0, 0.0])).min() >= 0
+
+
+def test_threads_share_the_units_of_a_step() -> None:
+    one = Calibration("avx2", {"lut": (1000.0, 0.0)}, thread_loss=1.1, sync_us=2)
+    assert one.compute_us(Work("lut", (10.0,), 4, 0)) == pytest.approx(10)
+    assert one.compute_us(Work("lut", (10.0,), 4, 0), 2) == pytest.approx(10 * 1.1 / 2 + 2)
+    assert one.compute_us(Work("lut", (10.0,), 1, 0), 2) == pytest.approx(10)
+
+
+def test_a_measured_profile_is_written_and_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    found = Calibration("avx2", {"fc": (0.1, 1.0, 2.0, 3.0)}, 3.0, 1.1, 0.5, 0.9, 1.1)
+    monkeypatch.setattr("edgekit.probing.calibrate", lambda _: {"avx2": found})
+    assert main(["devices", "probe", "--write", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measured"]["kernels"]["value"]["avx2"]["run_us"] == 3
+    kept = load_device(str(measured_file()))
+    assert kept.tier == load_device("auto").tier == "measured"
+    assert calibration_from("avx2", kept.kernels["avx2"]) == found
+    assert calibration_facts(found) == kept.kernels["avx2"]
+    text = measured_file().read_text()
+    for wrong in (text.replace("run_us: 3.0", "run_us: -3.0"), text.replace("high: 1.1", "high: 0.5")):
+        (tmp_path / "wrong.yaml").write_text(wrong)
+        with pytest.raises(ConfigError, match="expected"):
+            load_device(str(tmp_path / "wrong.yaml"))
+
+
+def test_a_folder_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "probe", "--no-time", "--write", "/proc/none/x.yaml"]) == 2
+    assert "cannot write /proc/none/x.yaml" in capsys.readouterr().err
+
+
+def test_synthetic_networks_can_be_planned() -> None:
+    assert not [reason for graph in probe_nets() if (reason := plan.refusal(plan.prepare(graph)))]
+
+
+def test_a_config_has_its_model_chosen(tmp_path: Path) -> None:
+    chosen = "model: {task: detect, labels: [person], budget: {latency_ms: %s}}"
+    text = f"version: 1\n{chosen}\ncameras: {{a: {{source: 'demo:'}}}}\n"
+    config = parse_config(text % 1e6, "x.yaml", tmp_path)
+    device = load_device(PI4)
+    assert runtime.choose_model(config, device).model.name.startswith("detect/")
+    with pytest.raises(BudgetError, match="no model fits"):
+        runtime.choose_model(parse_config(text % 0.01, "x.yaml", tmp_path), device)
+    with pytest.raises(ConfigError, match="latency_ms"):
+        parse_config(text % -1, "x.yaml", tmp_path)
+    with pytest.raises(ConfigError, match="expected a name, or a task"):
+        parse_config(text.replace("task: detect, ", "") % 1, "x.yaml", tmp_path)
+
+
+def test_a_broken_budget_is_said_once_and_kept_again_with_a_margin(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    allowance = Allowance(10.0)
+    assert not allowance.check([20.0] * 3)  # too few to tell
+    assert not allowance.check([9.0] * 20 + [99.0])
+    assert allowance.check([11.0] * 20)
+    assert allowance.check([9.5] * 20)
+    assert not allowance.check([8.0] * 20)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_level_of_which_nothing_is_known_is_told() -> None:
+    with pytest.raises(UsageError, match="edgekit devices probe"):
+        predict(plan.prepare(convolution()), replace(load_device(PI4), isa="sve2"))
