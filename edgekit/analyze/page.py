@@ -44,7 +44,7 @@ def render(found: Findings) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in parts if part)
-        + f"\n<footer>edgekit {__version__}. Modelled figures are computed from the plan and the profile of a "
+        + f"\n<footer>edgekit {__version__}. Modelled figures come from the plan and the profile of a "
         "device; none was measured there.</footer>\n</body>\n</html>\n"
     )
 
