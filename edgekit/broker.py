@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import select
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
 
 from edgekit.errors import UnavailableError
 
+_log = logging.getLogger("edgekit.mqtt")
 _PORT = 1883
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 0.8
+_CONNECT = b"\x10\x19\0\4MQTT\4\2\0\x1e\0\redgekit-guard"  # a clean session of 30 s
+_CONNACK = b"\x20\2\0\0"
 _RUN = "import sys; sys.path.append(sys.argv.pop(1)); from edgekit.hub import main; main()"
 
 
@@ -36,6 +41,7 @@ class EmbeddedBroker:
     def __init__(self) -> None:
         self.port = 0  # known after start()
         self._process: subprocess.Popen[bytes] | None = None
+        self._changing = threading.Lock()
 
     @property
     def alive(self) -> bool:
@@ -61,13 +67,29 @@ class EmbeddedBroker:
 
     def stop(self) -> None:
         """End it; what was published is delivered first, within a second."""
-        if self._process is None:
-            return
-        assert self._process.stdin is not None  # noqa: S101  (_spawn made it)
-        self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_TIMEOUT_S)
-        self._kill()
+        with self._changing:
+            if self._process is None:
+                return
+            assert self._process.stdin is not None  # noqa: S101  (_spawn made it)
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP_TIMEOUT_S)
+            self._kill()
+
+    def answers(self, timeout_s: float) -> bool:
+        """Whether a client that connects hears from it in time."""
+        try:
+            with socket.create_connection((self.host, self.port), timeout_s) as client:
+                client.sendall(_CONNECT)
+                return client.recv(len(_CONNACK)) == _CONNACK
+        except OSError:
+            return False
+
+    def restart(self) -> None:
+        """Start it again on its port, whatever has become of it. Raises UnavailableError as `start` does."""
+        with self._changing:
+            self._kill()
+            self.start(self.port)
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +124,45 @@ class EmbeddedBroker:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+class Guard(threading.Thread):
+    """Starts an embedded broker again when its process has died, or does not answer for `answer_s`.
+
+    It looks every `every_s`; a broker that cannot be started is tried again after a growing while. What the
+    broker had retained is gone: edgekit itself tells everything again when it connects.
+    """
+
+    def __init__(self, broker: EmbeddedBroker, *, every_s: float = 5.0, answer_s: float = 20.0) -> None:
+        super().__init__(name="broker-guard", daemon=True)
+        self._broker, self._every_s, self._answer_s = broker, every_s, answer_s
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        failures = 0
+        while not self._ended.wait(min(60.0, self._every_s * 2.0**failures)):
+            dead = not self._broker.alive
+            if not dead and self._broker.answers(self._answer_s):
+                continue
+            if self._ended.is_set():
+                return
+            _log.warning("the embedded broker %s and is started again", "has died" if dead else "hangs")
+            try:
+                self._broker.restart()
+                failures = 0
+            except UnavailableError as error:
+                failures = min(failures + 1, 10)
+                _log.warning("%s", error)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self.join(1.0)  # it may wait for an answer that will not come
 
 
 def _listen(port: int | None) -> socket.socket:

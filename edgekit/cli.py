@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,9 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version_line())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        _add_run, _add_validate, _add_schema, _add_evaluate, _add_zoo, _add_devices,
-        add_benchmark, add_analyze, _add_optimize,
-        add_bundle, add_deploy, _add_mqtt, _add_doctor, _add_version,
+        _add_run, _add_validate, _add_schema, _add_replay, _add_explain, _add_evaluate, _add_zoo,
+        _add_devices, add_benchmark, add_analyze, _add_optimize, add_bundle, add_deploy, _add_mqtt,
+        _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -97,15 +99,26 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(resolved_yaml(config))
         return 0
     from edgekit import console, runtime, view
+    from edgekit.reload import Limits
 
     console.set_up_logging(arguments.verbose)
-    limits = runtime.Limits(arguments.frames, arguments.duration)
+    limits = Limits(arguments.frames, arguments.duration)
     with view.RunView(quiet=arguments.quiet) as shown:
-        summary = runtime.run(config, limits, require=arguments.require, observer=shown, on_ready=shown.ready)
+        summary = runtime.run(
+            config,
+            limits,
+            require=arguments.require,
+            wait=_is_config(arguments.what),
+            observer=shown,
+            on_ready=shown.ready,
+            reread=partial(_run_config, arguments) if _is_config(arguments.what) else None,
+        )
     if arguments.json:
         console.print_json(view.summary_dict(summary))
     else:
         view.print_summary(summary)
+    if summary.restart:
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (what runs is what ran)
     return 128 + summary.signal if summary.signal else 0
 
 
@@ -126,11 +139,16 @@ def _run_config(arguments: argparse.Namespace) -> Any:
         "realtime": arguments.realtime or None,
     }
     flags = {key: value for key, value in given.items() if value is not None}
-    if arguments.what.endswith((".yaml", ".yml")):
+    if _is_config(arguments.what):
         return override_config(load_config(arguments.what), **flags)
     if "model" not in flags:
         flags["model"] = _default_model()
     return quick_config(arguments.what, **flags)
+
+
+def _is_config(what: str) -> bool:
+    """A pipeline's file, whose cameras are waited for; a source that somebody has just typed is not."""
+    return what.endswith((".yaml", ".yml"))
 
 
 def _default_model() -> str:
@@ -177,20 +195,96 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _add_schema(commands: Any) -> None:
-    _add(
+    summary = "Print the JSON schema of pipeline configs, or of recipes, for editors."
+    parser = _add(commands, "schema", _schema, summary, json_flag=False)
+    parser.add_argument("--recipe", action="store_true", help="of recipes for edgekit optimize")
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from edgekit.console import print_json
+
+    if arguments.recipe:
+        from edgekit.optimize import recipe_schema
+
+        print_json(recipe_schema())
+        return 0
+    from edgekit.config import config_schema
+
+    print_json(config_schema())
+    return 0
+
+
+# ---- clips ---------------------------------------------------------------------------------------
+
+
+def _add_replay(commands: Any) -> None:
+    parser = _add(
         commands,
-        "schema",
-        _schema,
-        "Print the JSON schema of pipeline configs, for editors.",
+        "replay",
+        _replay,
+        "Print what a config tells of a clip: the same each time.",
         json_flag=False,
+    )
+    parser.add_argument("clip", metavar="CLIP", help="a video file or a folder of pictures")
+    _add_clip_flags(parser)
+    parser.add_argument(
+        "--expect", type=Path, metavar="EVENTS.json", help="compare with what was printed before; exit 1"
     )
 
 
-def _schema(_arguments: argparse.Namespace) -> int:
-    from edgekit.config import config_schema
-    from edgekit.console import print_json
+def _add_explain(commands: Any) -> None:
+    parser = _add(commands, "explain", _explain, "Say why a thing in a clip was reported, or was not.")
+    parser.add_argument(
+        "event", metavar="EVENT", nargs="?", help="an event's id in edgekit replay, or its number"
+    )
+    parser.add_argument("--at", metavar="TIME", help="seconds from the start of the clip: 12.5 or 1:23")
+    parser.add_argument("--clip", help="a video file or a folder of pictures (default: the camera's source)")
+    _add_clip_flags(parser)
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page with a strip of pictures, too"
+    )
 
-    print_json(config_schema())
+
+def _add_clip_flags(parser: Any) -> None:
+    parser.add_argument("--config", required=True, metavar="CONFIG", help="the pipeline to run it through")
+    parser.add_argument("--camera", help="which of its cameras saw the clip (default: the only one)")
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from edgekit.config import load_config
+    from edgekit.replay import choose_camera, compare, replay, to_text
+
+    config = load_config(arguments.config)
+    told = replay(config, choose_camera(config, arguments.camera), arguments.clip)
+    if arguments.expect is None:
+        sys.stdout.write(to_text(told))
+        return 0
+    compare(told, arguments.expect)
+    sys.stdout.write(f"{arguments.clip}: {len(told)} messages, all as expected\n")
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from edgekit import console
+    from edgekit.config import load_config
+    from edgekit.explain import explain, parse_target
+    from edgekit.replay import choose_camera
+    from edgekit.strip import to_html
+
+    visit, at_s = parse_target(arguments.event, arguments.at)
+    config = load_config(arguments.config)
+    camera = choose_camera(config, arguments.camera)
+    clip = arguments.clip or config.cameras[camera].source
+    told = explain(config, camera, clip, visit=visit, at_s=at_s)
+    title = f"{Path(clip).name} at {told.at_s:.2f} s"
+    if arguments.html:
+        arguments.html.write_text(to_html(told, title), encoding="utf-8")
+    if arguments.json:
+        reasons = [{"stage": r.stage, "passed": r.passed, "text": r.text} for r in told.reasons]
+        console.print_json({"at_s": round(told.at_s, 3), "reasons": reasons})
+    else:
+        rows = [(r.stage, "yes" if r.passed else "no", r.text) for r in told.reasons]
+        console.print_table(title, ("stage", "let on", "what"), rows)
     return 0
 
 
@@ -198,10 +292,32 @@ def _schema(_arguments: argparse.Namespace) -> int:
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = _add(commands, "evaluate", _evaluate, "Score a detector by COCO's metric (extra: evaluate).")
+    parser = _add(
+        commands,
+        "evaluate",
+        _evaluate,
+        "Score a detector by COCO's metric (extra: evaluate), or a classifier.",
+    )
     parser.add_argument("model", metavar="MODEL", help="zoo name or path of a .tflite")
-    parser.add_argument("--coco", required=True, type=Path, metavar="ANNOTATIONS.json")
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DATA",
+        help="classifier: .npz of pictures, or a folder with one per class",
+    )
+    parser.add_argument("--coco", type=Path, metavar="ANNOTATIONS.json")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the photos that --coco names")
+    parser.add_argument(
+        "--rule",
+        help="classifier: what --coco's boxes say: person (is one in the photo?) or crops (of boxes)",
+    )
+    parser.add_argument(
+        "--first-class",
+        type=int,
+        default=0,
+        metavar="N",
+        help="output of a model without class names that is class 0",
+    )
     parser.add_argument("--engine", choices=("auto", "native", "tflite"), default="auto")
     parser.add_argument("--threads", type=_at_least_one, default=1)
 
@@ -210,7 +326,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from edgekit import console, inference
     from edgekit.evaluate import evaluate
 
+    coco = arguments.coco is not None and arguments.images is not None
+    if coco == (arguments.data is not None) or (arguments.coco is None) != (arguments.images is None):
+        raise UsageError("evaluate: give --coco with --images, or --data")
     model = inference.open(arguments.model, arguments.engine, arguments.threads)
+    if model.task == "classify" or not coco:
+        return _evaluate_classifier(model, arguments)
     result = evaluate(model, arguments.coco, arguments.images, console.progress(f"{model.name}"))
     if arguments.json:
         console.print_json(result.to_dict())
@@ -221,6 +342,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     rows.append(("all", f"{result.ap:.3f}", f"{result.ap50:.3f}", sum(r[3] for r in rows)))
     title = f"{result.model} ({result.engine}), {result.images} images"
     console.print_table(title, ("label", "AP", "AP50", "boxes"), rows)
+    return 0
+
+
+def _evaluate_classifier(model: Any, arguments: argparse.Namespace) -> int:
+    from edgekit import confusion, console, labelled
+
+    if arguments.data is not None:
+        pictures = labelled.read_labelled(arguments.data)
+    else:
+        rule = arguments.rule or confusion.rule_of(model.labels)
+        if rule is None:
+            raise UsageError(f"{model.name}: give --rule: {' or '.join(labelled.RULES)}")
+        pictures = labelled.read_coco(arguments.coco, arguments.images, rule)
+    result = confusion.score(model, pictures, arguments.first_class, console.progress(f"{model.name}"))
+    if arguments.json:
+        console.print_json(result.to_dict())
+    else:
+        console.print_accuracy(result)
     return 0
 
 
@@ -265,35 +404,19 @@ def _zoo_show(arguments: argparse.Namespace) -> int:
 
 
 def _add_optimize(commands: Any) -> None:
-    from edgekit import pruning
+    from edgekit.verbs import prune, train
 
     parser = _add(
         commands, "optimize", _optimize, "Train a model by a recipe (extra: train), or prune one as it is."
     )
-    parser.add_argument(
-        "recipe", metavar="RECIPE", nargs="?", help="a recipe YAML, or the name of one that ships"
-    )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="images/ and annotations_*.json")
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="ONNX model to distil from")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="what is trained goes there")
-    parser.add_argument("-v", "--verbose", action="count", default=1)
-    pruning.add_arguments(parser)
+    train.add_arguments(parser)
+    prune.add_arguments(parser)
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
-    from edgekit import pruning
+    from edgekit.verbs import prune, train
 
-    if arguments.one_shot:
-        return pruning.run(arguments)
-    if not (arguments.recipe and arguments.data and arguments.out):
-        raise UsageError("optimize takes RECIPE --data DIR --out DIR, or --one-shot MODEL --calibration DIR")
-    from edgekit import console
-    from edgekit.optimize import optimize
-
-    console.set_up_logging(arguments.verbose)
-    path = optimize(arguments.recipe, arguments.data, arguments.teacher, arguments.out)
-    sys.stdout.write(f"{path}\n")
-    return 0
+    return prune.run(arguments) if arguments.one_shot else train.run(arguments)
 
 
 # ---- this machine and others ---------------------------------------------------------------------

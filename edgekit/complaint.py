@@ -274,7 +274,15 @@ def expected(schema: Schema, part: Schema) -> str:
 def _kind(part: Schema) -> str:
     kind = _type(part)
     if kind in {"integer", "number"}:
-        return ("a whole number" if kind == "integer" else "a number") + _range(part)
+        step = part.get("multipleOf")
+        name = (
+            f"a multiple of {_figure(step)}"
+            if step
+            else "a whole number"
+            if kind == "integer"
+            else "a number"
+        )
+        return name + _range(part)
     if kind == "object":
         return "a mapping with at least one entry" if part.get("minProperties") else "a mapping (key: value)"
     if kind == "array":

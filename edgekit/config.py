@@ -216,7 +216,7 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 def _plain(config: Config) -> dict[str, Any]:
     """Dicts, lists and scalars; no secrets. Nulls stay: a camera may undo what it would inherit."""
-    data = config.model_dump()
+    data: dict[str, Any] = _texts(config.model_dump())
     if config.mqtt.password is not None:
         data["mqtt"]["password"] = "***"  # noqa: S105  (it is what stands for the password)
     for name, camera in data["cameras"].items():
@@ -224,11 +224,10 @@ def _plain(config: Config) -> dict[str, Any]:
         camera["source"] = "***" if hidden else mask_url(camera["source"])
     if ("mqtt", "user") in config._secret:  # noqa: SLF001  (its own)
         data["mqtt"]["user"] = "***"
-    data["mqtt"] = _texts(data["mqtt"])
     return data
 
 
-def _texts(value: object) -> object:
+def _texts(value: Any) -> Any:
     """Paths as text, however deep."""
     if isinstance(value, dict):
         return {key: _texts(inner) for key, inner in value.items()}

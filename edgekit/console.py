@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich import box
@@ -88,6 +89,59 @@ def progress(title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     if not console.is_terminal:
         return iter
     return lambda items: track(items, description=title, console=console, transient=True)
+
+
+class _Bars:
+    """A bar for the epochs of a training and one for the steps of the epoch; lines stand above them."""
+
+    def __init__(self, bars: Any) -> None:
+        self.bars = bars
+        self.whole, self.part = bars.add_task("training", total=None), bars.add_task("epoch", total=None)
+
+    def epoch(self, epoch: int, epochs: int, steps: int) -> None:
+        self.bars.update(self.whole, completed=epoch, total=epochs)
+        self.bars.reset(self.part, total=steps, description=f"epoch {epoch + 1}")
+
+    def step(self, done: int, loss: float) -> None:
+        self.bars.update(self.part, completed=done, description=f"loss {loss:.3f}")
+
+    def say(self, text: str) -> None:
+        self.bars.console.print(text, highlight=False, markup=False)
+
+
+@contextmanager
+def training_bars() -> Iterator[Any]:
+    """Progress bars of a training on stderr, on a terminal; elsewhere None, and the log has its lines."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield _Bars(bars)
+
+
+def print_accuracy(result: Any) -> None:
+    """What a classifier was found to do: each class, and for a few classes which is taken for which."""
+    few = len(result.names) <= 20
+    title = f"{result.model} ({result.engine}), {result.pictures} pictures"
+    columns = ("class", "recall", "precision", "pictures", *(result.names if few else ()))
+    rows = [
+        (name, f"{v['recall']:.3f}", f"{v['precision']:.3f}", int(v["pictures"]),
+         *(result.confusion[result.names.index(name)] if few else ()))
+        for name, v in result.labels.items()
+    ]  # fmt: skip
+    print_table(title, columns, rows)
+    lines = [f"accuracy {result.accuracy:.4f}, mean of the recalls {result.balanced:.4f}"]
+    if (mixed := result.person_animal) is not None:
+        lines.append(
+            f"persons and animals taken for each other: {mixed['share']:.2%} "
+            f"({mixed['persons_taken_for_animals']:.2%} of the persons, "
+            f"{mixed['animals_taken_for_persons']:.2%} of the animals)"
+        )
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def print_yaml(facts: object) -> None:

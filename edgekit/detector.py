@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.errors import CrashError
 from edgekit.inference import Model
 from edgekit.settings import DetectConfig
 from edgekit.types import Detections, Image
@@ -32,11 +33,17 @@ class Detector:
         self._model = model
 
     def look(self, image: Image, region: tuple[int, int, int, int] | None, watch: Watch) -> Detections:
-        """All that is in the image, or wholly in a region of it (x1, y1, x2, y2), in pixels of the image."""
+        """All that is in the image, or wholly in a region of it (x1, y1, x2, y2), in pixels of the image.
+
+        Nothing is seen while the engine's process is gone; its engine has said so.
+        """
         x1, y1, x2, y2 = region or (0, 0, image.shape[1], image.shape[0])
         tensor, placement = self._model.prepare(image[y1:y2, x1:x2])
         watch.lap("preprocess")
-        outputs = self._model.engine.run(tensor)
+        try:
+            outputs = self._model.engine.run(tensor)
+        except CrashError:
+            return Detections.empty()
         watch.lap("infer")
         found = self._model.decode(outputs, placement, self.floor)
         if region is None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
+import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -75,6 +77,11 @@ class Device:
     storage: str = UNKNOWN
     clock_synced: bool | None = None
 
+    def digest(self) -> str:
+        """sha256 (hex) of all that stays the same while it runs."""
+        facts = {key: fact for key, fact in self.to_dict().items() if key not in _PASSING}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and YAML: the facts that a profile or a machine can have."""
         other = _ONLY_PROFILE if self.name == THIS_MACHINE else _ONLY_MACHINE
@@ -82,6 +89,7 @@ class Device:
         return {key: _plain(value) for key, value in facts.items() if key not in other}
 
 
+_PASSING = ("ram_available_mb", "throttled", "clock_synced")
 _ONLY_MACHINE = {
     "usable_cpus",
     "cpu_quota",

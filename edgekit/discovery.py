@@ -51,6 +51,12 @@ def discovery_payload(config: Config, labels: Mapping[str, Sequence[str]], model
     }
 
 
+def state_topics(payload: Mapping[str, Any]) -> set[str]:
+    """Where all the states are that a discovery payload names."""
+    keys = ("state_topic", "image_topic", "json_attributes_topic")
+    return {part[key] for part in payload["cmps"].values() for key in keys if key in part}
+
+
 def removals(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
     """`new` with what only `old` has marked as gone, to be said before `new`; None when nothing is."""
     known = old.get("cmps")

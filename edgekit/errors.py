@@ -3,8 +3,10 @@
 EdgekitError                    1   something failed while running
 ├── UsageError                  2   the command line asks for something that makes no sense
 ├── BudgetError                 3   no model fits the budget, or a check of one failed
+├── CheckError                  1   what was replayed is not what was expected
 ├── UnavailableError           69   a camera, a stream or a broker is not there
 ├── ConfigError                78   a YAML file is not what edgekit expects
+├── CrashError                  1   the engine's process has died, or hangs
 ├── ModelError                  1   a model file is damaged, hostile or needs what edgekit lacks
 ├── SourceError                 1   a file, folder or photograph cannot be read
 └── MissingExtraError           1   an optional package is not installed
@@ -29,12 +31,20 @@ class BudgetError(EdgekitError):
     exit_code = 3
 
 
+class CheckError(EdgekitError):
+    exit_code = 1
+
+
 class UnavailableError(EdgekitError):
     exit_code = 69
 
 
 class ConfigError(EdgekitError):
     exit_code = 78
+
+
+class CrashError(EdgekitError):
+    """An engine in a process of its own that is no longer there; it may be back at a later run."""
 
 
 class ModelError(EdgekitError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from edgekit.errors import MissingExtraError, SourceError, UsageError
 from edgekit.inference import Model
+from edgekit.labelled import read_annotations
 
 MIN_SCORE = 0.01  # low enough for the tail of the precision-recall curve
 
@@ -49,7 +49,7 @@ def evaluate(
         from pycocotools.coco import COCO
     except ImportError:
         raise MissingExtraError("pycocotools", "evaluate") from None
-    facts = _read_annotations(annotations)
+    facts = read_annotations(annotations)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = facts
@@ -59,19 +59,6 @@ def evaluate(
         raise UsageError(f"{annotations}: none of its categories is one of {', '.join(model.labels)}")
     found = [row for image in progress(facts["images"]) for row in _detect(model, image, images, known)]
     return _score(model, truth, found, known)
-
-
-def _read_annotations(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: not readable COCO annotations: {error}") from None
-    lists = ("images", "annotations", "categories")
-    if not isinstance(facts, dict) or not all(isinstance(facts.get(key), list) for key in lists):
-        raise SourceError(f"{path}: COCO annotations are a JSON object with the lists {', '.join(lists)}")
-    if not facts["images"]:
-        raise SourceError(f"{path}: names no image")
-    return facts
 
 
 def _detect(

@@ -45,6 +45,12 @@ class HomeAssistant:
         self._due_s: float | None = None
         mailbox.retain(self._message(payload))
 
+    def renew(self, payload: Mapping[str, Any]) -> None:
+        """The device has changed: what it no longer has is taken away."""
+        old, self._payload = self._payload, payload
+        self._take_away(old)
+        self._mailbox.retain(self._message(payload))
+
     def hear(self, message: Received) -> bool:
         """Deal with a message; False when it is none for this."""
         if message.topic == self._birth_topic:
@@ -69,7 +75,11 @@ class HomeAssistant:
             old = json.loads(payload)
         except ValueError:
             return
-        interim = removals(old, self._payload) if isinstance(old, dict) else None
+        if isinstance(old, dict):
+            self._take_away(old)
+
+    def _take_away(self, old: Mapping[str, Any]) -> None:
+        interim = removals(old, self._payload)
         if interim is not None:
             gone = sorted(interim["cmps"].keys() - self._payload["cmps"].keys())
             _log.info("removed from Home Assistant: %s", ", ".join(gone))

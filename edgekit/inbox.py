@@ -119,6 +119,10 @@ class Reader(threading.Thread):
         return self.source is not None and self.source.live
 
     @property
+    def lost(self) -> bool:
+        return self.source is not None and self.source.lost
+
+    @property
     def fps(self) -> float | None:
         return self.source.fps if self.source else None
 

@@ -18,13 +18,14 @@ from edgekit import decode, preprocess, zoo
 from edgekit.engine import Engine, TensorInfo, load
 from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
 from edgekit.types import Detections, Image
+from edgekit.worker import WorkerEngine
 
 
 class Model:
     """An engine with the knowledge of what its tensors mean. Not safe to call from two threads at once.
 
-    Attributes: `name`, `task` ("detect" or "classify"), `labels` (class names in order), `sha256` of the
-    file, `engine`, and the two halves of the reading: `input` and `output`.
+    Attributes: `name`, `task` ("detect" or "classify"), `labels` (class names in order; `named` when a card
+    tells them), `sha256` of the file, `engine`, and the two halves of the reading: `input` and `output`.
     """
 
     def __init__(self, name: str, engine: Engine, card: zoo.Card | None, sha256: str) -> None:
@@ -33,6 +34,7 @@ class Model:
         self.sha256 = sha256
         shapes = [info.shape for info in engine.outputs]
         self.task = card.task if card else _guess_task(shapes)
+        self.named = card is not None
         self.labels = card.labels if card else _guess_labels(shapes, self.task)
         facts = (card.input, card.output) if card else ({}, {})
         try:
@@ -54,13 +56,19 @@ class Model:
 
         Raises UsageError when the model is no classifier, SourceError when the image is no such array.
         """
-        self._expect("classify")
         if top < 1:
             raise UsageError(f"top: expected 1 or more, not {top}")
-        tensor, _ = self.prepare(image_bgr)
-        scores = decode.class_scores(self.engine.run(tensor)[0], self.output.quants[0])
+        scores = decode.class_scores(self._class_output(image_bgr), self.output.quants[0])
         order = np.argsort(-scores, kind="stable")[:top]
         return [(self.labels[i], float(scores[i])) for i in order]
+
+    def best(self, image_bgr: Image) -> int:
+        """Number of the best class of `image_bgr`; the first one of equals. Raises as `classify` does."""
+        return int(self._class_output(image_bgr).argmax())
+
+    def _class_output(self, image_bgr: Image) -> NDArray[Any]:
+        self._expect("classify")
+        return self.engine.run(self.prepare(image_bgr)[0])[0]
 
     def prepare(self, image_bgr: Image) -> tuple[NDArray[Any], preprocess.Placement]:
         """First third of `detect`: the input tensor and where the picture lies in it."""
@@ -86,16 +94,20 @@ class Model:
             raise UsageError(f"{self.name} is a model to {self.task}, not to {task}")
 
 
-def open(name: str | Path, engine: str = "auto", threads: int = 1) -> Model:  # noqa: A001
+def open(  # noqa: A001
+    name: str | Path, engine: str = "auto", threads: int = 1, *, worker: bool = False
+) -> Model:
     """Open a model of the zoo by name, or a `.tflite` by path.
 
-    `engine` is "auto", "native" or "tflite". A path takes its meaning from `<stem>.yaml` or `card.yaml`
+    `engine` is "auto", "native" or "tflite"; with `worker` it runs in a process of its own, whose crash is a
+    CrashError. A path takes its meaning from `<stem>.yaml` or `card.yaml`
     beside it, in the form of the zoo's cards; without one, common output layouts are recognised. Raises
     UsageError for an unknown name, ModelError for a file that is damaged or of an unknown kind.
     """
     path, card = find_file(name)
     digest = zoo.check_digest(path, card.sha256 if card else "")
-    return Model(card.name if card else path.name, load(path, engine=engine, threads=threads), card, digest)
+    start = WorkerEngine if worker else load
+    return Model(card.name if card else path.name, start(path, engine, threads), card, digest)
 
 
 def find_file(name: str | Path) -> tuple[Path, zoo.Card | None]:

@@ -18,7 +18,9 @@ from edgekit.line import Lines
 from edgekit.messages import utc_text
 from edgekit.motion import Gate, Look, Motion
 from edgekit.rules import Visits, usual_confirmation
+from edgekit.snapshot import BestShots
 from edgekit.tally import Tally
+from edgekit.tamper import Tamper
 from edgekit.track import Tracker
 from edgekit.types import Detections, Event, Frame, Track
 from edgekit.zone import Zones
@@ -55,6 +57,7 @@ class Outcome:
     tracks: list[Track]
     events: list[Event]
     alarms: list[AlarmChange]
+    snapshots: list[tuple[str, bytes]] = field(default_factory=list)  # label, JPEG
 
 
 class Stopwatch:
@@ -81,15 +84,19 @@ class Lane:
         self.last: Frame | None = None
         self.begun = False
         self.enabled = True
-        self._scene = camera.scene
+        self.scene = camera.scene
         self._tally = tally
         self._gate = Gate(detect.motion) if detect.motion else None
+        self._tamper = Tamper(camera.scene.tamper) if camera.scene.tamper else None
         self._tracker = Tracker(detect.min_score, detect.lost_s)
         self._confirm = detect.confirm and (detect.confirm.frames, detect.confirm.of)
         self._zones = Zones(camera.scene.zones)
         self._lines = Lines({})
-        self._alarms: list[Alarm] = []
-        self._visits = Visits(camera.name, *usual_confirmation(None))
+        self.alarms: list[Alarm] = []
+        self.confirmation = self._confirm or usual_confirmation(None)
+        self._visits = Visits(camera.name, *self.confirmation)
+        shots = camera.scene.snapshots
+        self._shots = BestShots(shots) if shots and shots.enabled else None
         self._done_s: deque[float] = deque(maxlen=64)  # when the last frames were done
         self._looked_s: deque[float] = deque(maxlen=64)  # and those that were looked at
         self._infer_ms: deque[float] = deque(maxlen=64)
@@ -98,10 +105,11 @@ class Lane:
     def begin(self, fps: float | None, time_s: float) -> None:
         """Before the first frame, taken at `time_s`, of a source of `fps` frames a second (None: unknown)."""
         self.begun = True
-        frames, of = self._confirm or usual_confirmation(fps)
-        self._visits = Visits(self.state.name, frames, of)
-        self._lines = Lines(self._scene.lines, frames)
-        self._alarms = [Alarm(name, alarm, frames, of) for name, alarm in self._scene.alarms.items()]
+        frames, of = self.confirmation = self._confirm or usual_confirmation(fps)
+        number = self._tally.visits.get(self.state.name, 0)
+        self._visits = Visits(self.state.name, frames, of, number)
+        self._lines = Lines(self.scene.lines, frames)
+        self.alarms = [Alarm(name, alarm, frames, of) for name, alarm in self.scene.alarms.items()]
         for name, totals in self._lines.totals.items():
             fresh = {"in": 0, "out": 0, "since": utc_text(time_s)}
             totals.update(self._tally.line(self.state.name, name) or fresh)
@@ -110,10 +118,15 @@ class Lane:
         """What a frame brings; `arrived_s` and `captured_s` are on the monotonic clock of this process."""
         self.last = frame
         watch = Stopwatch()
+        if self._tamper:
+            self._tamper.update(frame.image, frame.mono_s)
+            watch.lap("tamper")
         look = self._look(frame, watch)
         found, tracks = self._follow(frame, look, watch)
         tracks = self._lines.update(self._zones.update(tracks, frame), frame)
         events = self._visits.update(tracks, frame)
+        self._tally.visits[self.state.name] = self._visits.number
+        shots = list(self._shots.update(frame.image, self.present())) if self._shots and look.open else []
         alarms = self._alarm(frame)
         watch.lap("track")
         latency = {
@@ -123,8 +136,11 @@ class Lane:
         }
         self._note(watch.now_s, latency)
         rounded = {stage: round(ms, 2) for stage, ms in latency.items()}
-        events = [replace(event, latency_ms=rounded) for event in events]
-        return Outcome(look, found, tracks, events, alarms)
+        events = [replace(e, latency_ms=rounded, has_snapshot=self._is_shown(e)) for e in events]
+        return Outcome(look, found, tracks, events, alarms, shots)
+
+    def _is_shown(self, event: Event) -> bool:
+        return self._shots is not None and self._shots.has(event.number)
 
     def _look(self, frame: Frame, watch: Stopwatch) -> Look:
         """Whether and where to look."""
@@ -146,14 +162,33 @@ class Lane:
 
     def finish(self) -> Outcome:
         """The ends of all that is still there, once the source has ended."""
-        events = self._visits.finish(self.last) if self.last else []
+        ends = self._visits.finish(self.last) if self.last else []
+        events = [replace(event, has_snapshot=self._is_shown(event)) for event in ends]
         alarms = self._alarm(self.last) if self.last else []
         return Outcome(EVERY_FRAME, Detections.empty(), [], events, alarms)
 
     def _alarm(self, frame: Frame) -> list[AlarmChange]:
-        present = self._visits.present()
-        changes = [alarm.update(present, frame.mono_s) for alarm in self._alarms]
+        present = self.present()
+        changes = [alarm.update(present, frame.mono_s) for alarm in self.alarms]
         return [change for change in changes if change]
+
+    def present(self) -> dict[int, Track]:
+        """What is reported and there now, by the number of its visit."""
+        return self._visits.present()
+
+    def visit_of(self, track: int) -> int | None:
+        """The number of the visit that a track is, once it is reported."""
+        return self._visits.number_of(track)
+
+    @property
+    def signs(self) -> dict[str, bool]:
+        """What is wrong with the camera itself, if that is watched."""
+        return dict(self._tamper.signs) if self._tamper else {}
+
+    @property
+    def tampered(self) -> bool:
+        """Something is."""
+        return any(self.signs.values())
 
     def counts(self) -> dict[str, int]:
         """How many of each watched label are there now, zeros included."""
@@ -163,14 +198,16 @@ class Lane:
         """What else is so now."""
         states: States = {}
         counts = self._visits.zone_counts()
-        for zone, config in self._scene.zones.items():
+        for zone, config in self.scene.zones.items():
             for label in config.labels or self.labels:
                 states["zone", zone, label] = (counts.get((zone, label), 0),)
         for line, totals in self._lines.totals.items():
             self._tally.note(self.state.name, line, totals)
             states["line", line] = (totals["in"], totals["out"], totals["since"])
-        for alarm in self._alarms:
+        for alarm in self.alarms:
             states["alarm", alarm.name] = (alarm.on,)
+        if self._tamper:
+            states["tamper",] = (self.tampered, self.signs)
         if self._gate and self.last:
             states["motion",] = (self._gate.moved(self.last.mono_s, MOTION_OFF_S),)
         return states

@@ -46,6 +46,7 @@ SCHEMAS = {
     "health": "edgekit.health/1",
     "alarm": "edgekit.alarm/1",
     "line": "edgekit.line/1",
+    "tamper": "edgekit.tamper/1",
     "response": "edgekit.response/1",
 }
 
@@ -139,7 +140,7 @@ def track_payload(track: Track, event: Event, *, end_s: float | None) -> dict[st
         "entered_zones": list(track.entered),
         "lines": [{"id": crossing.line, "direction": crossing.direction} for crossing in track.lines],
         "stationary": bool(track.stationary),
-        "has_snapshot": False,
+        "has_snapshot": event.has_snapshot,
         "start_time": _rounded(track.start_s, 3),
         "end_time": None if end_s is None else _rounded(end_s, 3),
     }
@@ -156,6 +157,7 @@ def info_payload(info: Mapping[str, Any], topics: Topics, boot_id: str) -> dict[
         "boot_id": boot_id,
         "config_hash": None,
         "profile": None,
+        "profile_hash": None,
         "models": [],
         **info,
         "schemas": dict(SCHEMAS),

@@ -86,9 +86,7 @@ class Publisher(States):
             hooks=Hooks(self._renew_health, self._listened_topics, self._hear, self._tick),
             retry_s=limits.retry_s,
         )
-        self._retain(
-            self.topics.info, messages.encode(messages.info_payload(info, self.topics, self.boot_id))
-        )
+        self.inform(info)
         self._tell_frigates_friends(messages.ONLINE)
         for name in messages.SCHEMAS:
             self._retain(self.topics.schema(name), messages.encode(messages.load_schema(name)))
@@ -133,6 +131,21 @@ class Publisher(States):
         self._listeners.append(Clerk(self.topics.place, commands, self._answer))
         if self._as_frigate:
             self._listeners.append(Clerk(frigate.PREFIX, Commands(commands.detect), self._answer))
+
+    def inform(self, info: Mapping[str, Any]) -> None:
+        """What the pipeline knows of the info message has changed: `info` as at the start."""
+        payload = messages.info_payload(info, self.topics, self.boot_id)
+        self._retain(self.topics.info, messages.encode(payload))
+
+    def forget(self, topic: str) -> None:
+        """Let the broker forget a state that is none any more."""
+        self._retain(topic, b"")
+
+    def announce_again(self, payload: Mapping[str, Any]) -> None:
+        """The device that was announced has changed."""
+        for listener in self._listeners:
+            if isinstance(listener, HomeAssistant):
+                listener.renew(payload)
 
     def announce(self, prefix: str, payload: Mapping[str, Any], *, retain: bool = True) -> None:
         """Tell Home Assistant of the device, with a payload of `edgekit.discovery`. Before `start`."""

@@ -16,17 +16,21 @@ from typing import Protocol
 import numpy as np
 
 from edgekit.alarm import AlarmChange
+from edgekit.errors import UsageError
 from edgekit.inbox import Camera, Inbox, Reader
 from edgekit.inference import Model
 from edgekit.lane import CameraState, Lane, Outcome, States
 from edgekit.messages import utc_text
 from edgekit.sink import Sink
+from edgekit.snapshot import encode
 from edgekit.tally import Tally
 from edgekit.types import Event, Frame
+from edgekit.worker import WorkerEngine
 
 log = logging.getLogger("edgekit.pipeline")
 HEALTH_EVERY_S = 60.0
 TICK_S = 0.25
+CLOSE_S = 2.0  # how long the end waits for cameras that are just being opened
 
 
 class Observer(Protocol):
@@ -56,6 +60,7 @@ class Pipeline:
         self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
         self._told: dict[str, States] = {camera.name: {} for camera in cameras}
         self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
+        self._engine = model.engine
         self._inbox = Inbox([camera.name for camera in cameras])
         self._readers = {camera.name: Reader(camera, self._inbox) for camera in cameras}
         self._stop = threading.Event()
@@ -69,11 +74,30 @@ class Pipeline:
         """The cameras as they stand, in the order given."""
         return [lane.state for lane in self._lanes.values()]
 
+    @property
+    def disabled(self) -> list[str]:
+        """The cameras whose frames are not looked at."""
+        return [name for name, lane in self._lanes.items() if not lane.enabled]
+
     def set_detect(self, camera: str, on: bool) -> bool:
         """Look at the frames of a camera, or not; False for one that is not there. From any thread."""
         if camera in self._lanes:
             self._switches.put((camera, on))
         return camera in self._lanes
+
+    def snapshot(self, camera: str) -> dict[str, object]:
+        """Publish the last frame of a camera, as `snapshot/all`; from any thread. UsageError without one."""
+        lane = self._lanes.get(camera)
+        if lane is None:
+            raise UsageError(f"no camera {camera!r:.80}, there are {', '.join(self._lanes)}")
+        shots, frame = lane.scene.snapshots, lane.last
+        if shots is None or not shots.enabled:
+            raise UsageError(f"camera {camera}: pictures are switched off: snapshots: {{enabled: true}}")
+        jpeg = encode(frame.image, shots) if frame and lane.enabled else None
+        if jpeg is None:
+            raise UsageError(f"camera {camera}: there is no picture now")
+        self._sink.set_snapshot(camera, "all", jpeg)
+        return {"camera": camera, "label": "all", "bytes": len(jpeg)}
 
     def stop(self) -> None:
         """End `run` after the frame in hand; safe from a signal handler."""
@@ -125,12 +149,25 @@ class Pipeline:
             return
         if not lane.begun:
             lane.begin(reader.fps, frame.time_s)
-        if lane.state.status != "online":
+        if lane.state.status not in ("online", "degraded"):
             self._set_status(lane.state, "online")
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
         outcome = lane.process(frame, arrived_s, captured_s)
         lane.state.skipped = reader.skipped + self._inbox.overwritten[frame.camera]
         self._publish(lane, outcome)
+        status = "degraded" if lane.tampered else "online"
+        if status != lane.state.status:
+            self._set_status(lane.state, status)
+            if lane.tampered:
+                self._warn(lane, frame)
+
+    def _warn(self, lane: Lane, frame: Frame) -> None:
+        """Each alarm of a camera says that the camera may miss things now."""
+        signs = [sign for sign, on in lane.signs.items() if on]
+        log.warning("camera %s: %s", lane.state.name, ", ".join(signs))
+        for alarm in lane.scene.alarms:
+            details = {"signs": signs, "capture": utc_text(frame.time_s)}
+            self._sink.publish_alarm(lane.state.name, alarm, "tamper", details)
 
     def _switch(self) -> None:
         """Do what `set_detect` was called for."""
@@ -151,8 +188,11 @@ class Pipeline:
             lane.state.events += 1
             if self._observer:
                 self._observer.event(event)
+        for label, jpeg in outcome.snapshots:
+            self._sink.set_snapshot(lane.state.name, label, jpeg)
         for change in outcome.alarms:
-            self._sink.publish_alarm(lane.state.name, change.alarm, change.type, alarm_details(change))
+            details = alarm_details(change, lane.last)
+            self._sink.publish_alarm(lane.state.name, change.alarm, change.type, details)
         if outcome.events:
             self._publish_counts(lane.state.name, lane)
         self._publish_states(lane.state.name, lane.states())
@@ -164,6 +204,7 @@ class Pipeline:
             "line": self._sink.set_line,
             "alarm": self._sink.set_alarm,
             "motion": self._sink.set_motion,
+            "tamper": self._sink.set_tamper,
         }
         before, self._told[camera] = self._told[camera], states
         for (kind, *names), state in states.items():
@@ -183,10 +224,11 @@ class Pipeline:
         self._next_health_s = 0.0
 
     def _watch_cameras(self) -> None:
-        """Say once that a camera is gone; its last frame may still be in the inbox."""
+        """Say once that a camera is gone, for ever or for now; its last frame may still be in the inbox."""
         for name, reader in self._readers.items():
-            state = self._lanes[name].state
-            if not reader.is_alive() and state.status != "offline" and not self._inbox.holds(name):
+            state, enabled = self._lanes[name].state, self._lanes[name].enabled
+            gone = not reader.is_alive() or (reader.lost and enabled)
+            if gone and state.status != "offline" and not self._inbox.holds(name):
                 if reader.error and len(self._readers) > 1:
                     log.warning("camera %s has ended: %s", name, reader.error)
                 self._end_visits(name)
@@ -213,17 +255,20 @@ class Pipeline:
             if lane.state.status != "offline":
                 self._set_status(lane.state, "offline")
         self._tally.save(now=True)
+        until_s = time.monotonic() + CLOSE_S
         for reader in self._readers.values():
-            reader.join(timeout=0.5)
+            reader.join(timeout=max(until_s - time.monotonic(), 0.0))
         if self._observer:
             self._observer.tick(self.states)
 
     def _health(self, now_s: float) -> dict[str, object]:
         offline = [state.status == "offline" for state in self.states]
+        troubled = any(state.status in ("offline", "degraded") for state in self.states)
+        failing = isinstance(self._engine, WorkerEngine) and self._engine.failing
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
         return {
-            "state": "error" if all(offline) else "degraded" if any(offline) else "ok",
+            "state": "error" if all(offline) or failing else "degraded" if troubled else "ok",
             "uptime_s": round(now_s - self._started_s, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
             "infer_ms": _percentiles(infer),
@@ -233,7 +278,7 @@ class Pipeline:
         }
 
 
-def alarm_details(change: AlarmChange) -> dict[str, object]:
+def alarm_details(change: AlarmChange, frame: Frame | None) -> dict[str, object]:
     """What subscribers are told of the thing that raised or cleared an alarm."""
     track = change.track
     return {
@@ -244,6 +289,7 @@ def alarm_details(change: AlarmChange) -> dict[str, object]:
         "zones": list(track.zones),
         "lines": [{"id": crossing.line, "direction": crossing.direction} for crossing in track.lines],
         "since": utc_text(track.start_s),
+        "capture": utc_text(frame.time_s if frame else track.seen_s),
     }
 
 

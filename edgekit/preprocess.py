@@ -7,6 +7,7 @@ Shrinking halves the picture until less than a factor of two is left, then inter
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
@@ -92,6 +93,21 @@ def boxes_to_frame(boxes: NDArray[np.float32], placement: Placement) -> NDArray[
     scale = np.array([placement.scale_x, placement.scale_y] * 2, np.float32)
     limit = np.array([placement.frame_width, placement.frame_height] * 2, np.float32)
     return np.asarray(np.clip((boxes - shift) / scale, np.float32(0), limit), np.float32)
+
+
+def crop_box(image: Image, box: Sequence[float], margin: float = 0.0) -> Image:
+    """What lies in `box` (x1, y1, x2, y2 in pixels of the frame) and `margin` of its sides around it.
+
+    A view (h, w, 3) of `image`, clipped to it and of one pixel at least.
+    """
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = map(float, box)
+    more_x, more_y = margin * (x2 - x1), margin * (y2 - y1)
+    left = min(max(round(x1 - more_x), 0), width - 1)
+    top = min(max(round(y1 - more_y), 0), height - 1)
+    right = min(max(round(x2 + more_x), left + 1), width)
+    bottom = min(max(round(y2 + more_y), top + 1), height)
+    return image[top:bottom, left:right]
 
 
 @lru_cache(maxsize=16)

@@ -66,13 +66,13 @@ def usual_confirmation(fps: float | None) -> tuple[int, int]:
 class Visits:
     """Turns the tracks of one camera into events: `new` once confirmed, `update` by rule, `end` when lost."""
 
-    def __init__(self, camera: str, frames: int, of: int) -> None:
+    def __init__(self, camera: str, frames: int, of: int, number: int = 0) -> None:
         self.camera = camera
         self._frames = frames
         self._of = of
         self._reported: dict[int, tuple[int, Track]] = {}  # track id -> event number, as last reported
         self._latest: dict[int, Track] = {}
-        self._number = 0
+        self.number = number  # of the last visit
 
     def update(self, tracks: Sequence[Track], frame: Frame) -> list[Event]:
         """The events of one more frame: ends first, then what goes on, then what is new."""
@@ -101,15 +101,19 @@ class Visits:
         """What is there now, by the number of its visit."""
         return {self._reported[id_][0]: track for id_, track in self._latest.items()}
 
+    def number_of(self, track: int) -> int | None:
+        """The number of the visit that a track is, once it is reported."""
+        return self._reported[track][0] if track in self._reported else None
+
     def zone_counts(self) -> dict[tuple[str, str], int]:
         """The same for each zone and label."""
         return dict(Counter((zone, track.label) for track in self._latest.values() for zone in track.zones))
 
     def _begin(self, track: Track, frame: Frame) -> Event:
-        self._number += 1
-        self._reported[track.id] = (self._number, track)
+        self.number += 1
+        self._reported[track.id] = (self.number, track)
         self._latest[track.id] = track
-        return self._event("new", self._number, None, track, frame)
+        return self._event("new", self.number, None, track, frame)
 
     def _end(self, id_: int, frame: Frame) -> Event:
         number, before = self._reported.pop(id_)

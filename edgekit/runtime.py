@@ -14,34 +14,26 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from edgekit.broker import EmbeddedBroker
-from edgekit.commands import Commands
-from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig, config_hash
+from edgekit.broker import EmbeddedBroker, Guard
+from edgekit.commands import Commands, Verb
+from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
-from edgekit.discovery import discovery_payload
 from edgekit.engine import estimate_memory
-from edgekit.errors import BudgetError, ConfigError, ModelError, UnavailableError, UsageError
+from edgekit.errors import BudgetError, ConfigError, EdgekitError, ModelError, UnavailableError, UsageError
 from edgekit.inbox import Camera
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
 from edgekit.lane import CameraState
 from edgekit.model import read
 from edgekit.mqtt import Publisher
-from edgekit.pipeline import Observer, Pipeline
+from edgekit.pipeline import Observer
+from edgekit.reload import Limits, Runner, Setup
 from edgekit.sources import Source, open_source
 from edgekit.tally import Tally
-from edgekit.zoo import list_models
+from edgekit.zoo import check_digest, list_models
 
 _log = logging.getLogger("edgekit.mqtt")
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a run ends by itself; None means never."""
-
-    frames: int | None = None
-    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +53,7 @@ class Summary:
     cameras: list[CameraState]
     sent: int
     signal: int | None
+    restart: bool = False  # it was asked to begin anew
 
 
 def run(
@@ -68,42 +61,87 @@ def run(
     limits: Limits,
     *,
     require: bool = False,
+    wait: bool = False,
     observer: Observer | None = None,
     on_ready: Callable[[Ready, Publisher], None] | None = None,
+    reread: Callable[[], Config] | None = None,
 ) -> Summary:
     """Run the cameras of `config` until they end, a limit is reached or a signal comes.
 
+    At SIGHUP, or when it is asked for over MQTT, `reread` brings the config anew.
+
     Raises BudgetError when the model does not fit the device, UnavailableError when a camera is not there
-    or (with `require` at the start, without it at the end) messages could not be delivered.
+    (unless it is to `wait` for it) or (with `require` at the start, without it at the end) messages could not
+    be delivered.
     """
+    setup = prepare(config, wait=wait and not require)
+    with _broker(with_outbox(config.mqtt, config.device)) as (settings, embedded):
+        publisher = Publisher(
+            settings, config.device.id, setup.info(), protocol="3.1.1" if embedded else "auto"
+        )
+        follow = None if reread is None else (lambda before: prepare(reread(), before, wait=wait))
+        runner = Runner(setup, follow, publisher, observer, open_tally(config.device))
+        publisher.serve(commands(runner, publisher))
+        if config.mqtt.discovery.enabled:
+            discovery = config.mqtt.discovery
+            publisher.announce(discovery.prefix, setup.discovery(), retain=discovery.retain)
+        with _signals(runner) as caught, _publishing(publisher, caught, require=require):
+            if on_ready:
+                on_ready(Ready(setup.model, setup.device, settings, embedded), publisher)
+            if not caught:
+                runner.run(limits, require=require)
+    return Summary(runner.states, publisher.sent, caught[0] if caught else None, runner.restart)
+
+
+def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) -> Setup:
+    """All that `config` needs, while `before` runs; with `wait` a camera may be absent at first.
+
+    Raises BudgetError for a model that does not fit, ConfigError, UsageError or ModelError for what is wrong.
+    """
+    if before and (config.mqtt, config.device.id) != (before.config.mqtt, before.config.device.id):
+        raise ConfigError("mqtt and device.id change with a restart only: restart edgekit")
     device = load_device(config.device.profile)
     budget_mb = check_memory(config, device)
-    model = open_model(config.model.name, config.model.engine, config.model.threads)
+    model = _reuse(config, before) or open_model(
+        config.model.name, config.model.engine, config.model.threads, worker=config.model.worker
+    )
     check_labels(config, model)
     cameras = [
-        Camera(name, camera.detect, partial(_open, name, camera), camera)
+        Camera(name, camera.detect, partial(_open, name, camera, wait=wait), camera)
         for name, camera in config.cameras.items()
     ]
-    with _broker(with_outbox(config.mqtt)) as (settings, embedded):
-        publisher = Publisher(
-            settings, config.device.id, _info(config, device, model), protocol="3.1.1" if embedded else "auto"
-        )
-        pipeline = Pipeline(cameras, model, publisher, observer, budget_mb, open_tally(config.device))
-        publisher.serve(Commands(pipeline.set_detect, {"health": lambda _: publisher.health()}))
-        if config.mqtt.discovery.enabled:
-            announce(publisher, config, device, model)
-        with _signals(pipeline.stop) as caught, _publishing(publisher, caught, require=require):
-            if on_ready:
-                on_ready(Ready(model, device, settings, embedded), publisher)
-            if not caught:
-                pipeline.run(frames=limits.frames, duration_s=limits.duration_s, require=require)
-    return Summary(pipeline.states, publisher.sent, caught[0] if caught else None)
+    return Setup(config, device, model, budget_mb, cameras)
+
+
+def _reuse(config: Config, before: Setup | None) -> Model | None:
+    """The model that is open already, if it is the one that `config` asks for and its file is the same."""
+    if before is None or config.model != before.config.model:
+        return None
+    path, _ = find_file(config.model.name)
+    return before.model if check_digest(path, "") == before.model.sha256 else None
+
+
+def commands(runner: Runner, publisher: Publisher) -> Commands:
+    """What may be asked for over MQTT, as far as the config allows."""
+    verbs: dict[str, Verb] = {
+        "health": lambda _: publisher.health(),
+        "reload": lambda _: runner.reload(),
+        "snapshot": lambda request: runner.pipeline.snapshot(str(request.get("camera", ""))),
+        "restart": lambda _: runner.ask_restart(),
+    }
+    allowed = runner.setup.config.mqtt.requests
+    return Commands(runner.set_detect, {name: do for name, do in verbs.items() if name in allowed})
+
+
+def state_folder(device: DeviceConfig) -> Path | None:
+    """Where what outlives a restart is kept: the folder that is given, or systemd's $STATE_DIRECTORY."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return device.state or (Path(given) if given else None)
 
 
 def open_tally(device: DeviceConfig) -> Tally:
-    """The counts so far, from the folder that is given or systemd's $STATE_DIRECTORY; else none are kept."""
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    folder = device.state or (Path(given) if given else None)
+    """The counts so far; without a folder to keep them in none are kept."""
+    folder = state_folder(device)
     return Tally(folder / "counts.json" if folder else None)
 
 
@@ -157,36 +195,23 @@ def _check_label(who: str, label: str, known: Sequence[str]) -> None:
         raise UsageError(f"{who} knows no {label!r}: {hint}")
 
 
-def announce(publisher: Publisher, config: Config, device: Device, model: Model) -> None:
-    """Let Home Assistant know of all that `config` makes."""
-    labels = {
-        name: [label for label in model.labels if label in (camera.detect.labels or model.labels)]
-        for name, camera in config.cameras.items()
-    }
-    payload = discovery_payload(config, labels, device.title)
-    publisher.announce(config.mqtt.discovery.prefix, payload, retain=config.mqtt.discovery.retain)
-
-
-def _open(name: str, camera: CameraConfig) -> Source:
+def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:
     return open_source(
-        camera.source, camera=name, fps=camera.detect.fps, loop=camera.loop, realtime=camera.realtime
+        camera.source,
+        camera=name,
+        fps=camera.detect.fps,
+        loop=camera.loop,
+        realtime=camera.realtime,
+        wait=wait,
     )
 
 
-def _info(config: Config, device: Device, model: Model) -> dict[str, object]:
-    return {
-        "config_hash": config_hash(config),
-        "profile": device.name,
-        "models": [{"id": model.name, "sha256": model.sha256}],
-    }
-
-
-def with_outbox(mqtt: MqttConfig) -> MqttConfig:
-    """The settings with a place for the outbox, where systemd has made one and none is set."""
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if mqtt.outbox.path is not None or not folder:
+def with_outbox(mqtt: MqttConfig, device: DeviceConfig) -> MqttConfig:
+    """The settings with a place for the outbox: where none is set, the folder for what outlives a restart."""
+    folder = state_folder(device)
+    if mqtt.outbox.path is not None or folder is None:
         return mqtt
-    outbox = mqtt.outbox.model_copy(update={"path": Path(folder) / "outbox"})
+    outbox = mqtt.outbox.model_copy(update={"path": folder / "outbox"})
     return mqtt.model_copy(update={"outbox": outbox})
 
 
@@ -198,7 +223,8 @@ def _broker(mqtt: MqttConfig) -> Iterator[tuple[MqttConfig, bool]]:
         return
     with EmbeddedBroker() as broker:
         broker.start(mqtt.port)
-        yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
+        with Guard(broker):
+            yield mqtt.model_copy(update={"host": broker.host, "port": broker.port}), True
 
 
 @contextlib.contextmanager
@@ -234,20 +260,29 @@ def _connected(publisher: Publisher, interrupted: Sequence[int]) -> bool:
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Within the block SIGINT and SIGTERM call `stop`, and are noted in the list that is yielded."""
+def _signals(runner: Runner) -> Iterator[list[int]]:
+    """Within the block SIGINT and SIGTERM stop the runner, and are noted in the list; SIGHUP reloads it."""
     caught: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         caught.append(number)
-        stop()
+        runner.stop()
+
+    def hang_up(_number: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=_reload, args=(runner,), name="reload", daemon=True).start()
 
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = {signal.SIGINT: note, signal.SIGTERM: note, signal.SIGHUP: hang_up}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _reload(runner: Runner) -> None:
+    with contextlib.suppress(EdgekitError):  # it is logged
+        runner.reload()

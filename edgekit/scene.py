@@ -1,4 +1,5 @@
-"""What may be said of the place that a camera looks at: its zones, its lines, its alarms.
+"""What may be said of the place that a camera looks at: its zones, its lines, its alarms; and of the
+camera that looks.
 
 Points are shares of the picture's width and height, `[0.5, 0.25]`, or its pixels, `["640px", "180px"]`; they
 may be mixed. Shares survive a change of the camera's resolution.
@@ -11,10 +12,32 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, GetPydanticSchema, PlainValidator, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    GetPydanticSchema,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from edgekit.condition import parse_condition
-from edgekit.fields import Duration, Float, Id, Int, Part, PlaceError, Text, to_number
+from edgekit.fields import (
+    Bool,
+    Duration,
+    Float,
+    Id,
+    Int,
+    Part,
+    PlaceError,
+    Text,
+    either,
+    from_bool,
+    to_bool,
+    to_number,
+)
 
 Coordinate: TypeAlias = float | str
 Points: TypeAlias = list[tuple[float, float]]
@@ -50,6 +73,12 @@ def _coordinate(value: object) -> Coordinate | None:
     if isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 1:
         return float(number)
     return value if isinstance(value, str) and _PIXELS.fullmatch(value) else None
+
+
+def _frozen_time(value: object) -> object:
+    """`frozen: true` takes the default, `false` and 0 turn it off."""
+    word = to_bool(value)
+    return {True: 10.0, False: 0.0}[word] if isinstance(word, bool) else value
 
 
 def _schema_of_point(_core: Any, _handler: Any) -> dict[str, Any]:
@@ -142,6 +171,40 @@ class AlarmConfig(Part):
         return when
 
 
+class TamperConfig(Part):
+    """Signs that something is wrong with the camera itself; `tamper: true` watches for all of them."""
+
+    covered: Bool = Field(default=True, description="Something is before the lens.")
+    frozen: Annotated[Duration, Field(ge=0, le=86_400), BeforeValidator(_frozen_time)] = Field(
+        default=10.0,
+        json_schema_extra={"type": ["number", "string", "boolean"]},
+        description="Time after which a picture that does not change is frozen: 10s, or false.",
+    )
+    moved: Bool = Field(default=True, description="It looks elsewhere.")
+    dark: Bool = Field(default=True, description="The light is gone at once.")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
+
+
+class SnapshotConfig(Part):
+    """Whether pictures leave the device, and how large they are; `snapshots: true` takes all defaults."""
+
+    enabled: Bool = Field(default=True, description="Publish the best picture of each kind of thing.")
+    height: Int = Field(default=270, ge=32, le=2160, description="Most rows of a picture.")
+    max_kb: Int = Field(
+        default=100,
+        ge=4,
+        le=10_240,
+        description="Most KiB of a picture; a larger one is not sent.",
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return either({"type": "boolean"}, dict(handler.resolve_ref_schema(handler(core))))
+
+
 class SceneConfig(Part):
     """What a camera looks at."""
 
@@ -153,6 +216,12 @@ class SceneConfig(Part):
     )
     alarms: dict[Id, AlarmConfig] = Field(
         default_factory=dict, max_length=64, description="What to be told of at once, by name."
+    )
+    tamper: Annotated[TamperConfig | None, BeforeValidator(from_bool)] = Field(
+        default=None, description="Watch the camera itself: true, or a mapping; unset: do not."
+    )
+    snapshots: Annotated[SnapshotConfig | None, BeforeValidator(from_bool)] = Field(
+        default=None, description="Publish pictures: true, or a mapping; unset: none leaves the device."
     )
 
     @model_validator(mode="after")

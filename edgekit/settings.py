@@ -63,8 +63,8 @@ class DeviceConfig(Part):
     )
     state: Path | None = Field(
         default=None,
-        description="Folder for what outlives a restart, such as counts; unset: the service's state folder "
-        "($STATE_DIRECTORY), without one nothing is kept.",
+        description="Folder for what outlives a restart: counts, events that wait and their numbers; unset: "
+        "the service's state folder ($STATE_DIRECTORY), without one nothing is kept.",
     )
 
     _find_folder = field_validator("state")(beside)
@@ -84,6 +84,10 @@ class ModelConfig(Part):
     )
     engine: Literal["auto", "native", "tflite"] = Field(default="auto", description="What runs the model.")
     threads: Int = Field(default=1, ge=1, le=64, description="Threads of the engine.")
+    worker: Bool = Field(
+        default=False,
+        description="Run the engine in a process of its own, which is started again after a crash.",
+    )
     budget: BudgetConfig | None = Field(
         default=None, description="What the model may cost; unset: what the device allows."
     )
@@ -136,8 +140,8 @@ class OutboxConfig(Part):
 
     path: Path | None = Field(
         default=None,
-        description="File that keeps events over a restart; unset: outbox in the service's state folder "
-        "($STATE_DIRECTORY), without one in memory.",
+        description="File that keeps events over a restart; unset: outbox in device.state or the service's "
+        "state folder ($STATE_DIRECTORY), without one in memory.",
     )
     max_mb: Int = Field(
         default=32, ge=1, le=65_536, description="Most space that waiting events take, in MB."
@@ -201,6 +205,10 @@ class MqttConfig(Part):
         default=None, description="frigate: publish below frigate/ too, for automations made for Frigate."
     )
     outbox: OutboxConfig = Field(default_factory=OutboxConfig, description="What waits for the broker.")
+    requests: list[Literal["health", "reload", "snapshot", "restart"]] = Field(
+        default=["health", "reload", "snapshot"],
+        description="What may be asked for below request/; restart has to be named to be obeyed.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -285,7 +293,7 @@ class CameraConfig(SceneConfig):
     source: Text = Field(
         repr=False,
         json_schema_extra={"type": ["string", "integer"], "minimum": 0},
-        description="demo:, 0, /dev/video0, rtsp:, http:, a video file, a folder or glob of pictures.",
+        description="demo:, 0, /dev/video0, csi:0, rtsp:, http:, a video file, a folder or glob of pictures.",
     )
     loop: Bool = Field(default=False, description="Start a file again at its end.")
     realtime: Bool = Field(default=False, description="Play a file at its own speed and drop late frames.")
@@ -310,7 +318,7 @@ class CameraConfig(SceneConfig):
     def _find_file(cls, source: str, info: ValidationInfo) -> str:
         """A relative path starts at the folder of the YAML file; cameras, streams and `word:...` are none."""
         folder = Path((info.context or {}).get("base_dir", Path()))
-        if re.match(r"[a-z]+:|\d+$|/|~", source) or folder == Path.cwd():
+        if re.match(r"[A-Za-z]+:|\d+$|/|~", source) or folder == Path.cwd():
             return source
         return str(folder / source)
 

@@ -24,6 +24,7 @@ class Tally:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._lines: dict[str, dict[str, Totals]] = _read(path) if path else {}
+        self.visits: dict[str, int] = {}  # by camera, for as long as the process lives: part of ids
         self._changed = False
         self._saved_s = -SAVE_EVERY_S
         self._warned = False

@@ -109,7 +109,7 @@ class Event:
 
     `number` counts the tracks that were reported since start; it makes the event's id. `before` is None
     for `new`. `end_s` is set for `end` only. `frame_width` and `frame_height` are the pixels that the
-    boxes refer to.
+    boxes refer to. `has_snapshot`: the picture that is published of its kind is one of this visit.
     """
 
     type: EventType
@@ -123,3 +123,4 @@ class Event:
     mono_s: float
     end_s: float | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
+    has_snapshot: bool = False

@@ -100,10 +100,10 @@ def _with_densify(graph: Graph) -> tuple[Graph, dict[int, Folded]]:
     tensors, ops, folded = list(graph.tensors), [], {}
     for index in sorted({op.inputs[1] for op in graph.ops if op.kind in _WEIGHTED and len(op.inputs) > 1}):
         tensor = graph.tensors[index]
-        if index in graph.outputs or tensor.data is None or not _may_fold(tensor):
+        if index in graph.outputs or not _may_fold(tensor):
             continue
-        twin = fold(tensor.data)
-        if twin.size_bytes + _SPARSE_BYTES < tensor.data.nbytes:
+        twin = fold(np.asarray(tensor.data))
+        if twin.size_bytes + _SPARSE_BYTES < tensor.size_bytes:
             folded[len(tensors)] = twin
             ops.append(Op("DENSIFY", (len(tensors),), (index,)))
             tensors.append(replace(tensor, name=f"{tensor.name} sparse"))
@@ -112,8 +112,10 @@ def _with_densify(graph: Graph) -> tuple[Graph, dict[int, Folded]]:
 
 
 def _may_fold(tensor: Tensor) -> bool:
-    """Whether TFLite's zero is this tensor's: it unfolds int8, and to stored zeros."""
-    return tensor.dtype == np.int8 and bool(tensor.shape) and not np.any(tensor.zero_point)
+    """Whether TFLite's zero is this tensor's: it unfolds int8, and to stored zeros, from one value on."""
+    if tensor.data is None or tensor.dtype != np.int8 or not tensor.shape:
+        return False
+    return bool(tensor.data.any()) and not np.any(tensor.zero_point)
 
 
 def _tensor(

@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from faults import pytest_addoption, pytest_collection_modifyitems, pytest_terminal_summary
 from hypothesis import settings
+
+__all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_terminal_summary", "shared"]
 
 examples = 20 if "EDGEKIT_PYTHON" in os.environ else 100  # an emulated CPU takes its time
 settings.register_profile("edgekit", deadline=None, max_examples=examples)  # no test asserts on time

@@ -17,7 +17,7 @@ import pytest
 from brokers import PATIENCE_S, Heard, Subscriber, borrowed, embedded, free_port, until
 
 from edgekit import broker as module
-from edgekit.broker import EmbeddedBroker
+from edgekit.broker import EmbeddedBroker, Guard
 from edgekit.errors import UnavailableError
 
 pytest.importorskip("amqtt", reason="amqtt is not installed")
@@ -153,7 +153,7 @@ def test_ctrl_c_and_sigterm_do_not_end_it_and_stop_does(broker: EmbeddedBroker) 
 PARENT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from edgekit.broker import EmbeddedBroker
+from edgekit.broker import EmbeddedBroker, Guard
 broker = EmbeddedBroker()
 broker.start(int(sys.argv[2]))
 print("started", flush=True)
@@ -264,3 +264,29 @@ def test_a_subscriber_that_does_not_read_harms_nobody(broker: EmbeddedBroker) ->
                 assert raw.receive(4) == b"\x40\2" + struct.pack("!H", number)
             subscriber.wait(lambda all_: len(all_) == total)
         assert len(asleep.receive(total * len(body))) < total * len(body)  # it was cut off: here it ends
+
+
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "has died"), (signal.SIGSTOP, "hangs")])
+def test_a_broker_that_dies_or_hangs_is_started_again(
+    number: signal.Signals, words: str, broker: EmbeddedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = broker.pid
+    assert broker.answers(PATIENCE_S)
+    assert first is not None
+    os.kill(first, number)
+    with Guard(broker, every_s=0.01, answer_s=0.5):
+        until(lambda: broker.pid != first and broker.alive, "the second broker")
+    assert caplog.messages[0] == f"the embedded broker {words} and is started again"
+    with Subscriber(broker.port) as subscriber:
+        subscriber.publish("hello", "again")
+        subscriber.wait_for("hello", "again")
+
+
+def test_a_broker_whose_port_was_taken_meanwhile_is_tried_again(
+    broker: EmbeddedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker._kill()
+    with socket.create_server(("127.0.0.1", broker.port)), Guard(broker, every_s=0.01):
+        until(lambda: len(caplog.messages) >= 2, "the first attempt")
+    assert f"port {broker.port} on 127.0.0.1 is in use" in caplog.messages[1]
+    assert not broker.alive

@@ -29,12 +29,13 @@ from edgekit.config import (
     resolved_yaml,
 )
 from edgekit.errors import ConfigError, UsageError
+from edgekit.scene import TamperConfig
 from edgekit.settings import MotionConfig
 
 SMALLEST = "version: 1\nmodel: detect/x\ncameras: {front: {source: 'demo:'}}\n"
 WHOLE = """\
 version: 1
-device: {id: pi4, profile: raspberry-pi-4}
+device: {id: pi4, profile: raspberry-pi-4, state: state}
 model: {name: nets/cat.tflite, engine: native, threads: 4, budget: {memory_mb: 150}}
 mqtt:
   host: broker.lan
@@ -52,6 +53,8 @@ cameras:
     zones: {drive: {points: [[.1, .6], [640px, 1], [1, 1]], labels: [person], inertia: 3, loiter: 2s}}
     lines: {gate: {points: [[.2, 360px], [.8, .5]], hysteresis: .03}}
     alarms: {intruder: {when: person in drive, unless: [dog], confirm: {frames: 4, of: 6}, cooldown: 2m}}
+    tamper: {covered: true, frozen: 10s, moved: true}
+    snapshots: {height: 240, max_kb: 50}
   open: {source: clips, realtime: yes, detect: {fps: , labels: ~}}
 """
 
@@ -148,6 +151,21 @@ def test_zones_and_lines_of_a_camera() -> None:
 )
 def test_motion_is_a_word_or_a_mapping(detect: str, motion: MotionConfig | None) -> None:
     assert parse(with_camera(f"{{source: x, detect: {detect}}}")).cameras["front"].detect.motion == motion
+
+
+@pytest.mark.parametrize(
+    ("tamper", "config"),
+    [
+        ("true", TamperConfig()),
+        ("", None),
+        ("off", None),
+        ("{frozen: 1m, dark: no}", TamperConfig(frozen=60, dark=False)),
+        ("{frozen: false}", TamperConfig(frozen=0)),
+        ("{frozen: true}", TamperConfig(frozen=10)),
+    ],
+)
+def test_tamper_is_a_word_or_a_mapping(tamper: str, config: TamperConfig | None) -> None:
+    assert parse(with_camera(f"{{source: x, tamper: {tamper}}}")).cameras["front"].tamper == config
 
 
 def test_a_camera_may_change_or_undo_the_motion_of_all() -> None:

@@ -1,4 +1,7 @@
-"""The outage drill: broker and edgekit are killed (-9) again and again, and no event is lost."""
+"""The outage drill: a clip runs, broker and edgekit are killed (-9) again and again, and no event is lost.
+
+`pytest -s tests/test_drill.py` prints what happened.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ import threading
 from pathlib import Path
 from typing import IO
 
+import cv2
+import numpy as np
 import paho.mqtt.client as paho
 from brokers import PATIENCE_S, Mosquitto, Relay, until
 from paho.mqtt.enums import CallbackAPIVersion
@@ -22,36 +27,60 @@ from edgekit import messages
 ROUNDS = 20
 EVENTS, STATUS = "edgekit/pi4/front/events", "edgekit/pi4/status"
 CHILD = """
-import itertools, os, select, sys
-from pathlib import Path
-from types import SimpleNamespace
-sys.path.insert(0, sys.argv[1])
+import os, select, sys
+sys.path[:0] = sys.argv[1:3]
+from edgekit.inbox import Camera
 from edgekit.mqtt import Limits, Publisher
-from edgekit.types import Event, Track
-settings = SimpleNamespace(host="127.0.0.1", port=int(sys.argv[2]), base="edgekit", keepalive_s=30)
-settings.user = settings.password = settings.tls = settings.compat = None
-settings.outbox = SimpleNamespace(path=Path(sys.argv[3]), max_age=3600.0, max_mb=32)
-person = Track(1, "person", 0.75, 0.875, (10.0, 20.0, 110.0, 220.0), 1795341791.0, 1795341792.0)
-model = {"id": "detect/tiny/dense_int8", "sha256": "5" * 64}
-with Publisher(settings, "pi4", {}, limits=Limits(retry_s=(0.02, 0.1))) as publisher:
-    for number in itertools.count(1):
-        if select.select([sys.stdin], [], [], 0.004)[0]:
-            break
-        publisher.publish_event(
-            Event("new", "front", number, None, person, 640, 480, 1795341792.0, 90311.5), model
-        )
-        os.write(1, b"%d\\n" % publisher.last_seq)
+from edgekit.pipeline import Pipeline
+from edgekit.settings import DetectConfig, MqttConfig
+from edgekit.sources import open_source
+from scripted import bright_model
+
+class Noted(Publisher):
+    def publish_event(self, event, model):
+        super().publish_event(event, model)
+        os.write(1, b"%d\\n" % self.last_seq)
+
+class Watch:
+    def event(self, event):
+        if select.select([sys.stdin], [], [], 0)[0]:
+            pipeline.stop()
+
+    def tick(self, cameras):
+        pass
+
+port, outbox, clip = sys.argv[3:]
+mqtt = MqttConfig.model_validate({"host": "127.0.0.1", "port": int(port), "outbox": {"path": outbox}})
+detect = DetectConfig.model_validate({"lost_s": 0.004, "confirm": {"frames": 1, "of": 1}})
+camera = Camera("front", detect, lambda: open_source(clip, camera="front", loop=True, realtime=True))
+info = {"config_hash": "0" * 64, "profile": "test", "models": []}
+with Noted(mqtt, "pi4", info, limits=Limits(retry_s=(0.02, 0.1))) as publisher:
+    pipeline = Pipeline([camera], bright_model(), publisher, Watch())
+    pipeline.run()
     publisher.stop(60)
 """
 
 
-class Edgekit:
-    """A process that publishes an event every few milliseconds, and notes the numbers of those it has."""
+def make_clip(path: Path) -> Path:
+    """Somebody bright comes and goes, for 4 pictures each: 500 pictures a second, a second long."""
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 500, (64, 64))
+    for i in range(500):
+        image = np.full((64, 64, 3), 114, np.uint8)
+        if i // 4 % 2:
+            image[16:56, 20:40] = 220
+        video.write(image)
+    video.release()
+    return path
 
-    def __init__(self, port: int, outbox: Path) -> None:
+
+class Edgekit:
+    """A process that watches a clip, and notes the numbers of the events it has published."""
+
+    def __init__(self, port: int, outbox: Path, clip: Path) -> None:
         python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
         root = Path(messages.__file__).parents[1]
-        command = [python, "-c", CHILD, str(root), str(port), str(outbox)]
+        tests = Path(__file__).parent
+        command = [python, "-c", CHILD, *map(str, (tests, root, port, outbox, clip))]
         self.accepted: list[int] = []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
@@ -117,6 +146,7 @@ class Site:
         self._broker = Mosquitto(folder)
         self._relay = Relay(self._broker.port)
         self._outbox = folder / "outbox"
+        self._clip = make_clip(folder / "clip.avi")
         self.heard: list[tuple[str, bytes]] = []
         self.accepted: list[int] = []
 
@@ -131,7 +161,7 @@ class Site:
         self._relay.cut()
 
     def start_edgekit(self) -> None:
-        self.edgekit = Edgekit(self._relay.port, self._outbox)
+        self.edgekit = Edgekit(self._relay.port, self._outbox, self._clip)
 
     def kill_edgekit(self) -> None:
         self.edgekit.kill()
@@ -149,6 +179,7 @@ def test_no_event_is_lost_when_broker_and_edgekit_are_killed(tmp_path: Path) -> 
     site = Site(tmp_path)
     site.start_broker()
     site.start_edgekit()
+    orders: list[str] = []
     for _ in range(ROUNDS):
         site.edgekit.wait_for_more(chance.randint(1, 40))
         kills, starts = [site.kill_broker, site.kill_edgekit], [site.start_broker, site.start_edgekit]
@@ -162,12 +193,17 @@ def test_no_event_is_lost_when_broker_and_edgekit_are_killed(tmp_path: Path) -> 
         if starts[0] == site.start_edgekit:
             site.edgekit.wait_for_more(chance.randint(1, 20))
         starts[1]()
+        orders.append(f"{kills[0].__name__}, {starts[0].__name__}")
     site.edgekit.wait_for_more(1)
     site.stop()
-    check(site.heard, site.accepted)
+    told = check(site.heard, site.accepted)
+    counted = [f"{orders.count(order)} times {order} first" for order in sorted(set(orders))]
+    print(f"\n{ROUNDS} rounds, {told}", *counted, sep="\n")  # noqa: T201
+    assert len(set(orders)) == 4  # who dies first and who comes back first, in each combination
 
 
-def check(heard: list[tuple[str, bytes]], accepted: list[int]) -> None:
+def check(heard: list[tuple[str, bytes]], accepted: list[int]) -> str:
+    """Nothing lost, nothing out of order; what happened, in words."""
     events = [json.loads(payload) for topic, payload in heard if topic == EVENTS]
     seqs = [event["seq"] for event in events]
     assert accepted == sorted(set(accepted)), "a number was given twice"
@@ -182,3 +218,4 @@ def check(heard: list[tuple[str, bytes]], accepted: list[int]) -> None:
             assert event["seq"] == before + 1, "out of order"
         seen.add(event["seq"])
     assert len({event["boot_id"] for event in events}) == ROUNDS + 1
+    return f"{len(seen)} events, numbers 1 to {max(seqs)}; {len(seqs) - len(seen)} heard twice, and marked"

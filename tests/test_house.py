@@ -31,12 +31,16 @@ plan batch
 memory ranks
 machine device
 preprocess decode
+labelled
 motion
+tamper
+snapshot
 track
 zone line
 rules alarm
 engine interpreter zoo
-reel capture
+worker
+reel
 demo sources
 topics tls
 messages sink states frigate
@@ -45,12 +49,16 @@ link discovery courier commands hass session
 mqtt
 hub broker
 inference
-bench analyze evaluate optimize inbox tally detector
+bench analyze evaluate confusion optimize inbox tally detector
 lane
 pipeline
+reload
 runtime doctor kit
+replay
+explain
+strip
 console view
-verbs pruning
+verbs
 cli
 __main__
 """
@@ -62,14 +70,16 @@ ROOMS = {
     "ai_edge_litert": {"interpreter"},
     "tflite_runtime": {"interpreter"},
     "paho": {"link"},
+    "picamera2": {"sources"},
     "amqtt": {"hub"},
     "pycocotools": {"evaluate", "optimize"},
     "skimage": {"demo"},
     "torch": {"optimize"},
     "onnx": {"optimize"},
-    "onnxruntime": {"bench"},
+    "onnxruntime": {"bench", "optimize"},
     "openvino": {"bench"},
     "matplotlib": {"analyze"},
+    "optuna": {"optimize"},
 }
 
 

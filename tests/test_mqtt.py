@@ -36,6 +36,7 @@ from edgekit.errors import ConfigError
 from edgekit.link import Ending
 from edgekit.mqtt import Clock, Limits, ListSink, Publisher, Sink, machine_hash
 from edgekit.runtime import with_outbox
+from edgekit.settings import DeviceConfig
 
 jsonschema = pytest.importorskip("jsonschema")
 settings = pytest.importorskip("edgekit.settings", reason="pydantic is not installed")
@@ -824,15 +825,17 @@ def test_the_machine_is_the_same_at_each_start_and_says_whether_its_clock_is_set
     assert Clock().synced() in (True, False)
 
 
-def test_the_service_s_state_folder_keeps_the_outbox_unless_the_config_says_where(
+def test_the_folder_for_what_outlives_a_restart_keeps_the_outbox_unless_the_config_says_where(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-    assert with_outbox(mqtt(1)).outbox.path is None
+    nowhere, data = DeviceConfig(), DeviceConfig(state=Path("/data"))
+    assert with_outbox(mqtt(1), nowhere).outbox.path is None
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edgekit:/var/lib/other")
-    assert with_outbox(mqtt(1)).outbox.path == Path("/var/lib/edgekit/outbox")
+    assert with_outbox(mqtt(1), nowhere).outbox.path == Path("/var/lib/edgekit/outbox")
     own = mqtt(1, outbox={"path": "/data/outbox", "max_mb": 8})
-    assert with_outbox(own).outbox == own.outbox
+    assert with_outbox(own, data).outbox == own.outbox
+    assert with_outbox(mqtt(1), data).outbox.path == Path("/data/outbox")
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from scripted import Seen, blank_frames, scripted_model
 
@@ -166,6 +170,20 @@ def test_a_thing_that_stands_still_is_there_although_nobody_looks() -> None:
     assert states[0].looked < 60  # until it is known to stand still, then by heartbeat
 
 
+def test_a_frozen_camera_is_degraded() -> None:
+    scene = SceneConfig.model_validate(
+        {"tamper": {"frozen": "2s"}, "alarms": {"intruder": {"when": "person"}}}
+    )
+    sink = ListSink()
+    camera = Camera("front", DETECT, lambda: ListSource(blank_frames(40)), scene)
+    Pipeline([camera], scripted_model([[]] * 40), sink).run()
+    assert [status for _, status in sink.statuses] == ["online", "degraded", "offline"]
+    signs = {"covered": False, "frozen": True, "moved": False, "dark": False}
+    assert sink.states["tamper", "front"] == (True, signs)
+    told = {"signs": ["frozen"], "capture": "1970-01-01T00:16:42.100Z"}
+    assert sink.alarms == [("front", "intruder", "tamper", told)]
+
+
 def test_the_frame_limit_is_exact() -> None:
     _, states = run([[PERSON]] * 10, frames=4)
     assert states[0].frames == 4
@@ -209,7 +227,7 @@ def test_two_cameras_take_turns_and_keep_their_own_tracks() -> None:
 class Broken:
     """A source that fails after two frames."""
 
-    live, fps, skipped, corrupt = False, None, 0, 0
+    live, lost, fps, skipped, corrupt = False, False, None, 0, 0
 
     def frames(self) -> Iterator[Frame]:
         yield from blank_frames(2)
@@ -245,7 +263,7 @@ def test_one_absent_camera_does_not_stop_the_other() -> None:
 class Endless:
     """A live source that never stops by itself."""
 
-    live, fps, skipped, corrupt = True, 10.0, 0, 0
+    live, lost, fps, skipped, corrupt = True, False, 10.0, 0, 0
 
     def __init__(self) -> None:
         self.closed = threading.Event()
@@ -256,6 +274,44 @@ class Endless:
 
     def close(self) -> None:
         self.closed.set()
+
+
+class Fickle(Endless):
+    """A live source that is away whenever `lost` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = False
+
+    def frames(self) -> Iterator[Frame]:
+        for frame in super().frames():
+            if not self.lost:
+                yield frame
+
+
+def test_a_camera_that_is_away_is_offline_and_what_it_saw_has_ended() -> None:
+    source, sink = Fickle(), ListSink()
+    pipeline = Pipeline([Camera("front", DETECT, lambda: source)], scripted_model([[PERSON]] * 50_000), sink)
+    steps = iter([("new", "online", True), ("end", "offline", False), ("new", "online", False)])
+    step = next(steps)
+
+    class Director:
+        def event(self, event: Event) -> None:
+            pass
+
+        def tick(self, cameras: Sequence[CameraState]) -> None:
+            nonlocal step
+            kind, status, lost = step
+            if sink.events and (sink.events[-1].type, sink.statuses[-1]) == (kind, ("front", status)):
+                source.lost = lost
+                step = next(steps, step)
+                if len(sink.statuses) == 3:
+                    pipeline.stop()
+
+    pipeline._observer = Director()
+    pipeline.run(duration_s=60)
+    assert [status for _, status in sink.statuses] == ["online", "offline", "online", "offline"]
+    assert [event.type for event in sink.events if event.type != "update"] == ["new", "end", "new", "end"]
 
 
 def test_stop_ends_a_live_run_and_closes_its_source() -> None:
@@ -288,6 +344,82 @@ def test_duration_ends_a_live_run() -> None:
     pipeline = Pipeline([Camera("front", DETECT, lambda: source)], scripted_model([[]] * 5000), ListSink())
     pipeline.run(duration_s=0.1)
     assert source.closed.is_set()
+
+
+class Bursts(Endless):
+    """A live source that makes a picture for each permit, and writes its number into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.permits = threading.Semaphore(1)
+        self.delivered = 0
+
+    def frames(self) -> Iterator[Frame]:
+        for frame in blank_frames(200):
+            self.permits.acquire()
+            if self.closed.is_set():
+                return
+            yield replace(frame, image=np.full_like(frame.image, frame.index))
+            self.delivered = frame.index + 1
+
+    def close(self) -> None:
+        super().close()
+        self.permits.release()
+
+
+def test_a_slow_detector_is_always_given_the_newest_frame() -> None:
+    source, seen, newest = Bursts(), list[int](), list[int]()
+    model = scripted_model([[]] * 20)
+    look = model.engine.run
+
+    def slow(x: Any) -> Any:
+        """Seven pictures come while it looks."""
+        seen.append(int(np.asarray(x).max()) + 128)
+        newest.append(seen[-1] + 7)
+        source.permits.release(7)
+        while source.delivered < newest[-1] + 1 and not source.closed.is_set():
+            time.sleep(0.001)
+        return look(x)
+
+    model.engine.run = slow  # type: ignore[method-assign]
+    pipeline = Pipeline([Camera("front", DETECT, lambda: source)], model, ListSink())
+    pipeline.run(frames=20)
+    assert seen[1:] == newest[:-1]
+    assert pipeline.states[0].skipped == 20 * 6
+
+
+@pytest.mark.parametrize("motion", [None, MotionConfig()])
+def test_frames_of_any_size_are_looked_at(motion: MotionConfig | None) -> None:
+    noise = np.random.default_rng(0)
+    sizes = [(64, 64), (48, 96), (1, 1), (1, 500), (700, 2), (64, 64), (720, 1280), (3, 3)]
+    frames = [noise.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    sink = ListSink()
+    camera = Camera("front", DetectConfig(motion=motion), lambda: ListSource(frames, camera="front"))
+    pipeline = Pipeline([camera], scripted_model([[PERSON]] * len(sizes)), sink)
+    pipeline.run()
+    assert pipeline.states[0].frames == len(sizes)
+
+
+def test_a_clock_that_jumps_changes_no_visit() -> None:
+    """The clock of the wall goes a day ahead, and two back; the one that durations come from does not."""
+    steady = blank_frames(80)
+    jumps = [replace(f, time_s=f.time_s + (86_400 if f.index < 20 else -86_400)) for f in steady[10:]]
+    seen = [[PERSON] if i % 40 < 15 else [] for i in range(80)]
+    told = []
+    for frames in (steady, steady[:10] + jumps):
+        sink = ListSink()
+        scene = SceneConfig.model_validate(
+            {
+                "zones": {"yard": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "loiter": "1s"}},
+                "alarms": {"guest": {"when": "person in yard", "cooldown": "3s"}},
+            }
+        )
+        camera = Camera("front", DETECT, lambda frames=frames: ListSource(frames), scene)  # type: ignore[misc]
+        Pipeline([camera], scripted_model(seen), sink).run()
+        alarms = [(name, kind) for _, name, kind, _ in sink.alarms]
+        told.append(([(e.type, e.number, e.after.zones, e.mono_s) for e in sink.events], alarms))
+    assert told[0] == told[1]
+    assert [kind for kind, *_ in told[0][0] if kind != "update"] == ["new", "end", "new", "end"]
 
 
 def test_in_the_inbox_the_newest_frame_of_a_live_camera_wins() -> None:

@@ -156,6 +156,26 @@ def test_events_of_a_run_without_a_broker_come_with_the_next(tmp_path: Path) -> 
     assert all(event["replayed"] for event in events if event["boot_id"] == boots[0])
 
 
+def test_the_camera_of_a_config_is_waited_for_and_that_of_a_command_line_is_not(tmp_path: Path) -> None:
+    source = "rtsp://cam:s3cret@127.0.0.1:9/stream"  # nobody listens there
+    broker = {"host": "127.0.0.1", "port": 9}
+    cameras = {"front": {"source": source}}
+    settings = {"version": 1, "model": zoo.list_models()[0].name, "mqtt": broker, "cameras": cameras}
+    config = tmp_path / "a.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    with start(str(config), "-q") as process:
+        assert process.stderr
+        line = next(line for line in process.stderr if "camera front" in line)
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 143
+    assert "not there, edgekit goes on trying: rtsp://127.0.0.1:9/stream: port 9: connection refused" in line
+    with start(source, "-q", "--mqtt", "127.0.0.1:9") as process:
+        out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 69
+    assert "s3cret" not in line + rest + out + err
+
+
 def check_events(events: list[dict[str, Any]]) -> None:
     """Gapless, by the schema, and every visit that began has ended; the first is that of a person."""
     checker = Draft202012Validator(messages.load_schema("event"))

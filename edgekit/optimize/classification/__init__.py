@@ -1,0 +1,1 @@
+"""Training of classifiers: `task: classify` of a recipe."""

@@ -1,0 +1,158 @@
+"""A classifier as the task of a run: network, batches, loss, accuracy; and what `optimize` calls."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgekit.complaint import similar
+from edgekit.errors import ConfigError, SourceError
+from edgekit.optimize.classification.images import Pictures, batches, load
+from edgekit.optimize.classification.nets import NETWORKS
+from edgekit.optimize.classification.recipe import CENTRE, SPREAD, ClassifyRecipe, data_path
+from edgekit.optimize.training.imported import centre_of, import_model, renew_head
+
+SCORE_BATCH = 256
+
+
+class Classification:
+    """The task of a classifier's recipe. `folders` are where relative paths of data start."""
+
+    def __init__(self, recipe: ClassifyRecipe, folders: list[Path]) -> None:
+        self.recipe, self.folders = recipe, folders
+        train = load(data_path(recipe.data.train, folders), recipe.size)
+        if recipe.data.val is not None:
+            self.train, self.val = train, load(data_path(recipe.data.val, folders), recipe.size)
+        else:
+            self.train, self.val = train.split(recipe.data.val_share, recipe.seed)
+        self.names = self._names()
+        self.steps_per_epoch = len(self.train) // recipe.batch
+        if self.steps_per_epoch < 1:
+            raise SourceError(
+                f"{recipe.data.train}: {len(self.train)} pictures, fewer than one batch of {recipe.batch}"
+            )
+        self.model_path = _model_path(recipe.network.model, folders) if recipe.network.model else None
+        self.centre = CENTRE if self.model_path is None else centre_of(self.model_path)
+
+    def _names(self) -> tuple[str, ...]:
+        """The classes, which training, validation and recipe must agree on."""
+        where, train, val = self.recipe.where, self.train.names, self.val.names
+        if train != val:
+            raise ConfigError(
+                f"{where('data', 'val')}: train has the classes {_listed(train)}, val has {_listed(val)}"
+            )
+        named = self.recipe.classes
+        if named is not None and len(named) != len(train):
+            raise ConfigError(
+                f"{where('classes')}: names {len(named)}, the data has {len(train)}: {_listed(train)}"
+            )
+        return tuple(self.recipe.classes or self.train.names)
+
+    def network(self) -> nn.Module:
+        if self.model_path is not None:
+            return take_over(self.model_path, self.recipe, self.names)
+        return make_network(self.recipe, self.names, self.folders)
+
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        recipe = self.recipe
+        for images, labels in batches(self.train, recipe.batch, recipe.augment, recipe.seed, epoch, first):
+            yield as_input(images, self.centre), torch.from_numpy(labels)
+
+    def loss(self, outputs: Any, wanted: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs.float(), wanted, label_smoothing=self.recipe.label_smoothing)
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        with torch.inference_mode():
+            parts = [
+                network(as_input(self.val.images[start : start + SCORE_BATCH], self.centre)).argmax(1).numpy()
+                for start in range(0, len(self.val), SCORE_BATCH)
+            ]
+        return {"accuracy": accuracy(np.concatenate(parts), self.val)}
+
+
+def as_input(images: NDArray[np.uint8], centre: float = CENTRE) -> Tensor:
+    """Pictures (n, h, w, 3) as the network takes them: (n, 3, h, w)."""
+    real = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - centre) / SPREAD
+    return real.contiguous(memory_format=torch.channels_last)
+
+
+def accuracy(found: NDArray[np.int64], pictures: Pictures) -> float:
+    return float((found == pictures.labels).mean())
+
+
+def make_network(recipe: ClassifyRecipe, names: tuple[str, ...], folders: list[Path]) -> nn.Module:
+    """The network that a recipe names. ConfigError where there is none."""
+    config = recipe.network
+    if config.name is not None:
+        if config.name not in NETWORKS:
+            close = similar(config.name, NETWORKS) or f", only {', '.join(NETWORKS)}"
+            raise ConfigError(f"{recipe.where('network', 'name')}: there is no {config.name!r}{close}")
+        return _called(recipe, NETWORKS[config.name], len(names))
+    return _called(recipe, _function(recipe, folders), len(names))
+
+
+def take_over(path: Path, recipe: ClassifyRecipe, names: tuple[str, ...]) -> nn.Module:
+    """The network of a model file. ConfigError where it has another input or other classes."""
+    network = import_model(path, SPREAD)
+    graph = network.graph
+    shape, classes = graph.tensors[graph.inputs[0]].shape, graph.tensors[graph.outputs[0]].shape[-1]
+    if shape[1:] != (recipe.size, recipe.size, 3):
+        place, taken = recipe.where("size"), list(shape[1:])
+        raise ConfigError(f"{place}: {path.name} takes {taken}, the recipe says {recipe.size}")
+    if recipe.network.head == "new":
+        renew_head(network, len(names))
+    elif classes != len(names):
+        raise ConfigError(
+            f"{recipe.where('network')}: {path.name} tells {classes} classes apart, "
+            f"the data has {_listed(names)}: give network: {{head: new}} to learn them anew"
+        )
+    return network
+
+
+def _called(recipe: ClassifyRecipe, make: Any, classes: int) -> nn.Module:
+    place = recipe.where("network")
+    try:
+        network = make(classes=classes, **recipe.network.options)
+    except TypeError as error:
+        raise ConfigError(f"{place}: it does not take these options: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"{place}: it returns {type(network).__name__}, expected a torch module")
+    return network
+
+
+def _function(recipe: ClassifyRecipe, folders: list[Path]) -> Any:
+    """The user's function, from a module that stands beside the recipe or is installed."""
+    module, _, name = str(recipe.network.python).partition(":")
+    place = recipe.where("network", "python")
+    sys.path[:0] = [str(folder) for folder in folders]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(f"{place}: cannot import {module} ({error}): put it beside the recipe") from error
+    except AttributeError:
+        raise ConfigError(f"{place}: {module} has no function {name!r}") from None
+    finally:
+        del sys.path[: len(folders)]
+
+
+def _model_path(name: str, folders: list[Path]) -> Path:
+    """A file beside the recipe, or a model of the zoo."""
+    if name.endswith(".tflite"):
+        return data_path(name, folders)
+    from edgekit.zoo import find_model
+
+    return find_model(name).path
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:12])
+    return f"{len(names)} ({shown}{', ...' if len(names) > 12 else ''})"

@@ -1,0 +1,164 @@
+"""Trains a classifier by its recipe: the file, its card and the report."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from edgekit import engine, model
+from edgekit.device import load_device
+from edgekit.errors import ConfigError, UsageError
+from edgekit.optimize.classification.images import Pictures
+from edgekit.optimize.classification.recipe import (
+    SPREAD,
+    ClassifyRecipe,
+    data_path,
+    run_settings,
+    schedule_of,
+)
+from edgekit.optimize.classification.task import Classification, accuracy, as_input
+from edgekit.optimize.oneshot.latency import cycles_per_ms
+from edgekit.optimize.training import report
+from edgekit.optimize.training.run import Outcome, Watch, run
+from edgekit.optimize.training.stages import Schedule
+
+SOFTWARE = ("edgekit", "torch", "numpy")
+COMPARED = 256  # pictures on which the file is compared with training
+
+
+def train(
+    recipe: ClassifyRecipe, path: Path, data_dir: Path | None, out_dir: Path, watch: Watch, *, resume: bool
+) -> Path:
+    """Run the recipe of file `path`; returns the model's path in `out_dir`."""
+    folders = [*([data_dir] if data_dir else []), path.parent]
+    _check_devices(recipe)
+    recipe = _with_files(recipe, folders)
+    task = Classification(recipe, folders)
+    schedule = schedule_of(recipe, task.centre)
+    outcome = run(task, schedule, run_settings(recipe), out_dir, watch, resume=resume)
+    target = out_dir / "model.tflite"
+    target.write_bytes(outcome.content)
+    found = _facts(task, schedule, outcome, target)
+    found["recipe"] = path.read_text(encoding="utf-8")
+    for written in report.write_report(found, out_dir):
+        watch.say(f"{written}")
+    _write_card(task, target, path, found)
+    return target
+
+
+def _check_devices(recipe: ClassifyRecipe) -> None:
+    """ConfigError for a device that the report could not judge, before anything is trained."""
+    for number, name in enumerate(recipe.devices):
+        try:
+            cycles_per_ms(load_device(name))
+        except UsageError as error:
+            raise ConfigError(f"{recipe.where('devices', number)}: {error}") from None
+
+
+def _with_files(recipe: ClassifyRecipe, folders: list[Path]) -> ClassifyRecipe:
+    """The recipe with the teachers' files found, and the recipe's own teacher where a stage has none."""
+    stages = []
+    for number, stage in enumerate(recipe.stages):
+        if stage.distill is not None and stage.distill.teacher != "self":
+            name = stage.distill.teacher or recipe.teacher
+            if name is None:
+                place = recipe.where("stages", number, "distill")
+                raise ConfigError(f"{place}: missing teacher, expected self or a file")
+            found = data_path(name, folders)
+            if not found.is_file():
+                place = recipe.where("stages", number, "distill", "teacher")
+                raise ConfigError(f"{place}: there is no file {found}")
+            distill = stage.distill.model_copy(update={"teacher": str(found)})
+            stage = stage.model_copy(update={"distill": distill})  # noqa: PLW2901
+        stages.append(stage)
+    return recipe.model_copy(update={"stages": stages})
+
+
+def _facts(task: Classification, schedule: Schedule, outcome: Outcome, path: Path) -> dict[str, Any]:
+    """All that the report tells."""
+    history = outcome.history.epochs
+    before = report.dense_row(history, schedule)
+    runner = engine.load(path)
+    changed = any(stage.one_shot for stage in schedule.stages)  # after the network was trained
+    outputs = np.concatenate([runner.run(one[None])[0] for one in stored(task.val)])
+    return {
+        "name": task.recipe.name,
+        "task": "classify",
+        "classes": list(task.names),
+        "before": {"accuracy": before["accuracy"]},
+        "zeros_before": before["sparsity"],
+        "after": {"accuracy": accuracy(outputs.argmax(1), task.val)},
+        "float_or_fake": {"accuracy": history[-1]["accuracy"]},
+        "pictures": {"train": len(task.train), "val": len(task.val)},
+        "engine": runner.name,
+        "agreement": None if changed else _agreement(task, outcome, outputs, runner),
+        "file": report.facts(outcome.content),
+        "latency": _latency(path, task.recipe.devices),
+        "seconds": outcome.seconds,
+        "seed": task.recipe.seed,
+        "history": history,
+    }
+
+
+def stored(pictures: Pictures) -> Any:
+    """The pictures as the file's input bytes (n, h, w, 3)."""
+    return (pictures.images.astype(np.int16) - 128).astype(np.int8)
+
+
+def _agreement(task: Classification, outcome: Outcome, outputs: Any, runner: Any) -> dict[str, float]:
+    """Share of outputs of the file that are those of the network in training, in steps of the output."""
+    with torch.no_grad():
+        real = outcome.network.eval()(as_input(task.val.images[:COMPARED], task.centre)).numpy()
+    info = runner.outputs[0]
+    apart = np.abs(np.rint(real / info.scale + info.zero_point) - outputs[: len(real)])
+    return {f"within_{steps}": float((apart <= steps).mean()) for steps in (0, 1, 2)}
+
+
+def _latency(path: Path, devices: list[str]) -> list[dict[str, Any]]:
+    """Milliseconds of one picture on one core: measured on this machine, modelled on the devices."""
+    from edgekit.bench import Settings, benchmark
+    from edgekit.optimize.auto import model_ms
+
+    measured = benchmark([path], settings=Settings(seconds=0.5, warmup=0.1)).results[0]
+    here = {"device": "this machine", "ms": measured.median_ms, "how": f"measured, {measured.runtime}"}
+    graph = model.read(path)
+    others = [
+        {"device": name, "ms": model_ms(graph, load_device(name)), "how": "modelled, one core"}
+        for name in devices
+    ]
+    return [here, *others]
+
+
+def _write_card(task: Classification, path: Path, recipe_path: Path, found: dict[str, Any]) -> None:
+    """`card.yaml` beside the model, so that every command can use it."""
+    recipe = task.recipe
+    card = {
+        "name": f"classify/{recipe.name}",
+        "task": "classify",
+        "labels": list(task.names),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "size_bytes": path.stat().st_size,
+        "macs": found["file"]["macs"],
+        "zeros": round(found["file"]["zeros"], 4),
+        "input": {
+            "size": [recipe.size] * 2,
+            "color": "rgb",
+            "resize": "stretch",
+            "gain": 1 / SPREAD,
+            "offset": -task.centre / SPREAD,
+        },
+        "output": {"decoder": "scores"},
+        "accuracy": {"val_top1": round(found["after"]["accuracy"], 4), "engine": found["engine"]},
+        "recipe": {"file": recipe_path.name, "sha256": hashlib.sha256(recipe_path.read_bytes()).hexdigest()},
+        "seed": recipe.seed,
+        "training_data": {"name": recipe.data.train, "images": len(task.train)},
+        "software": {name: importlib.metadata.version(name) for name in SOFTWARE},
+    }
+    text = yaml.safe_dump(card, sort_keys=False, width=110)
+    path.with_name("card.yaml").write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Detectors of ten classes, distilled from YOLOX-Nano."""

@@ -1,0 +1,90 @@
+"""The card of a trained model: what it is, what it was made of, how to make it again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgekit import model
+from edgekit.optimize.detection.losses import BOX_DIVISOR
+from edgekit.optimize.detection.nets import STRIDES
+from edgekit.optimize.detection.photos import PAD
+from edgekit.optimize.detection.recipe import Recipe
+
+SOFTWARE = ("torch", "numpy", "opencv-python-headless", "onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The files that a model was made from."""
+
+    recipe_path: Path
+    data_dir: Path
+    teacher_path: Path
+
+    @property
+    def command(self) -> str:
+        sources = f"--data {self.data_dir.name} --teacher {self.teacher_path.name}"
+        return f"edgekit optimize {self.recipe_path.name} {sources} --out OUT"
+
+
+def write_card(
+    origin: Origin, recipe: Recipe, model_path: Path, size_px: int, agreement: dict[str, Any]
+) -> Path:
+    """Write `card.yaml` beside the model, without the accuracy, which `edgekit evaluate` measures."""
+    annotations = origin.data_dir / "annotations_train.json"
+    card: dict[str, Any] = {
+        "name": recipe.name_of(size_px),
+        "task": "detect",
+        "labels": list(recipe.names),
+        "sha256": _digest(model_path),
+        "size_bytes": model_path.stat().st_size,
+        "macs": count_macs(model.read(model_path)),
+        "input": {"size": [size_px] * 2, "color": "bgr", "resize": "letterbox_topleft", "pad": PAD},
+        "output": {"decoder": "anchor_free", "strides": list(STRIDES), "box_divisor": int(BOX_DIVISOR)},
+        "recipe": {"file": origin.recipe_path.name, "sha256": _digest(origin.recipe_path)},
+        "seed": recipe.seed,
+        "teacher": {"file": origin.teacher_path.name, "sha256": _digest(origin.teacher_path)},
+        "training_data": {
+            "name": origin.data_dir.name,
+            "annotations_sha256": _digest(annotations),
+            "images": len(json.loads(annotations.read_text())["images"]),
+        },
+        "agreement_with_training": agreement,
+        "produced_by": origin.command,
+        "software": {name: version for name in SOFTWARE if (version := _version(name))},
+    }
+    path = model_path.with_name("card.yaml")
+    path.write_text(yaml.safe_dump(card, sort_keys=False, width=110))
+    return path
+
+
+def count_macs(graph: model.Graph) -> int:
+    """Multiply-accumulates of all convolutions for one image."""
+    return sum(_op_macs(graph, op) for op in graph.ops)
+
+
+def _op_macs(graph: model.Graph, op: model.Op) -> int:
+    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        return 0
+    weights, result = graph.tensors[op.inputs[1]].shape, graph.tensors[op.outputs[0]].shape
+    per_place = math.prod(weights) if op.kind == "CONV_2D" else math.prod(weights[1:])
+    return math.prod(result[:3]) * per_place
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,80 @@
+"""What a detector is trained on and by which stages. Strict: an unknown key is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from edgekit.document import read_document
+from edgekit.fields import Float, Int, Part, PlaceError, Text
+from edgekit.optimize.training.stages import Schedule, check_recipe
+
+Size = Annotated[Int, Field(ge=64, le=1024, multiple_of=32)]
+
+
+class ClassRow(Part):
+    """A class: its name, its COCO category id, and the teacher's output column for it."""
+
+    name: Text
+    category_id: Int = Field(ge=1, le=10**6)
+    teacher_column: Int = Field(ge=0, lt=80)
+
+
+class Augment(Part):
+    """How photographs are changed. The last `calm` epochs have no mosaics."""
+
+    mosaic: Float = Field(default=0.5, ge=0, le=1, description="Share of the pictures put together of four.")
+    scale: tuple[Float, Float] = Field(default=(0.5, 1.5), description="Smallest and largest magnification.")
+    calm: Int = Field(default=1, ge=0, le=1000)
+
+
+class Recipe(Schedule):
+    """The training of a detector: one network, written once for every size in `sizes_px`."""
+
+    task: Literal["detect"]
+    name: Text = Field(
+        pattern=r"^[a-z0-9_-]+/[a-z0-9_-]*\{size\}[a-z0-9_-]*/[a-z0-9_-]+$",
+        description="Its place in the zoo: task/family/variant, with {size} in the family.",
+        json_schema_extra={"patternErrorMessage": "task/family-{size}/variant of a-z 0-9 _ -"},
+    )
+    seed: Int = Field(ge=0, le=2**31)
+    size_px: Size = Field(description="Side of the square pictures that it is trained on.")
+    sizes_px: list[Size] = Field(min_length=1, max_length=8, description="Sides of the inputs of the files.")
+    batch: Int = Field(ge=2, le=1024)
+    weight_decay: Float = Field(default=0.02, ge=0, le=1)
+    feature_weight: Float = Field(
+        default=0.5, ge=0, le=1e3, description="Of the likeness to the teacher's features, which falls to 0."
+    )
+    calibration_photos: Int = Field(default=128, ge=2, le=10**6)
+    watched_photos: Int = Field(default=100, ge=1, le=10**6, description="Scored after each epoch.")
+    augment: Augment = Augment()
+    classes: list[ClassRow] = Field(min_length=1, max_length=12)
+
+    @model_validator(mode="after")
+    def _ends_quantised(self) -> Recipe:
+        if not any(stage.quantize for stage in self.stages):
+            raise PlaceError(("stages",), "no stage quantize: the files are int8")
+        return self
+
+    def name_of(self, size_px: int) -> str:
+        """The place in the zoo of the file of that size."""
+        return self.name.replace("{size}", str(size_px))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(row.name for row in self.classes)
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        return tuple(row.category_id for row in self.classes)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        return tuple(row.teacher_column for row in self.classes)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; ConfigError naming the file, the line and the key if anything is not as expected."""
+    return check_recipe(read_document(path), Recipe)

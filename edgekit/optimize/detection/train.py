@@ -1,0 +1,220 @@
+"""A recipe, photographs and a teacher in; int8 `.tflite` files out. Can be stopped and resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.errors import ConfigError, SourceError
+from edgekit.optimize.detection.augment import Strength
+from edgekit.optimize.detection.batches import Batch, ahead, as_tensor, epoch_batches
+from edgekit.optimize.detection.card import Origin, write_card
+from edgekit.optimize.detection.fidelity import measure
+from edgekit.optimize.detection.losses import (
+    BOX_DIVISOR,
+    batch_targets,
+    detection_loss,
+    feature_loss,
+    teacher_opinion,
+)
+from edgekit.optimize.detection.nets import Detector
+from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
+from edgekit.optimize.detection.recipe import Recipe, load_recipe
+from edgekit.optimize.detection.score import Predict, average_precision
+from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid
+from edgekit.optimize.detection.teacher import load_teacher
+from edgekit.optimize.detection.transplant import make_student
+from edgekit.optimize.training.quantization import is_quantized
+from edgekit.optimize.training.session import Session, wrap
+
+FIDELITY_PHOTOS = 20
+GRADIENT_NORM = 20.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """All that a training reads and where it writes."""
+
+    recipe: Recipe
+    train: list[Photo]
+    val: list[Photo]
+    teacher: Detector
+    out_dir: Path
+    progress: Callable[[str], None]
+
+
+def train(
+    recipe_path: Path,
+    data_dir: Path,
+    teacher_path: Path,
+    out_dir: Path,
+    *,
+    resume: bool,
+    progress: Callable[[str], None],
+) -> list[Path]:
+    """Train and write `out_dir/<size>/model.tflite` and its card for every size; returns their paths."""
+    recipe = load_recipe(recipe_path)
+    teacher = load_teacher(teacher_path).to(memory_format=torch.channels_last)
+    job = Job(recipe, *_photos(data_dir, recipe), teacher, out_dir, progress)
+    session = _run(job, resume=resume)
+    paths = []
+    for size_px in recipe.sizes_px:
+        path = _export(job, session, size_px)
+        agreement = measure(session.model, path, job.val[:FIDELITY_PHOTOS], size_px)
+        progress(f"outputs of {path} beside those of torch: {agreement}")
+        write_card(Origin(recipe_path, data_dir, teacher_path), recipe, path, size_px, agreement)
+        paths.append(path)
+    return paths
+
+
+def _photos(data_dir: Path, recipe: Recipe) -> tuple[list[Photo], list[Photo]]:
+    """The photographs to train on and those to watch."""
+    images, ids = data_dir / "images", recipe.category_ids
+    train = load_photos(data_dir / "annotations_train.json", images, ids)
+    val = load_photos(data_dir / "annotations_val.json", images, ids, recipe.watched_photos)
+    if len(train) < recipe.batch:
+        raise SourceError(f"{data_dir}: {len(train)} photographs, fewer than one batch of {recipe.batch}")
+    return train, val
+
+
+def _run(job: Job, *, resume: bool) -> Session:
+    """Run all epochs, or those that a checkpoint leaves."""
+    recipe = job.recipe
+    torch.manual_seed(recipe.seed)
+    student = make_student(job.teacher, _calibration(job), recipe.columns)
+    student = student.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(_groups(student, recipe.weight_decay))
+    session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch)
+    first = _restore(job, session) if resume else 0
+    lesson = Lesson(job, session)
+    for epoch in range(first, session.epochs):
+        begin = time.monotonic()
+        losses = lesson.run_epoch(ahead(_batches(job, session, epoch)))
+        _save(job, session, epoch + 1)
+        speed = len(job.train) / (time.monotonic() - begin)
+        means = " ".join(f"{value:.3f}" for value in losses)
+        job.progress(f"epoch {epoch + 1}/{session.epochs} loss {means} {speed:.1f} images/s")
+        job.progress(_score(job, student))
+    student.eval()
+    return session
+
+
+class Lesson:
+    """One network learning from boxes and from the teacher's opinion and features."""
+
+    def __init__(self, job: Job, session: Session) -> None:
+        self.job, self.session, self.grid = job, session, make_grid(job.recipe.size_px)
+        self.total = session.epochs * session.steps_per_epoch
+        self.features: dict[nn.Module, tuple[Tensor, ...]] = {}
+        for network in (session.model, job.teacher):
+            network.trunk.register_forward_hook(self._keep)
+
+    def _keep(self, trunk: nn.Module, _inputs: object, output: tuple[Tensor, ...]) -> None:
+        self.features[trunk] = output
+
+    def run_epoch(self, batches: Iterator[Batch]) -> list[float]:
+        """Train on the batches; the mean losses of classes, boxes and features."""
+        sums, count = torch.zeros(3), 0
+        self.session.model.train()
+        for batch in batches:
+            sums += self._step(batch)
+            count += 1
+            if count % 45 == 0:
+                means = " ".join(f"{value:.3f}" for value in (sums / count).tolist())
+                self.job.progress(f"step {self.session.steps}/{self.total} loss {means}")
+        return list((sums / max(count, 1)).tolist())
+
+    def _step(self, batch: Batch) -> Tensor:
+        session, teacher = self.session, self.job.teacher
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        self.features.clear()
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            scores, boxes = teacher_opinion(teacher(images), self.job.recipe.columns, self.grid)
+        target = batch_targets(scores, boxes, batch, self.grid)
+        session.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=not is_quantized(session.model)):
+            maps = session.model(images)
+        classes, apart = detection_loss(maps, target, self.grid, len(self.job.recipe.classes))
+        likeness = self._likeness(classes)
+        (classes + apart + likeness).backward()
+        nn.utils.clip_grad_norm_(session.model.parameters(), GRADIENT_NORM)
+        session.step()
+        return torch.stack((classes.detach(), apart.detach(), likeness.detach()))
+
+    def _likeness(self, like: Tensor) -> Tensor:
+        """Of the features; int8 channels have scales of their own, so only while the network is float."""
+        own = self.features.get(self.session.model.trunk)
+        if own is None:
+            return like.new_zeros(())
+        weight = self.job.recipe.feature_weight * (1 - self.session.steps / self.total)
+        return weight * feature_loss(own, self.features[self.job.teacher.trunk])
+
+
+def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weights of convolutions decay; biases and batch norms do not."""
+    deep = [one for one in network.parameters() if one.ndim > 1]
+    flat = [one for one in network.parameters() if one.ndim <= 1]
+    return [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
+
+
+def _calibration(job: Job) -> list[Tensor]:
+    count, size = job.recipe.calibration_photos, job.recipe.size_px
+    images = [letterbox(photo.image, size)[0] for photo in job.train[:count]]
+    return [as_tensor(images[start : start + 16]) for start in range(0, len(images), 16)]
+
+
+def _batches(job: Job, session: Session, epoch: int) -> Iterator[Batch]:
+    augment = job.recipe.augment
+    is_calm = epoch >= session.epochs - augment.calm
+    strength = Strength(mosaic=0.0 if is_calm else augment.mosaic, scale=augment.scale)
+    return epoch_batches(job.train, job.recipe.batch, job.recipe.size_px, strength, (job.recipe.seed, epoch))
+
+
+def _score(job: Job, network: nn.Module) -> str:
+    names = job.recipe.names
+    network.eval()
+    figures = average_precision(opinion(network, len(names)), job.val, job.recipe.size_px, names)
+    return f"on {len(job.val)} photos: " + " ".join(f"{key} {value:.3f}" for key, value in figures.items())
+
+
+def opinion(network: nn.Module, classes: int) -> Predict:
+    """The scores and boxes of a student, as `average_precision` wants them."""
+
+    def predict(images: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        raw = flatten(network(images.contiguous(memory_format=torch.channels_last)))
+        return raw[..., 4 : 4 + classes].sigmoid(), decode(raw[..., :4] / BOX_DIVISOR, grid)
+
+    return predict
+
+
+def _save(job: Job, session: Session, epoch: int) -> None:
+    """Write the checkpoint so that an interruption leaves the old one or the new one."""
+    job.out_dir.mkdir(parents=True, exist_ok=True)
+    new = job.out_dir / "checkpoint.new"
+    torch.save({"epoch": epoch, "session": session.state_dict()}, new)
+    new.replace(job.out_dir / "checkpoint.pt")
+
+
+def _restore(job: Job, session: Session) -> int:
+    """Take up the checkpoint, if there is one; the epochs that it has behind it."""
+    path = job.out_dir / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    saved: dict[str, Any] = torch.load(path, weights_only=True)
+    if saved["session"]["recipe"] != job.recipe.model_dump_json():
+        raise ConfigError(f"{path}: made by another recipe: give another --out, or delete the file")
+    session.load_state_dict(saved["session"])
+    return int(saved["epoch"])
+
+
+def _export(job: Job, session: Session, size_px: int) -> Path:
+    path = job.out_dir / str(size_px) / "model.tflite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    session.export(path, torch.zeros(1, 3, size_px, size_px), job.recipe.name_of(size_px))
+    return path

@@ -1,0 +1,1 @@
+"""Training-aware optimisation of any torch model: pruning, distillation, int8 training, export."""

@@ -1,0 +1,173 @@
+"""Layers with the arithmetic of TFLite's int8 kernels, in floating point, for training.
+
+Weights: symmetric, one scale per output channel, max |w| / 127 at each step. Activations: one scale and zero
+point per tensor, ranges that always hold 0. Biases: whole steps of input scale times weight scale.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LOWEST, HIGHEST = -128, 127
+LEAST_WEIGHT_SCALE = 1e-6  # smaller ones give gains that kernels refuse
+BIAS_STEPS = 2.0**30  # a bias must fit an int32 with room for the sum
+Quant = tuple[float, int]  # scale, zero point
+
+
+class ActivationRange(nn.Module):
+    """Rounds a tensor to int8 steps of its range, which is the mean of what it sees while it observes.
+
+    A range that was never set lets everything through. Tensors that need one scale share it by `join`: the
+    range is then the union. `fixed` are a scale and zero point that a kernel prescribes.
+    """
+
+    def __init__(self, average: float = 0.99, fixed: Quant | None = None) -> None:
+        super().__init__()
+        self.average, self.fixed, self.observing = average, fixed, True
+        self.group: list[ActivationRange] = [self]
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+        self.register_buffer("seen", torch.tensor(data=False))
+        self.low: Tensor
+        self.high: Tensor
+        self.seen: Tensor
+
+    def join(self, other: ActivationRange) -> None:
+        """Share one scale with `other` and all that it shares with."""
+        if other.group is not self.group:
+            self.group.extend(other.group)
+            for member in other.group:
+                member.group = self.group
+
+    @property
+    def is_set(self) -> bool:
+        return self.fixed is not None or any(bool(m.seen) for m in self.group)
+
+    def quant(self) -> Quant:
+        """Scale (a float32 value) and zero point."""
+        if self.fixed is not None:
+            return self.fixed
+        low, high = min(float(m.low) for m in self.group), max(float(m.high) for m in self.group)
+        scale = float(torch.tensor(((high - low) or 1.0) / 255))
+        return scale, min(max(round(LOWEST - low / scale), LOWEST), HIGHEST)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        if self.observing and self.training and self.fixed is None:
+            self.observe(x)
+        if not self.is_set:
+            return x
+        return torch.fake_quantize_per_tensor_affine(x, *self.quant(), LOWEST, HIGHEST)
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
+        if self.seen:
+            self.low.lerp_(low, 1 - self.average)
+            self.high.lerp_(high, 1 - self.average)
+        else:
+            self.low.copy_(low)
+            self.high.copy_(high)
+            self.seen.fill_(value=True)
+
+
+class _QuantWeights:
+    """What `QuantConv2d` and `QuantLinear` share; `source` is the range of what they read."""
+
+    weight: Tensor
+    bias: Tensor | None
+    _source: tuple[ActivationRange, ...]
+
+    @property
+    def source(self) -> ActivationRange:
+        return self._source[0]
+
+    def read_from(self, source: ActivationRange) -> None:
+        self._source = (source,)  # in a tuple, so that it is not this layer's submodule too
+
+    def weight_scales(self) -> Tensor:
+        """(o,) float32 scale of each output channel."""
+        weight = self.weight.detach().float()
+        scales = (weight.abs().amax(tuple(range(1, weight.ndim))) / HIGHEST).clamp(min=LEAST_WEIGHT_SCALE)
+        if self.bias is not None and self.source.is_set:
+            room = self.bias.detach().float().abs() / (self.source.quant()[0] * BIAS_STEPS)
+            scales = torch.maximum(scales, room)
+        return scales
+
+    def integers(self) -> tuple[Tensor, Tensor]:
+        """int8 weights in torch's order and int32 biases (o,), as floats: what the file will hold."""
+        scales = self.weight_scales()
+        weight = self.weight.detach().float()
+        steps = (weight / _column(scales, weight)).round().clamp(-HIGHEST, HIGHEST)
+        if self.bias is None:
+            return steps, torch.zeros_like(scales)
+        return steps, (self.bias.detach().double() / self.bias_scales().double()).round()
+
+    def bias_scales(self) -> Tensor:
+        """(o,) float32: input scale times weight scale."""
+        scale = torch.tensor(self.source.quant()[0])
+        return scale * self.weight_scales()
+
+    def rounded(self) -> tuple[Tensor, Tensor | None]:
+        """Weights and bias as int8 arithmetic has them; gradients pass straight through."""
+        steps, bias_steps = self.integers() if self.source.is_set else (None, None)
+        if steps is None or bias_steps is None:
+            return self.weight, self.bias
+        near = steps * _column(self.weight_scales(), steps)
+        weight = self.weight + (near - self.weight).detach()
+        if self.bias is None:
+            return weight, None
+        near_bias = (bias_steps * self.bias_scales().double()).to(self.bias.dtype)
+        return weight, self.bias + (near_bias - self.bias).detach()
+
+
+def _column(scales: Tensor, like: Tensor) -> Tensor:
+    return scales.reshape(-1, *[1] * (like.ndim - 1))
+
+
+class QuantConv2d(_QuantWeights, nn.Conv2d):
+    """A convolution with int8 weights; it takes over the parameters of the layer that it stands for."""
+
+    @staticmethod
+    def of(conv: nn.Conv2d, weight: Any, bias: Any) -> QuantConv2d:
+        """A layer of the geometry of `conv` that owns the given parameters."""
+        made = QuantConv2d(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
+            conv.groups, bias is not None,
+        )  # fmt: skip
+        made.weight, made.bias = weight, bias
+        return made.train(conv.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.rounded()
+        return functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class QuantLinear(_QuantWeights, nn.Linear):
+    """A fully connected layer with int8 weights."""
+
+    @staticmethod
+    def of(linear: nn.Linear, weight: Any, bias: Any) -> QuantLinear:
+        made = QuantLinear(linear.in_features, linear.out_features, bias is not None)
+        made.weight, made.bias = weight, bias
+        return made.train(linear.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, *self.rounded())
+
+
+class QuantScale(_QuantWeights, nn.Module):
+    """A batch norm that no convolution takes in: a factor and an offset per channel of (n, c, h, w)."""
+
+    def __init__(self, weight: Any, bias: Any) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.rounded()
+        shape = (1, -1, 1, 1)
+        return x * weight.reshape(shape) + (0 if bias is None else bias.reshape(shape))

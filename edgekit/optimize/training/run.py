@@ -1,0 +1,275 @@
+"""Runs a whole training by a recipe: epochs, scores, checkpoints, the exported file, the report.
+
+What is trained comes as a `Task`. The same seed gives the same file, whether or not the run was interrupted:
+batches depend on the seed, the epoch and their number alone, and so does every other draw.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.errors import ConfigError, EdgekitError
+from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
+from edgekit.optimize.training.session import Session, wrap
+from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
+from edgekit.optimize.training.stages import Schedule
+
+CHECKPOINT = "checkpoint.pt"
+Batch = tuple[Tensor, Any]  # inputs, and what the loss wants
+
+
+class Task(Protocol):
+    """What is trained, on what, and how good it is."""
+
+    steps_per_epoch: int
+
+    def network(self) -> nn.Module:
+        """The network to start from; its weights are drawn from torch's generator."""
+        ...
+
+    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The batches of an epoch from number `first`; the same for the same epoch and number."""
+        ...
+
+    def loss(self, outputs: Any, wanted: Any) -> Tensor:
+        """A mean over the batch."""
+        ...
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Figures on the validation data, the most important first."""
+        ...
+
+
+class Watch(Protocol):
+    """Hears how a run goes on: the progress bars of a terminal, or nothing."""
+
+    def epoch(self, epoch: int, epochs: int, steps: int) -> None: ...
+    def step(self, done: int, loss: float) -> None: ...
+    def say(self, text: str) -> None: ...
+
+
+@dataclass
+class History:
+    """What happened, epoch by epoch; epoch 0 is before the training."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    loss_sum: float = 0.0
+    loss_count: int = 0
+
+    def add(self, session: Session, epoch: int, scores: dict[str, float]) -> dict[str, Any]:
+        masked = session.masks.masks.values()
+        zeros, weights = sum(int((m == 0).sum()) for m in masked), sum(m.numel() for m in masked)
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "loss": self.loss_sum / self.loss_count if self.loss_count else None,
+            "learning_rate": session.param_groups[0]["lr"],
+            "sparsity": zeros / weights if weights else 0.0,
+            "quantized": is_quantized(session.model),
+            **scores,
+        }
+        self.epochs.append(row)
+        self.loss_sum, self.loss_count = 0.0, 0
+        return row
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A finished run: the trained network, what happened, and the bytes of its file."""
+
+    network: nn.Module
+    history: History
+    content: bytes
+    seconds: float
+
+
+def run(
+    task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch, *, resume: bool = True
+) -> Outcome:
+    """Train, with a checkpoint in `out_dir` every few minutes and after an interruption.
+
+    Raises ConfigError for a recipe that does not fit, KeyboardInterrupt after the checkpoint of an
+    interruption, EdgekitError when the loss is no number any more.
+    """
+    torch.manual_seed(settings.seed)
+    before = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        return _Run(task, schedule, settings, out_dir, watch).go(resume=resume)
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Run:
+    def __init__(
+        self, task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch
+    ) -> None:
+        self.task, self.settings, self.out_dir, self.watch = task, settings, out_dir, watch
+        network = task.network().to(memory_format=torch.channels_last)
+        self.session = wrap(
+            network, optimizer_of(network, settings.optimizer), schedule, task.steps_per_epoch
+        )
+        self.history = History()
+        self.spent = 0.0
+
+    def go(self, *, resume: bool) -> Outcome:
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        if resume:
+            self._restore()
+        self.begun = self.saved = time.monotonic()
+        network, steps = self.session.model, self.task.steps_per_epoch
+        with interruptible() as stopped:
+            if not self.history.epochs:
+                self._score(0)
+            while len(self.history.epochs) <= self.session.epochs:
+                epoch = len(self.history.epochs) - 1
+                self.watch.epoch(epoch, self.session.epochs, steps)
+                network.train()
+                first = self.session.steps - epoch * steps
+                for number, batch in enumerate(self.task.batches(epoch, first), first + 1):
+                    self._step(batch, number)
+                    self._save_when_due(stopped)
+                self._score(epoch + 1)
+            self._save()
+        self.session.finish()
+        content = self.session.content(self._inputs(), self.settings.name)
+        return Outcome(network.eval(), self.history, content, self._seconds())
+
+    def _inputs(self) -> Tensor:
+        """Inputs of the first epoch, as many as the file's one-shot pruning wants."""
+        stages = [stage.one_shot.inputs for stage in self.session.schedule.stages if stage.one_shot]
+        count = max(stages, default=1)
+        found: list[Tensor] = []
+        for inputs, _ in self.task.batches(0, 0):
+            found.append(inputs)
+            if sum(map(len, found)) >= count:
+                break
+        return torch.cat(found)[:count]
+
+    def _calibrate(self) -> None:
+        """Set the ranges of a network that is quantised without a step of training in int8."""
+        network = self.session.model
+        if is_quantized(network) and any(not one.is_set for one in ranges(network)):
+            batches = itertools.islice(self.task.batches(0, 0), 8)
+            calibrate(network, (inputs for inputs, _ in batches))
+
+    def _step(self, batch: Batch, number: int) -> None:
+        session, (images, wanted) = self.session, batch
+        torch.manual_seed(self.settings.seed * 1_000_003 + session.steps)  # for dropout and the like
+        low = self.settings.bfloat16 and not is_quantized(session.model)
+        session.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            outputs = session.model(images.contiguous(memory_format=torch.channels_last))
+        loss = self.task.loss(outputs, wanted)
+        loss.backward()
+        session.step()
+        value = float(loss.detach())
+        if value != value:  # noqa: PLR0124  (not a number)
+            raise EdgekitError(
+                f"the loss is no number at step {session.steps}: lower the learning rate's peak"
+            )
+        self.history.loss_sum += value
+        self.history.loss_count += 1
+        self.watch.step(number, value)
+
+    def _score(self, epoch: int) -> None:
+        self._calibrate()
+        scores = self.task.score(self.session.model.eval())
+        row = self.history.add(self.session, epoch, scores)
+        shown = " ".join(f"{key} {value:.4f}" for key, value in scores.items())
+        loss = "" if row["loss"] is None else f" loss {row['loss']:.4f}"
+        self.watch.say(
+            f"epoch {epoch}/{self.session.epochs}{loss} {shown} zeros {row['sparsity']:.3f} "
+            f"{'int8' if row['quantized'] else 'float'} {self._seconds():.0f} s"
+        )
+
+    def _seconds(self) -> float:
+        return self.spent + time.monotonic() - self.begun
+
+    # ---- checkpoints ----
+
+    def _save_when_due(self, stopped: list[int]) -> None:
+        if stopped or time.monotonic() - self.saved >= self.settings.checkpoint_s:
+            self._save()
+        if stopped:
+            self.watch.say(f"stopped; the same command goes on from {self.out_dir / CHECKPOINT}")
+            raise KeyboardInterrupt
+
+    def _save(self) -> None:
+        """Write the checkpoint so that an interruption leaves the old one or the new one."""
+        self.saved = time.monotonic()
+        state = {
+            "session": self.session.state_dict(),
+            "settings": self.settings.model_dump_json(),
+            "history": vars(self.history),
+            "seconds": self._seconds(),
+        }
+        new = self.out_dir / "checkpoint.new"
+        with new.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.out_dir / CHECKPOINT)
+
+    def _restore(self) -> None:
+        path = self.out_dir / CHECKPOINT
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, weights_only=True)
+        except Exception as error:
+            raise ConfigError(f"{path}: not a readable checkpoint: delete it to start anew") from error
+        session, own = self.session, RunSettings.model_validate_json(state["settings"])
+        same = own.same_result(self.settings)
+        if not same or state["session"]["recipe"] != session.schedule.model_dump_json():
+            raise ConfigError(f"{path}: made by another recipe: give another --out, or delete the file")
+        session.load_state_dict(state["session"])
+        self.history = History(**state["history"])
+        self.spent = state["seconds"]
+        self.watch.say(f"going on from step {session.steps}")
+
+
+def optimizer_of(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """The optimiser of a recipe: weights of layers decay; biases and batch norms do not."""
+    deep = [one for one in network.parameters() if one.ndim > 1]
+    flat = [one for one in network.parameters() if one.ndim <= 1]
+    groups = [{"params": deep, "weight_decay": settings.weight_decay}, {"params": flat, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if settings.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    return torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=settings.momentum > 0)
+
+
+def interruptible() -> AbstractContextManager[list[int]]:
+    """Within it SIGINT and SIGTERM only fill the list, so that a step is always finished."""
+    return _interruptible()
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    stopped: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+
+    try:
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, which alone hears signals
+        before = {}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

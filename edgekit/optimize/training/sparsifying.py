@@ -1,0 +1,126 @@
+"""Stages that make weights zero, or keep them so: gradual pruning, sparse training, transfer."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekit.complaint import similar
+from edgekit.fields import PlaceError
+from edgekit.optimize.training.masks import Pattern, choose, densities, moved
+from edgekit.optimize.training.modifiers import Modifier, Place
+from edgekit.optimize.training.stages import PruneStage, SparseTrainStage, TransferStage
+
+
+def cubic(stage: PruneStage, share: float) -> float:
+    """The sparsity when `share` of the stage is over (Zhu and Gupta 2017)."""
+    return stage.target + (stage.initial - stage.target) * (1 - min(share, 1.0)) ** 3
+
+
+class PruneModifier(Modifier):
+    stage: PruneStage
+
+    def __init__(self, stage: PruneStage, place: Place) -> None:
+        super().__init__(stage, place)
+        self.names = layers(place.model, stage.layers, stage.skip)
+        self.pattern = Pattern.parse(stage.pattern)
+
+    def enter(self) -> None:
+        self._choose(0.0 if self.steps else 1.0)
+
+    def after_step(self, done: int) -> None:
+        if done % self.stage.every == 0 and done < self.steps:
+            self._choose(done / self.steps)
+        elif done == self.steps:
+            self._choose(1.0)
+
+    def leave(self) -> None:
+        self.place.masks.freeze(self.names)
+
+    def _choose(self, share: float) -> None:
+        masks = self.place.masks
+        weights = [masks.weight(name) for name in self.names]
+        together = self.stage.scope == "global"
+        chosen = choose(weights, cubic(self.stage, share), self.pattern, together=together)
+        for name, mask in zip(self.names, chosen, strict=True):
+            masks.set(name, mask, regrow=self.stage.regrow and share < 1)
+
+
+class SparseTrainModifier(Modifier):
+    stage: SparseTrainStage
+
+    def __init__(self, stage: SparseTrainStage, place: Place) -> None:
+        super().__init__(stage, place)
+        self.names = layers(place.model, stage.layers, stage.skip)
+        self.pattern = Pattern.parse(stage.pattern)
+
+    def enter(self) -> None:
+        """Draw a mask for each layer from torch's generator."""
+        weights = [self.place.masks.weight(name).detach() for name in self.names]
+        shares = densities([one.shape for one in weights], 1 - self.stage.target, self.stage.distribution)
+        for name, weight, density in zip(self.names, weights, shares, strict=True):
+            drawn = choose([torch.rand_like(weight)], 1 - density, self.pattern, together=False)[0]
+            self.place.masks.set(name, drawn)
+
+    def after_step(self, done: int) -> None:
+        share = done / (self.stage.settle * self.steps)
+        if done % self.stage.every or share >= 1:
+            return
+        fraction = self.stage.fraction * 0.5 * (1 + math.cos(math.pi * share))
+        masks = self.place.masks
+        for name in self.names:
+            weight = masks.weight(name)
+            if weight.grad is not None:
+                masks.set(name, moved(masks.masks[name], weight, fraction, self.pattern))
+
+
+class TransferModifier(Modifier):
+    """Takes what is zero for the mask, and holds it from then on."""
+
+    stage: TransferStage
+
+    def __init__(self, stage: TransferStage, place: Place) -> None:
+        super().__init__(stage, place)
+        self.names = layers(place.model, stage.layers, []) if stage.layers else weighty(place.model)
+
+    def enter(self) -> None:
+        for name in self.names:
+            weight = self.place.masks.weight(name).detach()
+            if name not in self.place.masks.masks and bool((weight == 0).any()):
+                self.place.masks.set(name, (weight != 0).to(weight.dtype))
+
+
+def weighty(model: nn.Module) -> list[str]:
+    """Names of the convolutions and linear layers, in the order in which the model lists them."""
+    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+
+
+def layers(model: nn.Module, patterns: list[str] | None, skip: list[str]) -> list[str]:
+    """The names that a stage means. PlaceError for a pattern that no layer has."""
+    known = weighty(model)
+    for key, given in (("layers", patterns or []), ("skip", skip)):
+        for number, pattern in enumerate(given):
+            if not fnmatch.filter(known, pattern):
+                raise PlaceError((key, number), _no_layer(model, pattern, known))
+    if patterns is None:
+        found = [name for name in known[1:-1] if not _is_depthwise(model.get_submodule(name))]
+    else:
+        found = [name for name in known if any(fnmatch.fnmatchcase(name, one) for one in patterns)]
+    found = [name for name in found if not any(fnmatch.fnmatchcase(name, one) for one in skip)]
+    if not found:
+        raise PlaceError((), f"no layer is left to prune among {', '.join(known[:20])}: say which by layers:")
+    return found
+
+
+def _no_layer(model: nn.Module, pattern: str, known: list[str]) -> str:
+    if pattern in dict(model.named_modules()):
+        return f"{pattern!r} is no convolution or linear layer: give {pattern}.* for those inside"
+    return f"the model has no layer {pattern!r}{similar(pattern, known)}"
+
+
+def _is_depthwise(layer: Any) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels and layer.groups > 1

@@ -1,0 +1,124 @@
+"""The stage in which a teacher's gradient is added to that of the labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.complaint import similar
+from edgekit.fields import PlaceError
+from edgekit.optimize.training.distillation import TorchTeacher, as_tuple, feature_likeness, likeness
+from edgekit.optimize.training.modifiers import Modifier, Place
+from edgekit.optimize.training.stages import SELF, DistillStage
+
+
+class DistillModifier(Modifier):
+    """Adds the teacher's gradient to what flows back through the outputs and the named features."""
+
+    stage: DistillStage
+
+    def __init__(self, stage: DistillStage, place: Place) -> None:
+        super().__init__(stage, place)
+        self.features: dict[str, Tensor] = {}
+        self._hooks: list[Any] = []
+        if stage.teacher is None and place.teacher is None:
+            raise PlaceError((), "no teacher: name a file or self, or give wrap(..., teacher=module)")
+        for name in stage.features:
+            _check_layer(place.model, name)
+        self._take(TorchTeacher.copy_of(place.model) if stage.teacher == SELF else self._load())
+
+    def _load(self) -> Any:
+        if self.stage.teacher is None:
+            return TorchTeacher(self.place.teacher)
+        from edgekit.optimize.training.teachers import load_teacher
+
+        return load_teacher(self.stage.teacher, list(self.stage.features.values()))
+
+    def _take(self, teacher: Any) -> None:
+        self.teacher = teacher
+        if self.stage.features and isinstance(teacher, TorchTeacher):
+            teacher.watch(list(self.stage.features.values()))
+
+    def enter(self) -> None:
+        if self.stage.teacher == SELF:
+            self.teacher.module.load_state_dict(self.place.model.state_dict())
+        self._hang()
+
+    def _hang(self) -> None:
+        """Hang the hooks into the model, once."""
+        if self._hooks:
+            return
+        for name in self.stage.features:
+            layer = self.place.model.get_submodule(name)
+            self._hooks.append(layer.register_forward_hook(self._keep(name)))
+        self._hooks.append(self.place.model.register_forward_hook(self._seen))
+
+    def _keep(self, name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            self.features[name] = output
+
+        return hook
+
+    def _seen(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """After the model ran: let the teacher run too, and prepare the gradients."""
+        if not (module.training and torch.is_grad_enabled()):
+            return
+        wanted, features = self.teacher(inputs)
+        share = self.stage.weight
+        if self.stage.loss != "none":
+            for own, goal in zip(as_tuple(output), wanted, strict=False):
+                if own.requires_grad:
+                    own.register_hook(self._blend(own.detach(), goal, share))
+        for name, theirs in self.stage.features.items():
+            mine = self.features.pop(name)
+            mine.register_hook(self._add(mine.detach(), features[theirs]))
+
+    def _blend(self, own: Tensor, goal: Tensor, share: float) -> Any:
+        kind, temperature = self.stage.loss, self.stage.temperature
+
+        def hook(gradient: Tensor) -> Tensor:
+            taught = _gradient(own, lambda x: likeness(x, goal, kind, temperature))
+            return torch.lerp(gradient, taught.to(gradient.dtype), share)
+
+        return hook
+
+    def _add(self, own: Tensor, goal: Tensor) -> Any:
+        weight = self.stage.feature_weight
+
+        def hook(gradient: Tensor) -> Tensor:
+            taught = _gradient(own, lambda x: feature_likeness(x, goal))
+            return gradient + weight * taught.to(gradient.dtype)
+
+        return hook
+
+    def leave(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def state(self) -> Any:
+        return self.teacher.module.state_dict() if self.stage.teacher == SELF else None
+
+    def restore(self, state: Any) -> None:
+        if state is not None:
+            self.teacher.module.load_state_dict(state)
+        if self.active:
+            self._hang()
+
+
+def _gradient(own: Tensor, loss: Any) -> Tensor:
+    with torch.enable_grad():
+        point = own.float().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(point), point)
+    return gradient
+
+
+def _check_layer(model: nn.Module, name: str) -> None:
+    known = dict(model.named_modules())
+    if name not in known:
+        raise PlaceError(("features",), f"the model has no layer {name!r}{similar(name, known)}")

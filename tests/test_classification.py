@@ -1,0 +1,431 @@
+"""`edgekit optimize` of a classifier: recipes, data, runs that are interrupted, reports, transfer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from edgekit.errors import ConfigError, ModelError, SourceError
+from edgekit.optimize import recipe_schema
+from edgekit.optimize.classification.images import batches, changed, load
+from edgekit.optimize.classification.recipe import AugmentConfig
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edgekit[train]'")
+
+torch.set_num_threads(1)
+
+from edgekit import inference, model  # noqa: E402
+from edgekit.cli import main  # noqa: E402
+from edgekit.device import load_device  # noqa: E402
+from edgekit.optimize import Lines, auto, optimize  # noqa: E402
+from edgekit.optimize.training import convert, quantization  # noqa: E402
+from edgekit.optimize.training.imported import import_model  # noqa: E402
+from edgekit.optimize.training.stages import load_schedule  # noqa: E402
+
+SIZE, SHADES = 16, {"dark": 40, "grey": 128, "light": 215}
+STAGES = [
+    {"learning_rate": {"end": 4, "peak": 0.02}},
+    {"prune": {"start": 1, "end": 2, "sparsity": 0.6, "pattern": "1x4", "every": 1}},
+    {"distill": {"start": 1, "end": 3, "teacher": "self"}},
+    {"quantize": {"start": 3, "end": 4}},
+]
+
+
+QUANTIZE = {"quantize": {"start": 1, "end": 2}}
+NO_LAYER = {"end": 1, "sparsity": 0.5, "layers": ["blok*"]}
+
+
+def shaded(count: int, seed: int) -> tuple[Any, Any]:
+    """Pictures of three classes, told apart by how light they are."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    means = np.array(list(SHADES.values()))[labels]
+    images = rng.normal(means[:, None, None, None], 20, (count, SIZE, SIZE, 3)).clip(0, 255)
+    return images.astype(np.uint8), labels
+
+
+def write_npz(path: Path, count: int, seed: int) -> None:
+    images, labels = shaded(count, seed)
+    np.savez(path, x=images, y=labels, classes=np.array(list(SHADES)))
+
+
+def write_folders(path: Path, names: list[str], each: int = 12) -> None:
+    import cv2
+
+    rng = np.random.default_rng(5)
+    for name in names:
+        (path / name).mkdir(parents=True)
+        for number in range(each):
+            image = rng.normal(SHADES.get(name, 90), 20, (20, 24, 3)).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(path / name / f"{number}.png"), image)
+
+
+def write_recipe(folder: Path, **changes: Any) -> Path:
+    content: dict[str, Any] = {
+        "version": 1,
+        "task": "classify",
+        "name": "shades",
+        "seed": 3,
+        "batch": 8,
+        "size": SIZE,
+        "data": {"train": "train.npz", "val": "val.npz"},
+        "network": {"name": "resnet", "options": {"widths": [8, 16]}},
+        "stages": STAGES,
+        **changes,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_npz(tmp_path / "train.npz", 48, 1)
+    write_npz(tmp_path / "val.npz", 30, 2)
+    return tmp_path
+
+
+def train(recipe: Path, out: Path, **options: Any) -> Path:
+    return optimize(recipe, None, None, out, watch=Lines(lambda _text: None), **options)[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run; returns the model's path."""
+    place = tmp_path_factory.mktemp("trained")
+    write_npz(place / "train.npz", 48, 1)
+    write_npz(place / "val.npz", 30, 2)
+    return train(write_recipe(place), place / "out")
+
+
+# ---- data ------------------------------------------------------------------------------------------
+
+
+def test_pictures_come_from_folders_by_class(tmp_path: Path) -> None:
+    write_folders(tmp_path, ["light", "dark"])
+    pictures = load(tmp_path, SIZE)
+    assert pictures.names == ("dark", "light")
+    assert pictures.images.shape == (24, SIZE, SIZE, 3)
+    means = [pictures.images[pictures.labels == label].mean() for label in (0, 1)]
+    assert means[0] < 60
+    assert means[1] > 180
+    train_part, val_part = pictures.split(0.25, seed=1)
+    assert (len(train_part), len(val_part)) == (18, 6)
+    assert set(val_part.labels) == {0, 1}
+
+
+def test_pictures_come_from_jpegs_in_a_file(tmp_path: Path) -> None:
+    import cv2
+
+    images, labels = shaded(5, 3)
+    files = [cv2.imencode(".jpg", image[..., ::-1])[1].ravel() for image in images]
+    offsets = np.cumsum([0, *map(len, files)])
+    np.savez(tmp_path / "a.npz", jpeg=np.concatenate(files), offsets=offsets, labels=labels)
+    found = load(tmp_path / "a.npz", SIZE)
+    assert np.abs(found.images.astype(int) - images).mean() < 20
+    assert (found.labels == labels).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: None, "expected a .npz file or a folder"),
+        (lambda p: p.mkdir(), "0 folders: expected one folder of pictures for each class"),
+        (lambda p: [(p / n).mkdir(parents=True) for n in "ab"], "no pictures"),
+        (lambda p: [bad_picture(p / n) for n in "ab"], "0.jpg: not a readable picture"),
+    ],
+)
+def test_unreadable_pictures_are_told(tmp_path: Path, make: Any, said: str) -> None:
+    make(tmp_path / "data")
+    with pytest.raises(SourceError, match=said):
+        load(tmp_path / "data", SIZE)
+
+
+def bad_picture(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "0.jpg").write_bytes(b"\xff\xd8 no picture")
+    return folder
+
+
+def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"PK nothing")
+    with pytest.raises(SourceError, match="not a readable"):
+        load(tmp_path / "a.npz", SIZE)
+    np.savez(tmp_path / "b.npz", z=np.zeros(3))
+    with pytest.raises(SourceError, match="expected arrays jpeg, offsets and labels"):
+        load(tmp_path / "b.npz", SIZE)
+
+
+def test_batches_are_the_same_wherever_one_begins(folder: Path) -> None:
+    pictures, augment = load(folder / "train.npz", SIZE), AugmentConfig(zoom=0.3, light=0.2)
+    whole = list(batches(pictures, 8, augment, seed=1, epoch=2))
+    later = list(batches(pictures, 8, augment, seed=1, epoch=2, first=4))
+    assert len(whole) == 6
+    for one, other in zip(whole[4:], later, strict=True):
+        assert np.array_equal(one[0], other[0])
+        assert np.array_equal(one[1], other[1])
+    assert not np.array_equal(whole[0][0], next(batches(pictures, 8, augment, seed=2, epoch=2))[0])
+
+
+def test_pictures_move_by_whole_pixels() -> None:
+    image = np.arange(SIZE * SIZE * 3, dtype=np.uint8).reshape(1, SIZE, SIZE, 3)
+    moved = changed(image, AugmentConfig(flip=False, shift=0.25), np.random.default_rng(0))[0]
+    shifts = [
+        (down, right)
+        for down in range(-4, 5)
+        for right in range(-4, 5)
+        if np.array_equal(moved[4:12, 4:12], image[0][4 - down : 12 - down, 4 - right : 12 - right])
+    ]
+    assert shifts
+
+
+# ---- recipes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": {"name": "resnet9"}}, "there is no 'resnet9', did you mean 'resnet"),
+        ({"network": {"name": "resnet8", "options": {"withs": 3}}}, "does not take these options"),
+        ({"network": {"name": "resnet8", "python": "a:b"}}, "expected one of name, python and model"),
+        ({"network": {"python": "nothing_here:make"}}, "cannot import nothing_here"),
+        ({"network": {"python": "no function"}}, "expected module:function"),
+        ({"classes": ["one", "two"]}, "classes: names 2, the data has 3: 3 .dark, grey, light"),
+        ({"sise": 3}, "unknown key, did you mean 'size'"),
+        ({"stages": [{"prune": NO_LAYER}, QUANTIZE]}, r"recipe.yaml:\d+:\d+: .*layers.0.: .*no layer 'blok"),
+        ({"stages": [{"distill": {"end": 1}}, QUANTIZE]}, "distill: missing teacher"),
+        ({"teacher": "no.onnx", "stages": [{"distill": {"end": 1}}, QUANTIZE]}, "no file"),
+        ({"batch": 100}, "48 pictures, fewer than one batch of 100"),
+        ({"task": "clasify"}, "task: expected one of detect, classify, not 'clasify'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_recipe_are_told(folder: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises((ConfigError, SourceError), match=said):
+        train(write_recipe(folder, **changes), folder / "out")
+
+
+def test_a_recipe_that_never_quantises_is_told_before_it_trains(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="needs a stage quantize"):
+        train(write_recipe(folder, stages=STAGES[:2]), folder / "out")
+
+
+def test_the_schema_takes_a_recipe_and_refuses_a_wrong_one(folder: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    content = yaml.safe_load(write_recipe(folder).read_text())
+    jsonschema.validate(content, recipe_schema())
+    content["stages"][1]["prune"]["sparsity"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, recipe_schema())
+
+
+# ---- runs ------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_a_model_a_card_and_a_report(trained: Path) -> None:
+    report = json.loads(trained.with_name("report.json").read_text())
+    assert report["after"]["accuracy"] > 0.8
+    assert report["agreement"]["within_1"] >= 0.988
+    assert [row["epoch"] for row in report["history"]] == [0, 1, 2, 3, 4]
+    pruned = {row["name"]: row["zero_blocks_1x4"] for row in report["file"]["layers"]}
+    weights = {row["name"]: row["weights"] for row in report["file"]["layers"]}
+    inner = [name for name in pruned if "blocks" in name]
+    share = sum(pruned[name] * weights[name] for name in inner) / sum(weights[name] for name in inner)
+    assert share == pytest.approx(0.6, abs=0.03)
+    page = trained.with_name("report.html").read_text()
+    assert "shades" in page
+    assert "<script" not in page
+    assert "http" not in page
+    network = inference.open(trained)
+    dark = np.full((30, 30, 3), SHADES["dark"], np.uint8)
+    assert network.classify(dark)[0][0] == "dark"
+
+
+@pytest.mark.parametrize("steps", [1, 9, 17])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(folder: Path, trained: Path, steps: int) -> None:
+    recipe, out = write_recipe(folder), folder / "out"
+
+    class Stop(Lines):
+        seen = 0
+
+        def step(self, done: int, loss: float) -> None:
+            self.seen += 1
+            if self.seen == steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        optimize(recipe, None, None, out, watch=Stop(lambda _text: None))
+    assert not (out / "model.tflite").exists()
+    said: list[str] = []
+    (again,) = optimize(recipe, None, None, out, watch=Lines(said.append))
+    assert said[0] == f"going on from step {steps}"
+    assert again.read_bytes() == trained.read_bytes()
+
+
+def test_a_checkpoint_of_another_recipe_or_a_damaged_one_is_told(folder: Path, trained: Path) -> None:
+    with pytest.raises(ConfigError, match="made by another recipe"):
+        train(write_recipe(folder, seed=4), trained.parent)
+    (folder / "out").mkdir()
+    (folder / "out" / "checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(ConfigError, match="not a readable checkpoint"):
+        train(write_recipe(folder), folder / "out")
+
+
+def test_a_network_of_ones_own_is_trained(folder: Path) -> None:
+    (folder / "my_nets_of_this_test.py").write_text(
+        "from torch import nn\n"
+        "def make(classes, width=8):\n"
+        "    return nn.Sequential(nn.Conv2d(3, width, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1),"
+        " nn.Flatten(), nn.Linear(width, classes))\n"
+    )
+    network = {"python": "my_nets_of_this_test:make", "options": {"width": 4}}
+    stages = [{"quantize": {"end": 1}}]
+    path = train(write_recipe(folder, network=network, stages=stages), folder / "out")
+    kinds = [op.kind for op in model.read(path).ops]
+    assert kinds == ["CONV_2D", "MEAN", "RESHAPE", "FULLY_CONNECTED"]
+
+
+def test_the_command_tells_one_line_and_its_code(folder: Path, capsys: Any) -> None:
+    recipe = write_recipe(folder, seed=-1)
+    assert main(["optimize", str(recipe), "--out", str(folder / "out")]) == 78
+    assert f"{recipe}:4:7: seed: expected a whole number" in capsys.readouterr().err
+
+
+# ---- transfer --------------------------------------------------------------------------------------
+
+
+def test_an_imported_model_computes_what_the_file_does(trained: Path) -> None:
+    network = import_model(trained, spread=64.0).eval()
+    images, _ = shaded(20, 9)
+    graph = model.read(trained)
+    out = graph.tensors[graph.outputs[0]]
+    assert out.scale is not None
+    assert out.zero_point is not None
+    from edgekit import engine
+
+    runner = engine.load(trained)
+    stored = (images.astype(np.int16) - 128).astype(np.int8)
+    found = np.concatenate([runner.run(one[None])[0] for one in stored])
+    with torch.no_grad():
+        x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 64
+        real = network(x).numpy()
+    assert np.abs(real - (found - out.zero_point[0]) * out.scale[0]).mean() < 0.1 * real.std()
+    assert (real.argmax(1) == found.argmax(1)).mean() >= 0.9
+
+
+def test_a_sparse_model_adapts_to_ones_own_classes(trained: Path, tmp_path: Path) -> None:
+    write_folders(tmp_path / "mine", ["dark", "other"], each=20)
+    stages = [
+        {"learning_rate": {"end": 12, "peak": 0.05}},
+        {"transfer": {"end": 10}},
+        {"quantize": {"start": 10, "end": 12}},
+    ]
+    network = {"model": str(trained), "head": "new"}
+    recipe = write_recipe(tmp_path, data={"train": "mine"}, network=network, stages=stages, batch=4)
+    path = train(recipe, tmp_path / "out")
+    before, after = model.read(trained), model.read(path)
+    zero_before, zero_after = zeros_of(before), zeros_of(after)
+    kept = [name for name in zero_before if zero_before[name].any()]
+    assert len(kept) >= 3
+    for old, new in zip(list(zero_before.values())[:-1], list(zero_after.values())[:-1], strict=True):
+        assert new[old].all()
+    assert after.tensors[after.outputs[0]].shape == (1, 2)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["after"]["accuracy"] >= 0.75
+
+
+def zeros_of(graph: Any) -> dict[str, Any]:
+    """Where the weights of each layer are zero, in the order of the file."""
+    weights = [graph.tensors[op.inputs[1]] for op in graph.ops if "CONV" in op.kind or "FULLY" in op.kind]
+    return {tensor.name: tensor.data == 0 for tensor in weights}
+
+
+def test_a_transfer_to_other_classes_is_told_clearly(trained: Path, tmp_path: Path) -> None:
+    write_folders(tmp_path / "mine", ["dark", "other"])
+    recipe = write_recipe(
+        tmp_path, data={"train": "mine"}, network={"model": str(trained)}, stages=STAGES, batch=4
+    )
+    said = r"model.tflite tells 3 classes apart, the data has 2 \(dark, other\): give network: \{head: new\}"
+    with pytest.raises(ConfigError, match=said):
+        train(recipe, tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"takes \[16, 16, 3\], the recipe says 32"):
+        train(
+            write_recipe(tmp_path, data={"train": "mine"}, network={"model": str(trained)}, size=32, batch=4),
+            tmp_path,
+        )
+
+
+def test_a_float_model_is_not_transferred(tmp_path: Path) -> None:
+    tensors = [model.Tensor(name, (1, 4, 4, 3), np.dtype(np.float32)) for name in "ab"]
+    graph = model.Graph(tuple(tensors), (model.Op("RELU", (0,), (1,)),), (0,), (1,))
+    (tmp_path / "float.tflite").write_bytes(model.write(graph))
+    with pytest.raises(ModelError, match="expected an int8 model"):
+        import_model(tmp_path / "float.tflite")
+
+
+def test_an_imported_model_is_quantised_and_exported_again(trained: Path) -> None:
+    network = import_model(trained, spread=64.0).eval()
+    images, _ = shaded(20, 9)
+    x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 64
+    quantization.quantize(network, input_range=(-2.0, 127 / 64))
+    quantization.calibrate(network, [x])
+    again = model.read_bytes(convert.export(network, x[:1]))
+    assert [op.kind for op in again.ops] == [op.kind for op in model.read(trained).ops]
+
+
+# ---- after training, and before --------------------------------------------------------------------
+
+
+def test_a_file_is_pruned_at_once_without_a_step_of_training(trained: Path, tmp_path: Path) -> None:
+    write_npz(tmp_path / "train.npz", 48, 1)
+    write_npz(tmp_path / "val.npz", 30, 2)
+    stages = [{"quantize": {"end": 0}}, {"one_shot": {"sparsity": 0.5, "inputs": 32}}]
+    recipe = write_recipe(
+        tmp_path, network={"model": str(trained)}, stages=stages, devices=["raspberry-pi-4"]
+    )
+    path = train(recipe, tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["file"]["zeros"] >= 0.5
+    assert report["agreement"] is None
+    assert [row["epoch"] for row in report["history"]] == [0]
+    assert [one["device"] for one in report["latency"]] == ["this machine", "raspberry-pi-4"]
+    assert "Latency" in path.with_name("report.html").read_text()
+
+
+def test_an_unknown_device_is_told_before_training(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"recipe.yaml:\d+:\d+: devices\[0\]: .*raspberry-pi-9"):
+        train(write_recipe(folder, devices=["raspberry-pi-9"]), folder / "out")
+
+
+def test_a_recipe_is_written_for_a_budget(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    dense = auto.model_ms(model.read(trained), load_device("raspberry-pi-4"))
+    least = auto.model_ms(model.read(trained), load_device("raspberry-pi-4"), 0.95)
+    command = [
+        "optimize",
+        "--auto",
+        str(trained),
+        "--device",
+        "raspberry-pi-4",
+        "--out",
+        str(tmp_path / "r.yaml"),
+    ]
+    budget = (dense + least) / 2
+    assert main([*command, "--max-latency-ms", f"{budget}"]) == 0
+    schedule = load_schedule(yaml.safe_load((tmp_path / "r.yaml").read_text())["stages"])
+    prune = schedule.stages[0].prune
+    assert prune is not None
+    found = auto.estimate(trained, "raspberry-pi-4", budget)
+    assert prune.sparsity == found.sparsity > 0
+    assert found.sparse_ms <= budget
+    earlier = auto.model_ms(model.read(trained), load_device("raspberry-pi-4"), found.sparsity - 0.05)
+    assert earlier > budget
+    assert main([*command, "--max-latency-ms", f"{least / 2}"]) == 3
+    assert "take a smaller network" in capsys.readouterr().err
+    write_folders(tmp_path / "data", list(SHADES), each=30)
+    train(tmp_path / "r.yaml", tmp_path / "out")

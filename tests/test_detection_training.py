@@ -1,0 +1,251 @@
+"""The training of detectors: teacher, student, targets, augmentation, and a whole run of a few steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edgekit[train]'")
+
+from torch.nn import functional  # noqa: E402
+
+from edgekit import model  # noqa: E402
+from edgekit.optimize import Lines, find_recipe, optimize  # noqa: E402
+from edgekit.optimize.detection import train  # noqa: E402
+from edgekit.optimize.detection.augment import Strength, sample  # noqa: E402
+from edgekit.optimize.detection.nets import TEACHER, Detector  # noqa: E402
+from edgekit.optimize.detection.photos import Photo, load_photos  # noqa: E402
+from edgekit.optimize.detection.recipe import load_recipe  # noqa: E402
+from edgekit.optimize.detection.score import average_precision, suppress  # noqa: E402
+from edgekit.optimize.detection.targets import DOUBT, FLOOR, make_grid, make_target  # noqa: E402
+from edgekit.optimize.detection.teacher import load_teacher  # noqa: E402
+from edgekit.optimize.detection.transplant import make_student  # noqa: E402
+
+RECIPES = sorted(Path(train.__file__).parents[1].joinpath("recipes").glob("edgenano*.yaml"))
+
+
+def pictures(count: int, seed: int = 1) -> Any:
+    noise = np.random.default_rng(seed).integers(0, 256, (count, 3, 8, 8)).astype(np.float32)
+    return functional.interpolate(torch.from_numpy(noise), scale_factor=8.0, mode="bilinear").round()
+
+
+def write_data(folder: Path, count: int = 8) -> Path:
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    content: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    for number in range(count):
+        image = rng.integers(0, 120, (60, 80, 3), dtype=np.uint8)
+        x, y = (int(value) for value in rng.integers(0, 30, 2))
+        image[y : y + 30, x : x + 30] = 255
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), image)
+        content["images"].append({"id": number, "file_name": f"{number}.png"})
+        row = {"id": number, "image_id": number, "category_id": 1, "bbox": [x, y, 30, 30], "iscrowd": 0}
+        content["annotations"].append(row)
+    for part in ("train", "val"):
+        (folder / f"annotations_{part}.json").write_text(json.dumps(content))
+    return folder
+
+
+STAGES = [
+    {"learning_rate": {"end": 2, "peak": 0.001}},
+    {"prune": {"end": 1, "sparsity": 0.5, "pattern": "1x4", "every": 1}},
+    {"quantize": {"start": 1, "end": 2, "input_range": [0, 255]}},
+]
+
+
+def write_recipe(path: Path, **changes: Any) -> Path:
+    content: dict[str, Any] = {
+        "version": 1, "task": "detect", "name": "detect/tiny-{size}/sparse50_int8", "seed": 3, "size_px": 64,
+        "sizes_px": [64, 96], "batch": 4, "calibration_photos": 4, "watched_photos": 2,
+        "classes": [{"name": "person", "category_id": 1, "teacher_column": 0}], "stages": STAGES,
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+@pytest.fixture
+def random_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(_path: Path) -> Any:
+        torch.manual_seed(5)
+        return Detector(TEACHER).eval().requires_grad_(False)
+
+    monkeypatch.setattr(train, "load_teacher", make)
+
+
+class Stopped(Exception):  # noqa: N818  (it is no error)
+    """Raised by a test in the middle of a training."""
+
+
+@pytest.mark.usefixtures("random_teacher")
+def test_training_is_the_same_for_the_same_seed_also_when_interrupted(tmp_path: Path) -> None:
+    data, recipe = write_data(tmp_path / "data"), write_recipe(tmp_path / "recipe.yaml")
+    (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")
+    whole = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "whole")
+
+    def stop(line: str) -> None:
+        if line.startswith("on 2 photos"):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=Lines(stop))
+    lines: list[str] = []
+    parts = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=Lines(lines.append))
+    assert not any("epoch 1/2" in line for line in lines)
+    assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in parts]
+    card = yaml.safe_load(parts[0].with_name("card.yaml").read_text())
+    assert card["name"] == "detect/tiny-64/sparse50_int8"
+    assert card["labels"] == ["person"]
+    assert card["macs"] > 1e6
+    assert card["agreement_with_training"]["within_4"] > 0.9
+    for path, size in zip(whole, (64, 96), strict=True):
+        graph = model.read(path)
+        shapes = [(1, size // stride, size // stride, 16) for stride in (8, 16, 32)]
+        assert [graph.tensors[i].shape for i in graph.outputs] == shapes
+        weights = [np.asarray(t.data) for t in graph.tensors if t.data is not None and len(t.shape) == 4]
+        largest = max(weights, key=np.size)
+        assert 0.4 < (largest.reshape(-1, 4) == 0).all(axis=1).mean() < 1
+
+
+@pytest.mark.usefixtures("random_teacher")
+def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    data, out = write_data(tmp_path / "data"), tmp_path / "out"
+    (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")
+    optimize(write_recipe(tmp_path / "recipe.yaml"), data, tmp_path / "teacher.onnx", out)
+    other = write_recipe(tmp_path / "recipe.yaml", seed=4)
+    with pytest.raises(ConfigError, match="another recipe"):
+        optimize(other, data, tmp_path / "teacher.onnx", out)
+
+
+def test_student_starts_near_the_teacher() -> None:
+    torch.manual_seed(0)
+    teacher = Detector(TEACHER).eval().requires_grad_(requires_grad=False)
+    images = pictures(8)
+    student = make_student(teacher, [images], (0, 2))
+    with torch.no_grad():
+        wanted = torch.cat([level[:, :4].flatten() * 2 for level in teacher(images)])
+        near = torch.cat([level[:, :4].flatten() for level in student.eval()(images)])
+    assert (near - wanted).abs().mean() < 0.3 * (wanted - wanted.mean()).abs().mean()
+
+
+def test_teacher_computes_what_the_onnx_file_says(shared: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    path = shared / "data" / "models" / "yolox_nano_416.onnx"
+    images = pictures(1).repeat_interleave(7, 2).repeat_interleave(7, 3)[..., :416, :416].contiguous()
+    wanted = runtime.InferenceSession(str(path)).run(None, {"images": images.numpy()})[0]
+    with torch.no_grad():
+        maps = load_teacher(path)(images)
+    raw = torch.cat([level.flatten(2) for level in maps], 2).transpose(1, 2)
+    raw[..., 4:] = raw[..., 4:].sigmoid()
+    assert np.abs(raw.numpy() - wanted).max() < 2e-3
+
+
+def test_teacher_that_is_no_onnx_file(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    path = tmp_path / "teacher.onnx"
+    path.write_bytes(b"not a network")
+    with pytest.raises(ModelError, match=r"teacher\.onnx"):
+        load_teacher(path)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_that_ship_are_valid_and_named_as_their_files(path: Path) -> None:
+    assert load_recipe(path).name.split("/")[1].replace("-{size}", "") in path.stem
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sede": 1}, "sede: unknown key, did you mean 'seed'"),
+        ({"stages": [{"prune": {"end": 2, "sparsity": 1}}]}, r"stages\[0\].prune.sparsity: .* below 1"),
+        ({"stages": [{"learning_rate": {"end": 2, "peak": 1}}]}, "stages: no stage quantize"),
+        ({"size_px": 100}, "size_px: expected a multiple of 32, not 100"),
+        ({"name": "tiny"}, "name: expected task/family-{size}/variant"),
+    ],
+)
+def test_recipe_mistakes_name_the_key(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_recipe(write_recipe(tmp_path / "recipe.yaml", **changes))
+    assert "recipe.yaml" in str(caught.value)
+
+
+def test_recipe_by_name_and_what_is_missing(tmp_path: Path) -> None:
+    assert find_recipe(RECIPES[0].stem) == RECIPES[0]
+    with pytest.raises(UsageError, match=RECIPES[0].stem):
+        find_recipe("no-such-recipe")
+    with pytest.raises(UsageError, match="--teacher"):
+        optimize(RECIPES[0].stem, tmp_path, None, tmp_path)
+
+
+def test_recipe_that_is_not_yaml_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("version: 1\nname: [\n")
+    with pytest.raises(ConfigError, match=r"recipe\.yaml:\d+:\d+"):
+        load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_photos_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"annotations\.json"):
+        load_photos(tmp_path / "annotations.json", tmp_path, (1,))
+    data = write_data(tmp_path / "data", 1)
+    (data / "images" / "0.png").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"0\.png"):
+        load_photos(data / "annotations_val.json", data / "images", (1,))
+
+
+def test_augmented_boxes_stay_on_what_they_mark(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    photos = load_photos(data / "annotations_train.json", data / "images", (1,))
+    calm = Strength(colour=(0.0, 0.0, 0.0))
+    checked = 0
+    for number in range(40):
+        made = sample(np.random.default_rng(number), photos, number % 8, 96, calm)
+        for x1, y1, x2, y2 in made.boxes[~made.ignored].round().astype(int):
+            checked += 1
+            inner = made.image[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
+            assert inner.size == 0 or inner.mean() > 240  # the marked squares are white
+    assert checked > 40
+
+
+def test_targets_raise_what_is_marked_and_lower_what_is_not() -> None:
+    grid = make_grid(64)
+    count = len(grid.cells)
+    scores = torch.full((count, 2), 0.001)
+    scores[40, 1] = 0.8  # the teacher sees a thing of class 1 that nobody marked
+    boxes = torch.cat((grid.cells * grid.strides, (grid.cells + 1) * grid.strides), 1)
+    truth = torch.tensor([[8.0, 8.0, 40.0, 40.0]]), torch.tensor([0]), torch.tensor([False])
+    made = make_target(scores, boxes, truth, grid)
+    assert float(made.scores[:, 0].max()) >= FLOOR
+    assert float(made.scores[40, 1]) == pytest.approx(0.8 * DOUBT)
+    assert float(made.weights[40]) == 0
+    best = int(made.scores[:, 0].argmax())
+    assert made.boxes[best].tolist() == [8.0, 8.0, 40.0, 40.0]
+
+
+def test_perfect_predictions_score_one() -> None:
+    box = np.array([[10, 10, 40, 50]], np.float32)
+    photo = Photo(1, np.zeros((64, 64, 3), np.uint8), box, np.array([0]), np.array([False]))
+
+    def predict(images: Any, grid: Any) -> tuple[Any, Any]:
+        scores = torch.zeros(len(images), len(grid.cells), 1)
+        scores[:, 5] = 0.9
+        return scores, torch.from_numpy(box).expand(len(images), len(grid.cells), 4)
+
+    figures = average_precision(predict, [photo], 64, ["person"])
+    assert figures["ap50"] == pytest.approx(1.0)
+    assert figures["map"] == pytest.approx(1.0)
+
+
+def test_suppression_keeps_the_best_of_each_class() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10]], np.float32)
+    scores = np.array([[0.9, 0.0], [0.8, 0.0], [0.0, 0.7]], np.float32)
+    kept, values, labels = suppress(scores, boxes)
+    assert values.tolist() == pytest.approx([0.9, 0.7])
+    assert labels.tolist() == [0, 1]
+    assert len(kept) == 2

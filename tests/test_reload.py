@@ -1,0 +1,250 @@
+"""A config that changes while it runs: what is wrong with it stops nothing, and nothing of the old stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import yaml
+from brokers import PATIENCE_S, Mosquitto, Subscriber, until
+from jsonschema import Draft202012Validator
+from scripted import Seen, blank_frames, scripted_model
+
+from edgekit import messages, zoo
+from edgekit.config import Config, parse_config
+from edgekit.device import load_device
+from edgekit.errors import ConfigError, EdgekitError, UsageError
+from edgekit.inbox import Camera
+from edgekit.mqtt import ListSink
+from edgekit.reload import Limits, Runner, Setup
+from edgekit.runtime import commands, prepare
+from edgekit.tally import Tally
+from edgekit.types import Frame
+
+TEXT = "version: 1\nmodel: m\ndetect: {confirm: {frames: 1, of: 1}}\ncameras: {%s: {source: 0%s}}\n"
+PERSON: Seen = ("person", (10, 10, 30, 50), 0.9)
+
+
+class Endless:
+    """A live camera before which a person stands."""
+
+    live, fps, skipped, corrupt, lost = True, 10.0, 0, 0, False
+
+    def __init__(self, camera: str) -> None:
+        self.closed = threading.Event()
+        self._frame = blank_frames(1, camera)[0]
+
+    def frames(self) -> Iterator[Frame]:
+        while not self.closed.wait(0.002):
+            yield self._frame
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Broker(ListSink):
+    """A Publisher that only remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.infos: list[Mapping[str, Any]] = []
+        self.forgotten: list[str] = []
+        self.announced: list[Mapping[str, Any]] = []
+
+    def inform(self, info: Mapping[str, Any]) -> None:
+        self.infos.append(info)
+
+    def forget(self, topic: str) -> None:
+        self.forgotten.append(topic)
+
+    def announce_again(self, payload: Mapping[str, Any]) -> None:
+        self.announced.append(payload)
+
+    def health(self) -> dict[str, Any]:
+        return {}
+
+
+def setup_of(camera: str, more: str = "") -> Setup:
+    config = parse_config(TEXT % (camera, more), "demo.yaml", Path("/"))
+    cameras = [Camera(camera, config.detect, lambda: Endless(camera), config.cameras[camera])]
+    return Setup(config, load_device("raspberry-pi-4"), scripted_model([[PERSON]] * 100_000), 100.0, cameras)
+
+
+class Running:
+    """A Runner in a thread of its own; `setups` follow one another, an error among them is raised."""
+
+    def __init__(self, *setups: Setup | EdgekitError) -> None:
+        first, *rest = setups
+        assert isinstance(first, Setup)
+        self._rest = iter(rest)
+        self.broker = Broker()
+        self.runner = Runner(first, self._reread, self.broker, None, Tally())  # type: ignore[arg-type]
+        self._thread = threading.Thread(target=self.runner.run, args=(Limits(),), kwargs={"require": False})
+
+    def _reread(self, _before: Setup) -> Setup:
+        setup = next(self._rest)
+        if isinstance(setup, EdgekitError):
+            raise setup
+        return setup
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.stop()
+        self._thread.join()
+
+    def wait_for_visit(self, camera: str, number: int) -> None:
+        until(lambda: (camera, number) in [(e.camera, e.number) for e in self.broker.events], "a visit")
+
+
+def test_a_good_config_takes_over_and_nothing_of_the_old_one_stays() -> None:
+    with Running(setup_of("front", ", tamper: true"), setup_of("back")) as running:
+        running.wait_for_visit("front", 1)
+        answer = running.runner.reload()
+        running.wait_for_visit("back", 1)
+    broker = running.broker
+    assert answer["cameras"] == ["back"]
+    assert broker.infos[-1]["config_hash"] == answer["config_hash"]
+    assert broker.statuses[:3] == [("front", "online"), ("front", "offline"), ("back", "online")]
+    gone = {topic.rpartition("/front/")[2] for topic in broker.forgotten}
+    assert {"status", "detect/state", "tamper", "tamper/attributes", "count/person"} <= gone
+    assert not [topic for topic in broker.forgotten if "/back/" in topic]
+    assert "back_status" in broker.announced[-1]["cmps"]
+    ends = [e.camera for e in broker.events if e.type == "end"]
+    assert ends == ["front", "back"]
+
+
+def test_a_bad_config_leaves_the_old_one_running_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    wrong = ConfigError("demo.yaml:3:1: cameras: expected at least one")
+    with Running(setup_of("front"), wrong) as running:
+        running.wait_for_visit("front", 1)
+        with pytest.raises(ConfigError):
+            running.runner.reload()
+        frames = running.runner.states[0].frames
+        until(lambda: running.runner.states[0].frames > frames, "the old one to go on")
+    assert "the one that runs goes on: demo.yaml:3:1: cameras" in caplog.text
+    assert running.broker.statuses == [("front", "online"), ("front", "offline")]
+    assert not running.broker.infos
+
+
+def test_numbers_of_visits_and_a_switch_outlive_a_reload() -> None:
+    with Running(setup_of("front"), setup_of("front"), setup_of("front")) as running:
+        running.wait_for_visit("front", 1)
+        running.runner.reload()
+        running.wait_for_visit("front", 2)
+        running.runner.set_detect("front", False)
+        until(lambda: running.runner.states[0].status == "disabled", "the switch")
+        before = running.runner.pipeline
+        running.runner.reload()
+        until(lambda: running.runner.pipeline is not before and bool(running.runner.pipeline.disabled), "it")
+    assert [e.number for e in running.broker.events if e.type == "new"] == [1, 2]
+
+
+def test_without_a_file_there_is_nothing_to_read_again() -> None:
+    runner = Runner(setup_of("front"), None, Broker(), None, Tally())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="without a config file"):
+        runner.reload()
+
+
+def demo(**parts: Any) -> Config:
+    settings = {"version": 1, "model": zoo.list_models()[0].name, "cameras": {"front": {"source": "demo:"}}}
+    return parse_config(yaml.safe_dump(settings | parts), "demo.yaml", Path("/"))
+
+
+def test_what_is_as_before_stays_open_and_what_cannot_change_is_told() -> None:
+    before = prepare(demo())
+    assert prepare(demo(detect={"fps": 2}), before).model is before.model
+    assert prepare(demo(model={"name": before.model.name, "threads": 2}), before).model is not before.model
+    with pytest.raises(ConfigError, match="restart edgekit"):
+        prepare(demo(mqtt={"host": "elsewhere"}), before)
+    with pytest.raises(UsageError, match="no 'persn'"):
+        prepare(demo(detect={"labels": ["persn"]}), before)
+    assert set(before.info()) == {"config_hash", "profile", "profile_hash", "models"}
+    assert before.info() == prepare(demo()).info()
+
+
+def test_a_restart_is_for_those_who_allow_it() -> None:
+    broker = Broker()
+    runner = Runner(setup_of("front"), None, broker, None, Tally())  # type: ignore[arg-type]
+    assert set(commands(runner, broker).verbs) == {"health", "reload", "snapshot"}  # type: ignore[arg-type]
+    allowed = setup_of("front", "}}\nmqtt: {requests: [restart]}\n#")
+    runner = Runner(allowed, None, broker, None, Tally())  # type: ignore[arg-type]
+    commands(runner, broker).verbs["restart"]({})  # type: ignore[arg-type]
+    runner.run(Limits(), require=False)
+    assert runner.restart
+
+
+def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
+    """A process of its own, asked by SIGHUP and by MQTT."""
+    pytest.importorskip("skimage", reason="needs the extra edgekit[demo]")
+    broker = Mosquitto(tmp_path).start()
+    path = tmp_path / "demo.yaml"
+
+    def write(**camera: Any) -> None:
+        mqtt = {"host": "127.0.0.1", "port": broker.port, "requests": ["reload", "snapshot", "restart"]}
+        settings = {"version": 1, "device": {"id": "pi"}, "model": zoo.list_models()[0].name, "mqtt": mqtt}
+        path.write_text(yaml.safe_dump(settings | {"cameras": {"front": {"source": "demo:", **camera}}}))
+
+    def ask(verb: str, **request: Any) -> dict[str, Any]:
+        transaction = len(subscriber.on(f"edgekit/pi/response/{verb}"))
+        subscriber.publish(f"edgekit/pi/request/{verb}", json.dumps({"transaction": transaction, **request}))
+        subscriber.wait(lambda _: len(subscriber.on(f"edgekit/pi/response/{verb}")) > transaction)
+        answer: dict[str, Any] = json.loads(subscriber.on(f"edgekit/pi/response/{verb}")[-1])
+        Draft202012Validator(messages.load_schema("response")).validate(answer)
+        assert answer["transaction"] == transaction
+        return answer
+
+    write()
+    command = [
+        os.environ.get("EDGEKIT_PYTHON", sys.executable),
+        "-P",
+        "-m",
+        "edgekit",
+        "run",
+        str(path),
+        "-q",
+    ]
+    try:
+        with (
+            Subscriber(broker.port, "edgekit/#") as subscriber,
+            subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
+        ):
+            subscriber.wait_for("edgekit/pi/front/status", "online")
+            assert "switched off" in ask("snapshot", camera="front")["error"]
+            write(tampr=True)
+            answer = ask("reload")
+            assert (answer["status"], "did you mean 'tamper'" in answer["error"]) == ("error", True)
+            write(tamper=True, snapshots=True)
+            process.send_signal(signal.SIGHUP)
+            subscriber.wait_for("edgekit/pi/front/tamper")
+            subscriber.wait_for("edgekit/pi/front/status", "online")
+            until(lambda: ask("snapshot", camera="front")["status"] == "ok", "a picture")
+            subscriber.wait(lambda heard: any(h.topic.endswith("snapshot/all") for h in heard))
+            assert ask("restart")["status"] == "ok"
+            subscriber.wait(lambda _: len(set(boots(subscriber))) == 2)
+            seen = len(subscriber.on("edgekit/pi/front/status"))
+            subscriber.wait(lambda _: "online" in subscriber.on("edgekit/pi/front/status")[seen:])
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE_S)
+    finally:
+        broker.kill()
+    assert process.returncode == 130, err
+    assert "the config is not taken" in err
+    infos = [json.loads(text) for text in subscriber.on("edgekit/pi/info")]
+    assert len({info["config_hash"] for info in infos}) == 2
+    for info in infos:
+        Draft202012Validator(messages.load_schema("info")).validate(info)
+
+
+def boots(subscriber: Subscriber) -> list[str]:
+    return [json.loads(text)["boot_id"] for text in subscriber.on("edgekit/pi/info")]

@@ -1,0 +1,593 @@
+"""Training by a recipe: masks, schedules, teachers, int8 arithmetic and the exported file."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.errors import ConfigError, ModelError, UsageError
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edgekit[train]'")
+
+torch.set_num_threads(1)  # others would wait for each other
+
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from edgekit import engine, model  # noqa: E402
+from edgekit.optimize import wrap  # noqa: E402
+from edgekit.optimize.training import convert, quantization  # noqa: E402
+from edgekit.optimize.training.distillation import feature_likeness, likeness  # noqa: E402
+from edgekit.optimize.training.layers import ActivationRange, QuantConv2d  # noqa: E402
+from edgekit.optimize.training.masks import Pattern, choose, densities, moved, stored_order  # noqa: E402
+from edgekit.optimize.training.modifiers import rate  # noqa: E402
+from edgekit.optimize.training.sparsifying import cubic  # noqa: E402
+from edgekit.optimize.training.stages import PruneStage, RateStage, load_schedule  # noqa: E402
+
+STEPS = 4  # of an epoch, in all trainings here
+WHOLE = [
+    {"learning_rate": {"end": 4, "peak": 0.1}},
+    {"prune": {"start": 1, "end": 3, "sparsity": 0.75, "pattern": "1x4", "every": 2}},
+    {"distill": {"start": 1, "end": 6, "teacher": "self"}},
+    {"learning_rate": {"start": 4, "end": 6, "peak": 0.02}},
+    {"quantize": {"start": 4, "end": 6}},
+]
+
+
+class Small(nn.Module):
+    """A residual network for 8 x 8 images, with batch norms, padding and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 2, bias=False)
+        self.stem_norm = nn.BatchNorm2d(8)
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.wide = nn.Conv2d(8, 16, 1)
+        self.deep = nn.Conv2d(16, 16, 3, 1, 1, groups=16)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Any) -> Any:
+        x = functional.relu(self.stem_norm(self.stem(functional.pad(x, (0, 1, 0, 1)))))
+        x = functional.relu6(self.deep(self.wide(x + self.body(x))))
+        return self.head(x.mean((2, 3)))
+
+
+def pictures(count: int = 32, seed: int = 0, channels: int = 3) -> Any:
+    return torch.randn(count, channels, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def small(seed: int = 0) -> Any:
+    """A network whose batch norms have seen pictures."""
+    torch.manual_seed(seed)
+    net = Small()
+    for _ in range(3):
+        net.train()(pictures())
+    return net
+
+
+def train(
+    recipe: Any, *, steps: int, state: Any = None, net: Any = None, teacher: Any = None, every: Any = None
+) -> Any:
+    """Train up to a step; batches depend on the step alone. Returns the session."""
+    net = net or small()
+    optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=1e-3)
+    session = wrap(net, optimizer, recipe, STEPS, teacher)
+    if state is not None:
+        session.load_state_dict(state)
+    net.train()
+    while session.steps < steps:
+        images = pictures(8, seed=session.steps)
+        labels = (images.mean((1, 2, 3)) * 20).long().clamp(0, 2)
+        optimizer.zero_grad()
+        functional.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+        if every:
+            every(session)
+    return session
+
+
+def run_litert(data: bytes, stored: Any) -> list[Any]:
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    resolver = interpreter.OpResolverType.BUILTIN_REF
+    runner = interpreter.Interpreter(model_content=data, experimental_op_resolver_type=resolver)
+    runner.allocate_tensors()
+    runner.set_tensor(runner.get_input_details()[0]["index"], stored)
+    runner.invoke()
+    return [runner.get_tensor(one["index"]) for one in runner.get_output_details()]
+
+
+def compare(net: Any, images: Any) -> Any:
+    """Export a quantised network; its differences from torch in steps, after LiteRT and the engine agreed."""
+    data = convert.export(net, images[:1])
+    graph = model.read_bytes(data)
+    runner = engine.load_graph(graph, "net", "native", exact=True)
+    with torch.no_grad():
+        wanted = net.eval()(images)
+    apart = []
+    for number, image in enumerate(images):
+        info = graph.tensors[graph.inputs[0]]
+        assert info.scale is not None
+        assert info.zero_point is not None
+        values = image.movedim(0, -1).numpy() / info.scale[0] + info.zero_point[0]
+        stored = np.rint(values).clip(-128, 127).astype(np.int8)[None]
+        found = runner.run(stored)[0]
+        np.testing.assert_array_equal(run_litert(data, stored)[0], found)
+        out = graph.tensors[graph.outputs[0]]
+        assert out.scale is not None
+        assert out.zero_point is not None
+        real = wanted[number].movedim(0, -1) if wanted.ndim == 4 and found.ndim == 4 else wanted[number]
+        apart.append(found[0] - np.rint(real.numpy() / out.scale[0] + out.zero_point[0]))
+    return np.abs(np.stack(apart))
+
+
+# ---- schedules and recipes -------------------------------------------------------------------------
+
+
+def test_sparsity_follows_the_cubic_schedule() -> None:
+    stage = PruneStage(end=10, sparsity=0.8, initial=0.2)
+    assert cubic(stage, 0) == pytest.approx(0.2)
+    assert cubic(stage, 0.5) == pytest.approx(0.8 - 0.6 / 8)
+    assert cubic(stage, 1) == cubic(stage, 2) == pytest.approx(0.8)
+
+
+def test_rate_warms_up_and_falls_by_a_cosine() -> None:
+    stage = RateStage(end=1, peak=1.0, last=0.1, warmup=0.1)
+    values = [rate(stage, step, 100) for step in range(101)]
+    assert values[:10] == sorted(values[:10])
+    assert max(values) == values[10] == 1.0
+    assert values[55] == pytest.approx(0.55)
+    assert values[100] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("prune: {end: 2, sparsity: 1}", ":4:31: stages[0].prune.sparsity: expected a number from 0 and"),
+        ("prune: {end: 2, sparsity: 0.5, patern: 1x4}", "unknown key, did you mean 'pattern'?"),
+        ("prune: {start: 3, end: 2, sparsity: 0.5}", "4:20: stages[0].prune.start: starts at epoch 3"),
+        ("prune: {end: 2, pattern: '4:2'}", "stages[0].prune.pattern: keeps 4 of 2"),
+        ("prune: {end: 2, pattern: 1-4, sparsity: 0.5}", "N:M like 2:4"),
+        ("prune: {end: 2, sparsity: 0.4, pattern: '2:4'}", "prune.sparsity: 2:4 has a sparsity of 0.5"),
+        ("prune: {end: 2}", "missing sparsity"),
+        ("prune: {end: 2, sparsity: 0.5}\n    distill: {end: 1}", "expected one key"),
+        ("pruning: {end: 2}", "did you mean 'prune'?"),
+        ("sparse_train: {end: 2, pattern: '2:4'}", "prune to it"),
+        ("quantize: {end: 2, input_range: [1, 2]}", "input_range"),
+        ("quantize: {end: 2}\n  - prune: {end: 1, sparsity: 0.5}", "masks are frozen"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_recipe_are_told_with_their_place(tmp_path: Path, stage: str, said: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"version: 1\n\nstages:\n  - {stage}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_schedule(path)
+    assert str(caught.value).startswith(f"{path}:")
+    assert said in str(caught.value)
+
+
+def test_a_layer_that_does_not_exist_is_told() -> None:
+    recipe = [{"prune": {"end": 1, "sparsity": 0.5, "layers": ["bodi.0"]}}]
+    with pytest.raises(ConfigError, match=r"no layer 'bodi.0', did you mean 'body.0'"):
+        train(recipe, steps=0)
+    with pytest.raises(ConfigError, match=r"'body' is no convolution.*body\.\*"):
+        train([{"prune": {"end": 1, "sparsity": 0.5, "layers": ["body"]}}], steps=0)
+
+
+def test_a_distillation_needs_a_teacher() -> None:
+    with pytest.raises(ConfigError, match="no teacher"):
+        train([{"distill": {"end": 1}}], steps=0)
+
+
+# ---- masks -----------------------------------------------------------------------------------------
+
+
+def test_unstructured_masks_take_the_smallest_weights_of_all_layers() -> None:
+    torch.manual_seed(1)
+    weights = [torch.randn(8, 4, 3, 3), 5 * torch.randn(6, 8)]
+    masks = choose(weights, 0.7, Pattern(), together=True)
+    scaled = [w / w.square().mean().sqrt() for w in weights]
+    kept = torch.cat([s[m > 0].abs() for s, m in zip(scaled, masks, strict=True)])
+    gone = torch.cat([s[m == 0].abs() for s, m in zip(scaled, masks, strict=True)])
+    assert gone.max() <= kept.min()
+    assert len(gone) == int(0.7 * (8 * 4 * 9 + 48))
+
+
+@pytest.mark.parametrize(
+    ("text", "axes"), [("1x4", (1, 4)), ("4x1", (4, 1)), ("8xall", (8, 72)), ("channels", (1, 72))]
+)
+def test_blocks_go_whole_and_are_the_weakest(text: str, axes: tuple[int, int]) -> None:
+    torch.manual_seed(2)
+    weight = torch.randn(16, 8, 3, 3)
+    mask = choose([weight], 0.5, Pattern.parse(text), together=False)[0]
+    stored = stored_order(mask).numpy()
+    flat = stored.reshape(16, -1) if axes[1] == 72 else stored.transpose(1, 0, 2).reshape(9 * 16, 8)
+    tiles = flat.reshape(len(flat) // axes[0], axes[0], flat.shape[1] // axes[1], axes[1])
+    shares = tiles.mean((1, 3))
+    assert set(np.unique(shares)) == {0.0, 1.0}
+    assert (mask == 0).float().mean() == pytest.approx(0.5)
+    power = (stored_order(weight).numpy() ** 2).reshape(-1)
+    order = flat_power(power, axes)
+    assert order[shares == 0].max() <= order[shares == 1].min()
+
+
+def flat_power(power: Any, axes: tuple[int, int]) -> Any:
+    whole = power.reshape(16, 9, 8)
+    flat = whole.reshape(16, -1) if axes[1] == 72 else whole.transpose(1, 0, 2).reshape(9 * 16, 8)
+    return flat.reshape(len(flat) // axes[0], axes[0], flat.shape[1] // axes[1], axes[1]).sum((1, 3))
+
+
+def test_n_of_m_keeps_the_largest_of_every_group() -> None:
+    torch.manual_seed(3)
+    weight = torch.randn(8, 8, 3, 3)
+    mask = choose([weight], 0.5, Pattern.parse("2:4"), together=True)[0]
+    groups = stored_order(weight).abs().reshape(-1, 4)
+    kept = stored_order(mask).reshape(-1, 4)
+    assert (kept.sum(1) == 2).all()
+    assert ((groups * kept).sum(1) == groups.topk(2, 1).values.sum(1)).all()
+
+
+def test_pruned_weights_learn_on_and_may_come_back_until_the_end() -> None:
+    stage = {"end": 3, "sparsity": 0.5, "every": 1, "layers": ["wide"]}
+    recipe = [{"learning_rate": {"end": 3, "peak": 1.0}}, {"prune": stage}]
+    masks = []
+    session = train(recipe, steps=12, every=lambda s: masks.append(s.masks.masks["wide"].clone()))
+    assert not session.masks.hidden
+    returned = sum(int((new > old).sum()) for old, new in itertools.pairwise(masks))
+    assert returned > 0
+    assert session.sparsity()["wide"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_sparse_training_moves_weights_to_steep_gradients_and_keeps_their_number() -> None:
+    torch.manual_seed(4)
+    weight = torch.nn.Parameter(torch.randn(8, 8))
+    mask = choose([weight], 0.75, Pattern(), together=False)[0]
+    weight.grad = torch.rand(8, 8)
+    after = moved(mask, weight, 0.25, Pattern())
+    assert after.sum() == mask.sum() == 16
+    gone, come = (mask > after), (after > mask)
+    assert weight[gone].abs().max() <= weight[(mask > 0) & ~gone].abs().min()
+    still = (mask == 0) & ~come
+    assert weight.grad[come].min() >= weight.grad[still].max()
+
+
+def test_sparse_training_keeps_the_sparsity_from_first_to_last_step() -> None:
+    recipe = [{"sparse_train": {"end": 3, "sparsity": 0.8, "every": 2, "layers": ["body.0", "wide"]}}]
+    seen = []
+    session = train(recipe, steps=12, every=lambda s: seen.append(zeros(s.model)))
+    assert min(seen) == max(seen) >= 0.75
+    assert session.sparsity()["body.0"] > session.sparsity()["wide"]  # erk: small layers stay denser
+
+
+def zeros(net: Any) -> float:
+    weights = torch.cat([net.body[0].weight.ravel(), net.wide.weight.ravel()])
+    return float((weights == 0).float().mean())
+
+
+def test_layer_densities_meet_the_budget() -> None:
+    shapes = [torch.Size((8, 8, 3, 3)), torch.Size((16, 8, 1, 1)), torch.Size((64, 64, 3, 3))]
+    shares = densities(shapes, 0.1, "erk")
+    total = sum(shape.numel() for shape in shapes)
+    assert sum(s * shape.numel() for s, shape in zip(shares, shapes, strict=True)) == pytest.approx(
+        0.1 * total
+    )
+    assert max(shares) <= 1
+    assert shares[2] < shares[0]
+
+
+def test_transfer_keeps_every_zero() -> None:
+    net = small()
+    with torch.no_grad():
+        net.wide.weight[:, ::2] = 0
+    before = net.wide.weight.detach().clone()
+    session = train([{"transfer": {"end": 2}}], steps=8, net=net)
+    assert (net.wide.weight[:, ::2] == 0).all()
+    assert not torch.equal(net.wide.weight, before)
+    assert session.sparsity() == {"wide": 0.5}
+
+
+# ---- teachers --------------------------------------------------------------------------------------
+
+
+def test_distillation_adds_the_gradient_of_the_joint_loss() -> None:
+    teacher, images, labels = small(seed=5).eval(), pictures(8), torch.arange(8) % 3
+    stage = {"end": 9, "weight": 0.4, "temperature": 2.0, "features": {"wide": "wide"}, "feature_weight": 0.3}
+    taught, plain = small(), small()
+    wrap(
+        taught, torch.optim.SGD(taught.parameters(), 0.1), [{"distill": stage}], STEPS, copy.deepcopy(teacher)
+    )
+    functional.cross_entropy(taught.train()(images), labels).backward()
+
+    seen: dict[str, Any] = {}
+    plain.wide.register_forward_hook(lambda m, i, o: seen.update(own=o))
+    teacher.wide.register_forward_hook(lambda m, i, o: seen.update(wanted=o.detach()))
+    with torch.no_grad():
+        wanted = teacher(images)
+    own = plain.train()(images)
+    joint = 0.6 * functional.cross_entropy(own, labels) + 0.4 * likeness(own, wanted, "softmax", 2.0)
+    (joint + 0.3 * feature_likeness(seen["own"], seen["wanted"])).backward()
+    for one, other in zip(taught.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_softened_classes_are_compared_by_their_divergence() -> None:
+    own, wanted = torch.randn(4, 3), torch.randn(4, 3)
+    p, q = (wanted / 3).softmax(1), (own / 3).softmax(1)
+    divergence = float((p * (p / q).log()).sum(1).mean())
+    assert float(likeness(own, wanted, "softmax", 3.0)) == pytest.approx(9 * divergence, rel=1e-4)
+
+
+def test_files_teach_what_they_compute(tmp_path: Path) -> None:
+    from edgekit.optimize.training.teachers import load_teacher
+
+    net = quantized(small())
+    path = tmp_path / "teacher.tflite"
+    convert.export(net, pictures(1), path)
+    names = [tensor.name for tensor in model.read(path).tensors]
+    outputs, features = load_teacher(path, ["deep"])((pictures(4),))
+    with torch.no_grad():
+        wanted = net.eval()(pictures(4))
+    scale = model.read(path).tensors[model.read(path).outputs[0]].scale
+    assert scale is not None
+    assert "deep" in names
+    assert (outputs[0] - wanted).abs().max() <= 2 * scale[0]
+    assert features["deep"].shape == (4, 16, 4, 4)
+    with pytest.raises(ConfigError, match="did you mean 'deep'"):
+        load_teacher(path, ["deap"])
+    with pytest.raises(ConfigError, match=r"expected a teacher that is a \.onnx or \.tflite file"):
+        load_teacher(tmp_path / "teacher.h5", [])
+
+
+# ---- int8 ------------------------------------------------------------------------------------------
+
+
+def quantized(net: Any, images: Any = None) -> Any:
+    quantization.quantize(net)
+    quantization.calibrate(net, [pictures() if images is None else images])
+    return net
+
+
+def test_folding_batch_norms_changes_nothing_but_rounding() -> None:
+    net = small().eval()
+    with torch.no_grad():
+        before = net(pictures())
+        quantization.quantize(net)
+        after = net(pictures())  # no range is set yet, so nothing is rounded
+    torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-5)
+
+
+def test_quantisation_keeps_the_parameters_that_the_optimiser_has() -> None:
+    net = small()
+    before = {id(one) for one in net.parameters()}
+    quantization.quantize(net)
+    assert {id(one) for one in net.parameters()} <= before
+    assert isinstance(net.body[0], QuantConv2d)
+
+
+def test_a_copy_of_a_quantised_network_stands_alone() -> None:
+    net = quantized(small()).eval()
+    twin = copy.deepcopy(net)
+    with torch.no_grad():
+        wanted = net(pictures())
+        for one in net.parameters():
+            one.zero_()
+        assert torch.equal(twin(pictures()), wanted)
+
+
+def test_exported_integers_are_those_of_training() -> None:
+    net = train(WHOLE, steps=24).model
+    graph = model.read_bytes(convert.export(net, pictures(1)))
+    tensors = {tensor.name: tensor for tensor in graph.tensors}
+    scale_in = {name: op_input_scale(graph, f"{name}_weights") for name in ("stem", "wide", "head")}
+    for name, layer in (("stem", net.stem), ("wide", net.wide), ("head", net.head)):
+        weight = layer.weight.detach().numpy().astype(np.float64)
+        axes = tuple(range(1, weight.ndim))
+        scales = np.maximum(np.abs(weight).max(axes) / 127, 1e-6).astype(np.float32)  # a dead channel
+        stored = tensors[f"{name}_weights"]
+        assert stored.data is not None
+        assert stored.scale is not None
+        np.testing.assert_allclose(stored.scale, scales, rtol=1e-6)
+        wanted = np.rint(weight / stored.scale.reshape(-1, *[1] * (weight.ndim - 1)).astype(np.float64))
+        wanted = wanted.transpose(0, 2, 3, 1) if weight.ndim == 4 else wanted
+        assert np.abs(wanted - stored.data).max() <= (1 if near_half(wanted, stored.data) else 0)
+        bias = tensors[f"{name}_bias"]
+        assert bias.data is not None
+        assert bias.scale is not None
+        np.testing.assert_allclose(bias.scale, stored.scale * scale_in[name], rtol=1e-6)
+        np.testing.assert_allclose(bias.data, layer.bias.detach().numpy() / bias.scale, atol=0.51)
+
+
+def near_half(wanted: Any, found: Any) -> bool:
+    """Whether so few differ that it is a tie of rounding in another precision."""
+    return bool((wanted != found).mean() < 0.01)
+
+
+def op_input_scale(graph: Any, weights: str) -> float:
+    op = next(op for op in graph.ops if len(op.inputs) > 1 and graph.tensors[op.inputs[1]].name == weights)
+    return float(graph.tensors[op.inputs[0]].scale[0])
+
+
+def test_exported_file_computes_what_training_computed() -> None:
+    net = train(WHOLE, steps=24).model
+    apart = compare(net, pictures(64, seed=9))
+    assert (apart <= 1).mean() >= 0.988
+
+
+def test_masks_hold_through_quantisation_to_the_file() -> None:
+    session = train(WHOLE, steps=12)
+    masks = {name: mask.clone() for name, mask in session.masks.masks.items()}
+    session = train(WHOLE, steps=24, state=session.state_dict())
+    graph = model.read_bytes(convert.export(session.model, pictures(1)))
+    tensors = {tensor.name: tensor for tensor in graph.tensors}
+    for name, mask in masks.items():
+        data = tensors[name.replace(".", "_") + "_weights"].data
+        assert data is not None
+        assert (data[mask.numpy().transpose(0, 2, 3, 1) == 0] == 0).all()
+        tiles = mask.numpy().transpose(0, 2, 3, 1).reshape(-1, 4)
+        assert set(tiles.mean(1)) <= {0.0, 1.0}
+    assert set(masks) == {"body.0", "wide"}
+    gone = sum(float((mask == 0).sum()) for mask in masks.values()) / sum(m.numel() for m in masks.values())
+    assert gone == pytest.approx(0.75, abs=0.01)
+
+
+def test_ranges_are_frozen_after_half_and_hold_zero() -> None:
+    session = train(WHOLE, steps=20)
+    ranges = {name: one.quant() for name, one in session.model.activation_ranges.items()}
+    session = train(WHOLE, steps=24, state=session.state_dict())
+    assert ranges == {name: one.quant() for name, one in session.model.activation_ranges.items()}
+    for one in session.model.activation_ranges.values():
+        assert one.fixed or (float(one.low) <= 0 <= float(one.high))
+
+
+def test_joined_ranges_have_one_scale_for_the_union() -> None:
+    one, two, three = ActivationRange(), ActivationRange(), ActivationRange()
+    for values, part in (([-1.0, 1.0], one), ([0.0, 3.0], two), ([-2.0, 0.0], three)):
+        part.train()(torch.tensor(values))
+    one.join(two)
+    three.join(two)
+    assert one.quant() == two.quant() == three.quant()
+    assert one.quant()[0] == pytest.approx(5 / 255)
+
+
+def test_an_input_range_is_taken_as_given() -> None:
+    net = small()
+    quantization.quantize(net, input_range=(0.0, 255.0))
+    quantization.calibrate(net, [255 * torch.rand(4, 3, 8, 8)])
+    graph = model.read_bytes(convert.export(net, pictures(1)))
+    info = graph.tensors[graph.inputs[0]]
+    assert info.scale is not None
+    assert info.zero_point is not None
+    assert (info.scale[0], info.zero_point[0]) == (1.0, -128)
+
+
+def test_a_float_network_is_not_exported() -> None:
+    with pytest.raises(ModelError, match="not quantised"):
+        convert.export(small(), pictures(1))
+    net = small()
+    quantization.quantize(net)
+    with pytest.raises(ModelError, match="calibrate"):
+        convert.export(net, pictures(1))
+
+
+class Branching(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x if x.sum() > 0 else -x
+
+
+class Unknown(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return torch.cumsum(x, 1)
+
+
+def test_what_cannot_be_exported_is_named() -> None:
+    with pytest.raises(ModelError, match=r"Branching: torch.fx cannot follow it"):
+        quantization.quantize(Branching())
+    with pytest.raises(ModelError, match=r"cumsum"):
+        compare(quantized(Unknown()), pictures(1))
+
+
+def conv(inputs: int = 3, outputs: int = 8, **options: Any) -> Any:
+    return nn.Conv2d(inputs, outputs, 3, **options)
+
+
+class Chain(nn.Module):
+    """A convolution, then a function of its result."""
+
+    def __init__(self, then: Any, **options: Any) -> None:
+        super().__init__()
+        self.first = conv(**options)
+        self.then = then if isinstance(then, nn.Module) else None
+        self.function = then
+
+    def forward(self, x: Any) -> Any:
+        x = self.first(x)
+        return self.then(x) if self.then is not None else self.function(x)
+
+
+def squeeze_excite(x: Any) -> Any:
+    return x * torch.sigmoid(functional.adaptive_avg_pool2d(x, 1))
+
+
+CHAINS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "relu": (nn.ReLU, {}),
+    "silu": (nn.SiLU, {"padding": 1}),
+    "hardswish": (nn.Hardswish, {"padding": 1, "stride": 2}),
+    "hardsigmoid": (lambda: functional.hardsigmoid, {}),
+    "leaky": (lambda: nn.LeakyReLU(0.1), {"dilation": 2}),
+    "sigmoid": (lambda: torch.sigmoid, {}),
+    "tanh": (lambda: torch.tanh, {}),
+    "softmax": (lambda: nn.Softmax(1), {}),
+    "clamp": (lambda: lambda x: x.clamp(0, 6), {}),
+    "batch norm alone": (lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(8)), {}),
+    "depthwise": (lambda: nn.Conv2d(8, 16, 3, 2, 1, groups=8), {}),
+    "grouped": (lambda: nn.Conv2d(8, 8, 3, groups=2), {}),
+    "same": (lambda: nn.Conv2d(8, 8, (3, 5), padding="same"), {}),
+    "residual": (lambda: lambda x: functional.relu(x + x * 0.5), {}),
+    "difference": (lambda: lambda x: torch.relu(x) - torch.tanh(x), {}),
+    "numbers": (lambda: lambda x: (x + 1.5) * -0.5, {}),
+    "squeeze": (lambda: squeeze_excite, {}),
+    "concat": (lambda: lambda x: torch.cat([x, torch.relu(x)], 1), {}),
+    "concat of scales": (lambda: lambda x: torch.cat([x, torch.sigmoid(x)], 1), {}),
+    "max pool": (lambda: nn.MaxPool2d(2), {}),
+    "max pool padded": (lambda: nn.MaxPool2d(3, 2, 1), {}),
+    "average pool": (lambda: nn.AvgPool2d(2), {}),
+    "average pool padded": (lambda: nn.AvgPool2d(3, 2, 1), {}),
+    "nearest": (lambda: nn.Upsample(scale_factor=2), {}),
+    "bilinear": (lambda: lambda x: functional.interpolate(x, scale_factor=2, mode="bilinear"), {}),
+    "bilinear to a size": (
+        lambda: lambda x: functional.interpolate(x, size=x.shape[-1] * 2, mode="bilinear"),
+        {},
+    ),
+    "aligned": (lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), {}),
+    "pad": (lambda: lambda x: functional.pad(x, (1, 2, 3, 0)), {}),
+    "flatten": (lambda: nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(288, 4)), {}),
+    "view": (lambda: lambda x: x.view(x.size(0), -1), {}),
+    "permute": (lambda: lambda x: x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4), {}),
+    "mean kept": (lambda: lambda x: x.mean((2, 3), keepdim=True), {}),
+    "pool to one": (
+        lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4), nn.ReLU()),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_operation_is_exported_as_it_was_trained(name: str) -> None:
+    torch.manual_seed(6)
+    make, options = CHAINS[name]
+    net = Chain(make(), **options)
+    net.train()(pictures())
+    net = quantized(net.eval(), pictures(64))
+    apart = compare(net, pictures(16, seed=8))
+    assert (apart <= 1).mean() >= 0.988, np.unique(apart, return_counts=True)
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------
+
+
+def test_a_resumed_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    wanted = convert.export(train(WHOLE, steps=24).model, pictures(1))
+    for step in (1, 3, 4, 5, 11, 12, 15, 16, 17, 20, 23):
+        torch.save(train(WHOLE, steps=step).state_dict(), tmp_path / "state.pt")
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        again = train(WHOLE, steps=24, state=state)
+        assert convert.export(again.model, pictures(1)) == wanted, step
+
+
+def test_a_checkpoint_of_another_recipe_is_refused() -> None:
+    state = train(WHOLE, steps=1).state_dict()
+    with pytest.raises(UsageError, match="another recipe"):
+        train(WHOLE[:2], steps=1, state=state)
+
+
+def test_a_schedule_reads_the_same_from_text_data_and_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps({"version": 1, "stages": WHOLE}))
+    forms = [load_schedule(form).model_dump() for form in (path, WHOLE, path.read_text() + "\n")]
+    assert forms[0] == forms[1] == forms[2]
+    assert load_schedule(path).epochs == 6
