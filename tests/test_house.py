@@ -78,7 +78,7 @@ ROOMS = {
     "onnx": {"optimize"},
     "onnxruntime": {"bench", "optimize"},
     "openvino": {"bench"},
-    "matplotlib": {"analyze"},
+    "matplotlib": {"analyze", "optimize"},
     "optuna": {"optimize"},
 }
 

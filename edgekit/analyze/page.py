@@ -163,7 +163,7 @@ def _layers(report: Report) -> str:
     return f"<h2>Each step: its kernel and why</h2>\n{_table(COLUMNS, rows, escaped=True)}"
 
 
-_WORDS = {"operator", "output", "kernel", "pattern", "why", "device", "kernels"}
+_WORDS = {"model", "operator", "output", "kernel", "pattern", "why", "device", "kernels"}
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, escaped: bool = False) -> str:
