@@ -15,6 +15,7 @@ from edgekit.errors import EdgekitError, UsageError
 from edgekit.verbs import Command, seconds
 from edgekit.verbs import add_command as _add
 from edgekit.verbs import at_least_one as _at_least_one
+from edgekit.verbs.afford import add_devices, add_predict, add_select
 from edgekit.verbs.measure import add_analyze, add_benchmark
 from edgekit.verbs.ship import add_bundle, add_deploy
 
@@ -55,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_validate, _add_schema, _add_replay, _add_explain, _add_evaluate, _add_zoo,
-        _add_devices, add_benchmark, add_analyze, _add_optimize, add_bundle, add_deploy, _add_mqtt,
+        add_devices, add_predict, add_select, add_benchmark, add_analyze, _add_optimize, add_bundle,
+        add_deploy, _add_mqtt,
         _add_doctor, _add_version,
     ):  # fmt: skip
         add(commands)
@@ -420,41 +422,6 @@ def _optimize(arguments: argparse.Namespace) -> int:
 
 
 # ---- this machine and others ---------------------------------------------------------------------
-
-
-def _add_devices(commands: Any) -> None:
-    verbs = _verbs(commands, "devices", "Device profiles, and what this machine is.")
-    _add(verbs, "list", _devices_list, "List the device profiles.")
-    show = _add(verbs, "show", _devices_show, "Show a profile, or without a name probe this machine.")
-    show.add_argument("name", metavar="DEVICE", nargs="?")
-
-
-def _devices_list(arguments: argparse.Namespace) -> int:
-    from edgekit import console
-    from edgekit.device import list_devices, load_device
-
-    devices = [load_device(name) for name in list_devices()]
-    if arguments.json:
-        console.print_json([d.to_dict() for d in devices])
-        return 0
-    rows = [(d.name, d.title, d.isa, d.ram_mb, d.kit_memory_mb) for d in devices]
-    console.print_table("", ("device", "title", "isa", "RAM MB", "for edgekit MB"), rows)
-    return 0
-
-
-def _devices_show(arguments: argparse.Namespace) -> int:
-    from edgekit import console
-    from edgekit.device import load_device, match, probe
-
-    machine = probe()
-    facts = load_device(arguments.name).to_dict() if arguments.name else {}
-    here = {**machine.to_dict(), "profile": match(machine)}
-    shown = {"profile": facts, "this_machine": here} if facts else {"this_machine": here}
-    if arguments.json:
-        console.print_json(shown)
-    else:
-        console.print_yaml(shown)
-    return 0
 
 
 def _add_mqtt(commands: Any) -> None:

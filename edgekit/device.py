@@ -13,6 +13,7 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,6 +35,7 @@ __all__ = ["CoreGroup", "Device", "list_devices", "load_device", "match", "probe
 THIS_MACHINE = "this-machine"
 # From little to much; a machine runs every level of its family up to its own.
 LEVELS = {"x86_64": ("scalar", "avx2", "avxvnni", "avx512vnni"), "aarch64": ("scalar", "neon", "neondot")}
+UNKNOWN_MHZ = 1000  # stands in a written profile where the kernel does not say
 KIT_SHARE = 4  # edgekit may have a quarter of the RAM: the rest is the system's, the camera's and Python's
 
 
@@ -76,6 +78,11 @@ class Device:
     throttled: str = UNKNOWN
     storage: str = UNKNOWN
     clock_synced: bool | None = None
+    cameras: tuple[str, ...] = ()
+    emulated: bool = False
+    # What work costs, see `edgekit.speeds`, by ISA level, and how that is known:
+    kernels: dict[str, Any] = field(default_factory=dict)
+    tier: str = "modelled"
 
     def digest(self) -> str:
         """sha256 (hex) of all that stays the same while it runs."""
@@ -100,8 +107,12 @@ _ONLY_MACHINE = {
 } | {
     "storage",
     "clock_synced",
+    "cameras",
+    "emulated",
 }
-_ONLY_PROFILE = {"ram_variants_mb", "copy_gbps", "int8_macs_per_cycle", "thermal", "sources"}
+_ONLY_PROFILE = {
+    "ram_variants_mb", "copy_gbps", "int8_macs_per_cycle", "thermal", "sources", "kernels", "tier",
+}  # fmt: skip
 
 
 def list_devices() -> list[str]:
@@ -117,12 +128,51 @@ def load_device(name: str) -> Device:
     """
     if name == "auto":
         here = probe()
-        return _adapt(load_device(match(here)), here)
+        return _measured(_adapt(load_device(match(here)), here), here)
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return _device(check(read_document(name), _Profile))
     if name not in list_devices():
         raise UsageError(f"unknown device {name[:80]!r}: {_hint(name)}edgekit devices list")
     return _shipped(name)
+
+
+def measured_file() -> Path:
+    """Where `edgekit devices probe --write` keeps what it measured: $XDG_DATA_HOME/edgekit/device.yaml."""
+    root = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+    return Path(root) / "edgekit" / "device.yaml"
+
+
+def _measured(device: Device, here: Device) -> Device:
+    """With what was measured on this machine, where that was done: speeds, cores and caches."""
+    if not measured_file().is_file():
+        return device
+    own = _device(check(read_document(measured_file()), _Profile))
+    kept = ("kernels", "copy_gbps", "tier", "cores", "l2_kib", "l3_kib", "isa")
+    return dataclasses.replace(
+        device,
+        **{key: getattr(own, key) for key in kept},
+        usable_cpus=here.usable_cpus,
+        cpu_quota=here.cpu_quota,
+    )
+
+
+def profile_facts(here: Device, source: str) -> dict[str, Any]:
+    """A profile's file of a probed machine with `kernels` and `copy_gbps`, to keep or to contribute."""
+    values: dict[str, Any] = {
+        "isa": here.isa, "cores": [dataclasses.asdict(group) for group in here.cores],
+        "threads_per_core": here.threads_per_core or 1, "l1d_kib": here.l1d_kib or 32,
+        "l2_kib": here.l2_kib or 256, "l2_shared": bool(here.l2_shared), "l3_kib": here.l3_kib or 0,
+        "ram_mb": [here.ram_mb or 1024], "kit_memory_mb": max(16, here.kit_memory_mb),
+        "page_kib": here.page_kib or 4, "rtc": bool(here.rtc), "thermal": here.thermal,
+    }  # fmt: skip
+    for group in values["cores"]:
+        group["max_mhz"] = group["max_mhz"] or UNKNOWN_MHZ
+    measured = {"copy_gbps": here.copy_gbps, "kernels": here.kernels}
+    return {
+        "name": here.name, "title": here.title, "boards": list(here.boards),
+        "declared": {key: {"value": value, "source": source} for key, value in values.items()},
+        "measured": {key: {"value": value, "source": source} for key, value in measured.items() if value},
+    }  # fmt: skip
 
 
 def probe(root: Path = Path("/")) -> Device:
@@ -202,7 +252,7 @@ class _Cores(_Strict):
     max_mhz: int = Field(ge=100, le=10_000)
 
 
-Isa: TypeAlias = Literal["avx2", "avxvnni", "avx512vnni", "neon", "neondot"]
+Isa: TypeAlias = Literal["scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neondot"]
 Kib: TypeAlias = Annotated[int, Field(ge=4, le=4_194_304)]
 Megabytes: TypeAlias = Annotated[int, Field(ge=16, le=4_194_304)]
 Gbps: TypeAlias = Annotated[float, Field(gt=0, le=1000)]
@@ -233,15 +283,38 @@ class _Declared(_Strict):
         return self
 
 
+Nanoseconds: TypeAlias = Annotated[float, Field(ge=0, le=1e9)]
+Factor: TypeAlias = Annotated[float, Field(gt=0, le=100)]
+
+
+class _Kernels(_Strict):
+    """What work costs at an ISA level: see `edgekit.calibration.Calibration`."""
+
+    costs_ns: dict[str, Annotated[list[Nanoseconds], Field(min_length=1, max_length=16)]]
+    run_us: Nanoseconds
+    thread_loss: Factor
+    sync_us: Nanoseconds
+    low: Factor
+    high: Factor
+
+    @model_validator(mode="after")
+    def _is_range(self) -> _Kernels:
+        if not self.low <= 1 <= self.high:
+            raise ValueError(f"low {self.low} and high {self.high} are factors, expected low <= 1 <= high")
+        return self
+
+
 class _Speeds(_Strict):
     copy_gbps: _Fact[Gbps] | None = None
     int8_macs_per_cycle: _Fact[Macs] | None = None
+    kernels: _Fact[dict[str, _Kernels]] | None = None
 
 
 class _Profile(_Strict):
     name: Id
     title: str = Field(min_length=1, max_length=100)
     boards: list[str] = Field(default_factory=list, max_length=32)
+    maintained: bool = False
     declared: _Declared
     modelled: _Speeds = Field(default_factory=_Speeds)
     measured: _Speeds = Field(default_factory=_Speeds)
@@ -257,16 +330,20 @@ def _shipped(name: str) -> Device:
 def _device(profile: _Profile) -> Device:
     declared = {key: getattr(profile.declared, key) for key in _Declared.model_fields}
     speeds = {key: fact for part in (profile.modelled, profile.measured) for key, fact in part if fact}
+    tier = "modelled" if profile.measured.kernels is None else "measured"
     facts = {**declared, **speeds}
     values = {key: fact.value for key, fact in facts.items()}
     values["cores"] = tuple(CoreGroup(group.count, group.core, group.max_mhz) for group in values["cores"])
     values["ram_variants_mb"] = tuple(sorted(values["ram_mb"]))
     values["ram_mb"] = min(values["ram_mb"])
+    if "kernels" in values:
+        values["kernels"] = {level: kernels.model_dump() for level, kernels in values["kernels"].items()}
     return Device(
         name=profile.name,
         title=profile.title,
         arch="aarch64" if values["isa"].startswith("neon") else "x86_64",
         boards=tuple(profile.boards),
         sources={key: fact.source for key, fact in facts.items()},
+        tier="maintained" if profile.maintained and tier == "measured" else tier,
         **values,
     )

@@ -89,7 +89,21 @@ def facts(root: Path = Path("/")) -> dict[str, Any]:
         "throttled": _throttled(root),
         "storage": storage(root),
         "clock_synced": clock_synced(),
+        "cameras": cameras(root),
+        "emulated": emulated(root),
     }
+
+
+def cameras(root: Path) -> tuple[str, ...]:
+    """Video devices with what their drivers call them."""
+    folders = sorted((root / "sys/class/video4linux").glob("video*"))
+    return tuple(f"/dev/{folder.name} ({_read(folder / 'name') or UNKNOWN})" for folder in folders)
+
+
+def emulated(root: Path) -> bool:
+    """Whether the processor is emulated (QEMU's user mode): the kernel's list is of another architecture."""
+    text = _read(root / "proc/cpuinfo")
+    return bool(text) and _arch() == "aarch64" and "CPU implementer" not in text
 
 
 def cpuinfo(root: Path) -> dict[int, dict[str, str]]:

@@ -145,7 +145,7 @@ def test_what_was_measured_counts_more_than_what_was_modelled(tmp_path: Path) ->
     assert load_device(str(own(tmp_path, "measured:\n", measured))).int8_macs_per_cycle == 7.5
 
 
-ISA = "expected one of avx2, avxvnni, avx512vnni, neon, neondot, not 'neonn', did you mean 'neon'?"
+ISA = "expected one of scalar, avx2, avxvnni, avx512vnni, neon, neondot, not 'neonn', did you mean 'neon'?"
 COUNT = "expected a whole number from 1 to 1024"
 MHZ = "expected a whole number from 100 to 10000"
 KIB = "expected a whole number from 4 to 4194304"

@@ -29,7 +29,10 @@ pictures
 routes
 plan batch
 memory ranks
+work calibration probe_nets
 machine device
+speeds
+latency
 preprocess decode
 labelled
 motion
@@ -39,6 +42,7 @@ track
 zone line
 rules alarm
 engine interpreter zoo
+probing prediction_check select sustained
 worker
 reel
 demo sources
@@ -78,8 +82,8 @@ ROOMS = {
     "onnx": {"optimize"},
     "onnxruntime": {"bench", "optimize"},
     "openvino": {"bench"},
-    "matplotlib": {"analyze", "optimize"},
     "optuna": {"optimize"},
+    "matplotlib": {"analyze", "optimize"},
 }
 
 

@@ -103,7 +103,8 @@ def main() -> None:
 
     Leaves by os._exit, which no blocked read can hold up.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent ends this one when it is done
     parent = os.getppid()
     pipe = os.dup(1)
     os.dup2(2, 1)

@@ -1,0 +1,184 @@
+"""Which model of the zoo a device should run: the best that keeps hard budgets.
+
+Accuracy comes from the cards, latency and memory from the prediction for the device. What exceeds a budget
+is out; of the rest the Pareto front is what a person would choose from, and `prefer` says which end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgekit.device import Device
+from edgekit.errors import BudgetError, ModelError, UsageError
+from edgekit.latency import predict_file
+from edgekit.zoo import TASKS, Card, ZooModel, list_models
+
+PREFERENCES = ("accuracy", "latency", "memory")
+COLUMNS = ("model", "accuracy", "ms", "range", "memory MB", "tier", "front", "why not")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a model is wanted for and what it may cost; None is no limit. Raises UsageError."""
+
+    task: str
+    labels: tuple[str, ...] = ()
+    latency_ms: float | None = None
+    memory_mb: float | None = None
+    accuracy: float | None = None
+    prefer: str = "accuracy"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise UsageError(f"task {self.task!r}: expected one of {', '.join(TASKS)}")
+        if self.prefer not in PREFERENCES:
+            raise UsageError(f"prefer {self.prefer!r}: expected one of {', '.join(PREFERENCES)}")
+        for name, value in (("latency", self.latency_ms), ("memory", self.memory_mb)):
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"the {name} budget is {value:g}: expected more than 0")
+        if self.accuracy is not None and not 0 <= self.accuracy <= 1:
+            raise UsageError(f"the least accuracy is {self.accuracy:g}: expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model of the zoo on the device; `misses` says by how much it exceeds which budget."""
+
+    name: str
+    accuracy: float
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    memory_mb: float
+    tier: str
+    misses: tuple[str, ...] = ()
+    on_front: bool = False
+
+    def row(self) -> list[str]:
+        """The cells of a table with COLUMNS as its head."""
+        return [
+            self.name, f"{self.accuracy:.3f}", f"{self.latency_ms:.2f}",
+            f"{self.low_ms:.2f}-{self.high_ms:.2f}", f"{self.memory_mb:.1f}", self.tier,
+            "yes" if self.on_front else "", ", ".join(self.misses),
+        ]  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, by the names of the fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """All candidates, the picked one first of those that fit; best first by what is preferred."""
+
+    picked: Candidate
+    candidates: tuple[Candidate, ...]
+
+
+def select(wish: Wish, device: Device, models: Sequence[ZooModel] | None = None) -> Selection:
+    """Pick a model for the device. The device's own memory for edgekit is a budget, too.
+
+    Raises UsageError where no model has the task and labels, BudgetError with the nearest miss of each
+    budget where none keeps them.
+    """
+    suited = _suited(wish, list_models() if models is None else models)
+    found = [_candidate(entry, wish, device) for entry in suited]
+    candidates = [entry for entry in found if entry is not None]
+    if not candidates:
+        raise ModelError(f"no engine can run any of {', '.join(entry.name for entry in suited)}")
+    fitting = [entry for entry in candidates if not entry.misses]
+    if not fitting:
+        raise BudgetError(_nearest(candidates, wish, device))
+    ranked = sorted(candidates, key=lambda entry: (bool(entry.misses), _order(wish.prefer)(entry)))
+    shown = tuple(_on_front(entry, fitting) for entry in ranked)
+    return Selection(shown[0], shown)
+
+
+def accuracy_of(card: Card, labels: Sequence[str] = ()) -> float:
+    """From 0 to 1: the mean AP50 of the labels, or the card's whole score; 0 where it tells none."""
+    told = card.facts.get("accuracy") or {}
+    by_class = told.get("per_class_ap50") or {}
+    if labels and all(label in by_class for label in labels):
+        return float(sum(by_class[label] for label in labels) / len(labels))
+    keys = ("ap50", "map", "top1", "accuracy", "person_ap50")
+    value = next((told[key] for key in keys if isinstance(told.get(key), int | float)), 0.0)
+    return float(value) / (100 if value > 1 else 1)
+
+
+def _suited(wish: Wish, models: Sequence[ZooModel]) -> list[ZooModel]:
+    of_task = [entry for entry in models if entry.card.task == wish.task]
+    suited = [entry for entry in of_task if set(wish.labels) <= set(entry.card.labels)]
+    if suited:
+        return suited
+    known = sorted({label for entry in of_task for label in entry.card.labels})
+    missing = [label for label in wish.labels if label not in known]
+    what = f"knows {', '.join(missing)}" if missing else "knows all of these labels"
+    hint = f": there are {', '.join(known[:20])}" if known else ""
+    raise UsageError(f"no model of the zoo to {wish.task} {what}{hint}")
+
+
+def _candidate(entry: ZooModel, wish: Wish, device: Device) -> Candidate | None:
+    try:
+        told = predict_file(entry.path, device, wish.threads)
+    except ModelError:
+        return None
+    accuracy = accuracy_of(entry.card, wish.labels)
+    figures = (accuracy, told.latency_ms, told.memory_mb)
+    misses = tuple(miss for miss in _misses(wish, device, *figures) if miss)
+    return Candidate(
+        entry.name, accuracy, told.latency_ms, told.low_ms, told.high_ms, told.memory_mb, told.tier, misses
+    )
+
+
+def _misses(wish: Wish, device: Device, accuracy: float, latency_ms: float, memory_mb: float) -> list[str]:
+    most_mb = min(wish.memory_mb or float("inf"), device.kit_memory_mb)
+    slow = wish.latency_ms is not None and latency_ms > wish.latency_ms
+    weak = wish.accuracy is not None and accuracy < wish.accuracy
+    return [
+        f"{latency_ms:.1f} ms of {wish.latency_ms:g}" if slow else "",
+        f"{memory_mb:.1f} MB of {most_mb:g}" if memory_mb > most_mb else "",
+        f"accuracy {accuracy:.3f} of {wish.accuracy:g}" if weak else "",
+    ]
+
+
+def _order(prefer: str) -> Any:
+    """A key that sorts the preferred first; the other figures decide between equals."""
+    orders = {
+        "accuracy": lambda entry: (-entry.accuracy, entry.latency_ms, entry.memory_mb),
+        "latency": lambda entry: (entry.latency_ms, -entry.accuracy, entry.memory_mb),
+        "memory": lambda entry: (entry.memory_mb, -entry.accuracy, entry.latency_ms),
+    }
+    return orders[prefer]
+
+
+def _on_front(entry: Candidate, fitting: Sequence[Candidate]) -> Candidate:
+    """Marked if it fits and no other that fits is at least as good in all and better in one."""
+    mine = _figures(entry)
+    beaten = any(
+        all(a <= b for a, b in zip(_figures(other), mine, strict=True)) and _figures(other) != mine
+        for other in fitting
+    )
+    return Candidate(**{**asdict(entry), "on_front": not entry.misses and not beaten})
+
+
+def _figures(entry: Candidate) -> tuple[float, float, float]:
+    return (-entry.accuracy, entry.latency_ms, entry.memory_mb)
+
+
+def _nearest(candidates: Sequence[Candidate], wish: Wish, device: Device) -> str:
+    """One line: for each budget that is missed the model that comes nearest to it."""
+    fastest = min(candidates, key=lambda entry: entry.latency_ms)
+    smallest = min(candidates, key=lambda entry: entry.memory_mb)
+    best = max(candidates, key=lambda entry: entry.accuracy)
+    most_mb = min(wish.memory_mb or float("inf"), device.kit_memory_mb)
+    near = [
+        wish.latency_ms
+        and f"latency {wish.latency_ms:g} ms: {fastest.name} takes {fastest.latency_ms:.1f} ms",
+        f"memory {most_mb:g} MB: {smallest.name} takes {smallest.memory_mb:.1f} MB",
+        wish.accuracy and f"accuracy {wish.accuracy:g}: {best.name} has {best.accuracy:.3f}",
+    ]
+    told = "; ".join(str(text) for text in near if text)
+    return f"no model fits on {device.name}; nearest to {told}: raise a budget"

@@ -1,0 +1,208 @@
+"""The command line's part that asks what a device can: devices, predict, select."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import BudgetError, UsageError
+from edgekit.verbs import add_command, at_least_one, seconds, words
+
+
+def add_devices(commands: Any) -> None:
+    summary = "Device profiles, and what this machine is."
+    parser = commands.add_parser("devices", help=summary, description=summary)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    add_command(verbs, "list", _list, "List the device profiles.")
+    show = add_command(verbs, "show", _show, "Show a profile, or without a name probe this machine.")
+    show.add_argument("name", metavar="DEVICE", nargs="?")
+    probe = add_command(verbs, "probe", _probe, "Look at this machine and time its kernels (20 s at most).")
+    probe.add_argument(
+        "--write", nargs="?", const="", metavar="FILE", help="keep it as this machine's profile, or in FILE"
+    )
+    probe.add_argument("--no-time", action="store_true", help="do not time anything")
+    probe.add_argument("--duration", type=seconds, default=14.0, metavar="TIME", help="how long to time")
+
+
+def add_predict(commands: Any) -> None:
+    summary = "Predict milliseconds and memory of models on a device, without running them."
+    parser = add_command(commands, "predict", _predict, summary)
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="zoo names or .tflite files")
+    parser.add_argument("--device", default="auto", help="device profile (default: this machine)")
+    parser.add_argument("--threads", type=at_least_one, default=1)
+    parser.add_argument("--isa", help="a lower ISA level of the device")
+    parser.add_argument("--steps", action="store_true", help="show every step of the plan")
+    parser.add_argument(
+        "--check", type=Path, nargs="?", const=Path(), metavar="DIR",
+        help="compare with what is measured here: the zoo and all of DIR, at every level, 1 and 2 threads",
+    )  # fmt: skip
+    parser.add_argument("--duration", type=seconds, default=0.5, metavar="TIME", help="of --check, a network")
+
+
+def add_select(commands: Any) -> None:
+    summary = "Pick the model of the zoo that keeps a device's budgets; exit 3 if none does."
+    parser = add_command(commands, "select", _select, summary)
+    parser.add_argument("--task", required=True, choices=("detect", "classify"))
+    parser.add_argument("--labels", type=words, default=[], help="classes that the model must know")
+    parser.add_argument("--device", default="auto", help="device profile (default: this machine)")
+    parser.add_argument("--threads", type=at_least_one, default=1)
+    parser.add_argument("--max-latency-ms", type=float, metavar="MS")
+    parser.add_argument("--max-memory-mb", type=float, metavar="MB")
+    parser.add_argument("--min-accuracy", type=float, metavar="0..1")
+    parser.add_argument("--prefer", choices=("accuracy", "latency", "memory"), default="accuracy")
+    parser.add_argument("--verify", action="store_true", help="measure the picked model here, cold and hot")
+    parser.add_argument("--duration", type=seconds, default=60.0, metavar="TIME", help="of --verify")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from edgekit import console
+    from edgekit.device import list_devices, load_device
+
+    devices = [load_device(name) for name in list_devices()]
+    if arguments.json:
+        console.print_json([d.to_dict() for d in devices])
+        return 0
+    rows = [(d.name, d.title, d.isa, d.ram_mb, d.kit_memory_mb, d.tier) for d in devices]
+    console.print_table("", ("device", "title", "isa", "RAM MB", "for edgekit MB", "tier"), rows)
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from edgekit.device import load_device, match, probe
+
+    machine = probe()
+    facts = load_device(arguments.name).to_dict() if arguments.name else {}
+    here = {**machine.to_dict(), "profile": match(machine)}
+    shown = {"profile": facts, "this_machine": here} if facts else {"this_machine": here}
+    _print(shown, as_json=arguments.json)
+    return 0
+
+
+def _probe(arguments: argparse.Namespace) -> int:
+    from edgekit import device
+
+    here = device.probe()
+    if not arguments.no_time and not here.emulated:
+        here = _timed(here, arguments.duration)
+    source = f"edgekit devices probe on {here.cores[0].core if here.cores else here.arch}"
+    facts = device.profile_facts(here, source)
+    if arguments.write is not None:
+        path = Path(arguments.write) if arguments.write else device.measured_file()
+        _write(path, facts)
+        sys.stderr.write(f"{path} written\n")
+    _print({**here.to_dict(), "measured": facts["measured"]}, as_json=arguments.json)
+    return 0
+
+
+def _timed(here: Any, duration_s: float) -> Any:
+    from edgekit import probing
+    from edgekit.speeds import calibration_facts
+
+    found = probing.calibrate(duration_s)
+    kernels = {level: calibration_facts(calibration) for level, calibration in found.items()}
+    return replace(here, kernels=kernels, copy_gbps=probing.copy_gbps(), tier="measured")
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    import yaml
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(facts, sort_keys=False, width=110), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}: give --write FILE") from None
+
+
+def _print(value: object, *, as_json: bool) -> None:
+    from edgekit import console
+
+    if as_json:
+        console.print_json(value)
+    else:
+        console.print_yaml(value)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from edgekit import console, latency
+    from edgekit.device import load_device
+    from edgekit.inference import find_file
+
+    if arguments.check is not None:
+        return _check(arguments)
+    if not arguments.models:
+        raise UsageError("predict: give a MODEL, or --check")
+    device = load_device(arguments.device)
+    told = [
+        (name, latency.predict_file(find_file(name)[0], device, arguments.threads, arguments.isa))
+        for name in arguments.models
+    ]
+    if arguments.json:
+        console.print_json([{"model": name, **prediction.to_dict()} for name, prediction in told])
+        return 0
+    console.print_table("", latency.COLUMNS, [prediction.row(name) for name, prediction in told])
+    for _, prediction in told if arguments.steps else ():
+        rows = [(step.family, step.operator, f"{step.us:.1f}", step.bound) for step in prediction.steps]
+        console.print_table("", ("step", "operator", "us", "bound"), rows)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from edgekit import console, engine, prediction_check
+    from edgekit.device import load_device
+    from edgekit.speeds import calibration_of
+    from edgekit.zoo import list_models
+
+    device = load_device("auto")
+    paths = [entry.path for entry in list_models()] + sorted(arguments.check.glob("*.tflite"))
+    levels = {level: calibration_of(device, level) for level in engine.native_levels()}
+    found = prediction_check.compare(paths, device, levels, (1, 2), arguments.duration, _tell)
+    if not found:
+        raise UsageError(f"{arguments.check}: no network that the native engine runs")
+    if arguments.json:
+        console.print_json([asdict(line) for line in found])
+    else:
+        console.print_table("", prediction_check.COLUMNS, [line.row() for line in found])
+        sys.stdout.write(prediction_check.summary(found) + "\n")
+    return 0
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _select(arguments: argparse.Namespace) -> int:
+    from edgekit import console, select
+    from edgekit.device import load_device
+    from edgekit.zoo import find_model
+
+    wish = select.Wish(
+        arguments.task, tuple(arguments.labels),
+        arguments.max_latency_ms, arguments.max_memory_mb, arguments.min_accuracy, arguments.prefer,
+        arguments.threads,
+    )  # fmt: skip
+    found = select.select(wish, load_device(arguments.device))
+    proof = _verify(find_model(found.picked.name).path, arguments) if arguments.verify else None
+    if arguments.json:
+        candidates = [entry.to_dict() for entry in found.candidates]
+        measured = asdict(proof) if proof else None
+        console.print_json({"picked": found.picked.name, "candidates": candidates, "measured": measured})
+    else:
+        console.print_table("", select.COLUMNS, [entry.row() for entry in found.candidates])
+        sys.stdout.write(f"picked {found.picked.name}\n")
+        if proof:
+            sys.stdout.write(proof.line + "\n")
+    if proof and wish.latency_ms and max(proof.cold_ms, proof.sustained_ms) > wish.latency_ms:
+        raise BudgetError(
+            f"{found.picked.name} takes {max(proof.cold_ms, proof.sustained_ms):.1f} ms here, "
+            f"the budget is {wish.latency_ms:g} ms: raise it or run `edgekit devices probe --write` first"
+        )
+    return 0
+
+
+def _verify(path: Path, arguments: argparse.Namespace) -> Any:
+    from edgekit import sustained
+
+    return sustained.measure(path, arguments.threads, arguments.duration)
