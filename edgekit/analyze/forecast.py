@@ -12,7 +12,7 @@ from edgekit.graph import Graph
 
 @dataclass(frozen=True)
 class Forecast:
-    """Milliseconds on one core, their range and how they are known; bytes of the process at its peak, and those
+    """Milliseconds on one core, their range, how they are known; bytes of the process at its peak, and those
     of the packed weights.
     """
 
