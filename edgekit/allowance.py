@@ -1,4 +1,4 @@
-"""Whether a running model keeps its latency budget: said when it is broken, and when it is kept again."""
+"""What a running model may take, and whether it keeps to that: it is said when that changes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LEAST_FRAMES = 8  # of which the median is taken
 
 
 class Allowance:
-    """The milliseconds that an inference may take; `None` is no limit."""
+    """The milliseconds of an inference and the memory for the model; `None` is no limit."""
 
-    def __init__(self, latency_ms: float | None = None) -> None:
-        self.latency_ms = latency_ms
+    def __init__(self, latency_ms: float | None = None, memory_mb: float | None = None) -> None:
+        self.latency_ms, self.memory_mb = latency_ms, memory_mb
         self.is_broken = False
 
     def check(self, infer_ms: Sequence[float]) -> bool:

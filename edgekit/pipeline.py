@@ -44,14 +44,12 @@ class Pipeline:
         model: Model,
         sink: Sink,
         observer: Observer | None = None,
-        budget_mb: float | None = None,
         tally: Tally | None = None,
         governor: Governor | None = None,
         allowance: Allowance | None = None,
     ) -> None:
         self._sink = sink
         self._tally = tally or Tally()
-        self._budget_mb = budget_mb
         self._allowance = allowance or Allowance()
         self._observer = observer
         self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
@@ -304,7 +302,7 @@ class Pipeline:
             "infer_ms": _percentiles(infer),
             "latency_ms": _percentiles(total),
             "mem_mb": round(resident_mb(), 1),
-            "budget_mb": self._budget_mb,
+            "budget_mb": self._allowance.memory_mb,
             **(_governor_health(governor, str(self._model["id"])) if governor else {}),
             "budget_ms": self._allowance.latency_ms,
             "over_budget": self._allowance.is_broken,

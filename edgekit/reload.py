@@ -171,8 +171,7 @@ class Runner:
             setup.model,
             self._publisher,
             self._observer,
-            setup.budget_mb,
             self._tally,
             Governor(wanted, [setup.model, *setup.fallbacks], Thermometer()) if wanted else None,
-            Allowance(budget.latency_ms if budget else None),
+            Allowance(budget.latency_ms if budget else None, setup.budget_mb),
         )

@@ -54,6 +54,18 @@ def test_lines_say_what_each_operator_costs(file: str) -> None:
     assert all(len(line.row()) == len(analyze.COLUMNS) for line in report.lines)
 
 
+def test_a_convolution_with_an_addition_in_it_counts(tmp_path: Path) -> None:
+    net, rng = Net(), np.random.default_rng(2)
+    x = net.input(1, 6, 6, 16)
+    weights, bias = net.weights(rng.integers(1, 99, (16, 1, 1, 16))), net.bias(np.zeros(16))
+    y = net.op("CONV_2D", [x, weights, bias], (1, 6, 6, 16), stride_h=1, stride_w=1)
+    path = tmp_path / "residual.tflite"
+    path.write_bytes(model.write(net.graph(net.op("ADD", [y, x], (1, 6, 6, 16)))))
+    (line,) = (x for x in analyze.analyze(str(path), timed=False).lines if x.macs)
+    assert (line.operator, line.macs, line.effective_macs) == ("CONV_2D", 36 * 256, 36 * 256)
+    assert line.pattern == "dense"
+
+
 def test_times_add_up(file: str) -> None:
     report = analyze.analyze(file)
     assert report.total_us is not None
@@ -185,7 +197,10 @@ def test_an_optimised_model_stands_beside_its_prediction(deep: str) -> None:
     graph = model.read(Path(deep))
     layers = {x.number: (x, whatif.smallest(x, 0.8, 4)) for x in whatif.prunable(graph)}
     device = load_device("raspberry-pi-4")
-    (told,) = compare.compare(graph, whatif._masked(graph, layers), "thin.tflite", [device], lambda _: None)
+    thin = Path(deep).with_name("thin.tflite")
+    thin.write_bytes(model.write(whatif._masked(graph, layers), sparse=True))
+    (told,) = compare.compare(graph, thin, [device], lambda _: None)
+    assert told.predicted_file_bytes == pytest.approx(told.file_bytes, rel=0.02)
     assert told.pattern == "1x4"
     assert told.sparsity == pytest.approx(0.8, abs=0.02)
     assert told.predicted_ms == pytest.approx(told.latency_ms, rel=0.02)

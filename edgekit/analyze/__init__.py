@@ -16,6 +16,7 @@ from edgekit.errors import ModelError, UsageError
 from edgekit.graph import Graph, Op
 from edgekit.inference import find_file
 from edgekit.plan import Plan
+from edgekit.step import Step
 from edgekit.tensors import random_inputs
 
 COLUMNS = (
@@ -136,7 +137,7 @@ def explain(graph: Graph, plan: Plan, times_us: Sequence[float] | None = None) -
     total = (sum(times_us) if times_us else 0) or 1
     lines, seen = [], set()
     for number, (step, operator) in enumerate(zip(plan.steps, plan.operators, strict=True)):
-        op = graph.ops[operator] if 0 <= operator < len(graph.ops) else None
+        op = _planned(graph, plan, step, operator)
         spent = times_us[number] if times_us else None
         macs = _macs(graph, op) if op and operator not in seen else 0
         seen.add(operator)
@@ -151,6 +152,18 @@ def explain(graph: Graph, plan: Plan, times_us: Sequence[float] | None = None) -
         )  # fmt: skip
         lines.append(line)
     return lines
+
+
+def _planned(graph: Graph, plan: Plan, step: Step, number: int) -> Op | None:
+    """The operator that a step does most of its work for: of an ADD with a convolution in it, that."""
+    if not 0 <= number < len(graph.ops):
+        return None
+    op = graph.ops[number]
+    if step.family != "conv" or op.kind in _WEIGHTED:
+        return op
+    others = {graph.ops[n].outputs for n in plan.operators if 0 <= n < len(graph.ops)}
+    makers = [graph.producer[i] for i in op.inputs if i in graph.producer]
+    return next((m for m in makers if m.kind in _WEIGHTED and m.outputs not in others), op)
 
 
 def _moved_bytes(graph: Graph, op: Op) -> int:

@@ -47,11 +47,14 @@ class Comparison:
 
 
 def compare(
-    dense: Graph, optimised: Graph, name: str, devices: Sequence[Device], progress: Callable[[str], None]
+    dense: Graph, file: Path, devices: Sequence[Device], progress: Callable[[str], None]
 ) -> list[Comparison]:
-    """One line for each device. Raises ModelError for a network that cannot be pruned or does not run."""
+    """One line for each device on the optimised network in `file`.
+
+    Raises ModelError for a network that cannot be pruned or does not run.
+    """
+    optimised = model.read(file)
     sparsity, pattern = sparsity_of(optimised), main_pattern(optimised)
-    size = len(model.write(optimised, sparse=True))
     told = []
     for device in devices:
         scenarios = what_if(dense, [device], [sparsity], None, progress)
@@ -59,8 +62,8 @@ def compare(
         true = forecast(optimised, device)
         told.append(
             Comparison(
-                name, device.name, pattern, sparsity, predicted.latency_ms, true.latency_ms,
-                predicted.file_bytes, size, predicted.memory_bytes, true.memory_bytes,
+                str(file), device.name, pattern, sparsity, predicted.latency_ms, true.latency_ms,
+                predicted.file_bytes, file.stat().st_size, predicted.memory_bytes, true.memory_bytes,
             )
         )  # fmt: skip
     return told

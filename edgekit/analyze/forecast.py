@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from edgekit import memory, model, plan, zoo
+from edgekit import latency, model, plan, zoo
 from edgekit.device import Device
-from edgekit.errors import ModelError
 from edgekit.graph import Graph
-from edgekit.optimize.oneshot import latency
-from edgekit.optimize.oneshot.layers import find_layers
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Milliseconds on one core, modelled; bytes of the process at its peak, and of the packed weights."""
+    """Milliseconds on one core, their range, how they are known; bytes of the process at its peak, and those
+    of the packed weights.
+    """
 
     latency_ms: float
+    low_ms: float
+    high_ms: float
+    tier: str
     memory_bytes: int
     weight_bytes: int
 
@@ -25,15 +27,9 @@ class Forecast:
 def forecast(graph: Graph, device: Device) -> Forecast:
     """Of a network as its file has it. ModelError when the native engine does not run it."""
     prepared = plan.prepare(graph)
-    if reason := plan.refusal(prepared):
-        raise ModelError(f"the native engine cannot run {reason}")
-    layers = [layer for layer in find_layers(prepared) if not layer.reason]
-    spent = [latency.layer_ms(prepared, layer, layer.matrix != 0, device) for layer in layers]
-    made = plan.build(prepared, device.isa)
-    return Forecast(
-        sum(spent) + latency.rest_ms(prepared, layers, device), memory.native_bytes(prepared, made),
-        made.constant_bytes,
-    )  # fmt: skip
+    told = latency.predict(prepared, device)
+    weights = plan.build(prepared, told.isa).constant_bytes
+    return Forecast(told.latency_ms, told.low_ms, told.high_ms, told.tier, told.memory_bytes, weights)
 
 
 @dataclass(frozen=True)

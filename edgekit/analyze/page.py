@@ -44,7 +44,7 @@ def render(found: Findings) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in parts if part)
-        + f"\n<footer>edgekit {__version__}. Modelled figures are computed from plan and profile of a "
+        + f"\n<footer>edgekit {__version__}. Modelled figures come from the plan and the profile of a "
         "device; none was measured there.</footer>\n</body>\n</html>\n"
     )
 
@@ -101,10 +101,13 @@ def _devices(found: Findings) -> str:
     if not found.devices:
         return ""
     rows = [
-        [d.title, d.isa, f"{told.latency_ms:.1f}", f"{told.memory_bytes / 2**20:.1f}", str(d.kit_memory_mb)]
+        [
+            d.title, d.isa, f"{told.latency_ms:.1f}", f"{told.low_ms:.1f}-{told.high_ms:.1f}", told.tier,
+            f"{told.memory_bytes / 2**20:.1f}", str(d.kit_memory_mb),
+        ]
         for d, told in zip(found.devices, found.forecasts, strict=True)
-    ]
-    head = ("device", "kernels", "ms, modelled", "memory MB", "of MB")
+    ]  # fmt: skip
+    head = ("device", "kernels", "ms", "range", "tier", "memory MB", "of MB")
     drawn = [
         (f"Pareto front: accuracy and latency of the zoo on {device.name}", plots.pareto(places, device.name))
         for device, places in zip(found.devices, found.zoo, strict=False)
@@ -163,7 +166,7 @@ def _layers(report: Report) -> str:
     return f"<h2>Each step: its kernel and why</h2>\n{_table(COLUMNS, rows, escaped=True)}"
 
 
-_WORDS = {"operator", "output", "kernel", "pattern", "why", "device", "kernels"}
+_WORDS = {"model", "operator", "output", "kernel", "pattern", "why", "device", "kernels", "tier"}
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, escaped: bool = False) -> str:

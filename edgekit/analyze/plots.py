@@ -71,6 +71,7 @@ def time_by_step(lines: Sequence[Line]) -> str:
                 steps, times = [x.step for x in mine], [x.time_us or 0 for x in mine]
                 axes.bar(steps, times, width=0.8, color=colors[mine[0].kernel], label=label)
         axes.set(xlabel="step", ylabel="µs")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
 
     return draw("Time of each step", paint)
@@ -86,6 +87,7 @@ def zeros_by_layer(lines: Sequence[Line]) -> str:
             some = [(i, 100 * (x.zeros or 0)) for i, x in enumerate(mine) if x.pattern == pattern]
             axes.bar(*zip(*some, strict=True), width=0.8, color=COLORS[number % 6], label=pattern)
         axes.set(xlabel="layer with weights", ylabel="zero, %", ylim=(0, 100))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(ncols=3, loc="upper left")
 
     return draw("Zeros of each layer", paint)

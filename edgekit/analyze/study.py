@@ -97,7 +97,7 @@ def study(name: str, report: analyze.Report, asked: Questions, progress: Progres
         facts = card.input if card else {}
         infos = describe(graph, graph.inputs)
         calibration = Calibration(load_inputs(asked.calibration, infos, facts, MOST_INPUTS, progress))
-    others = [(other, model.read(find_file(other)[0])) for other in asked.compare]
+    others = [find_file(other)[0] for other in asked.compare]
     return Study(
         report,
         file.stat().st_size,
@@ -106,5 +106,5 @@ def study(name: str, report: analyze.Report, asked: Questions, progress: Progres
         tuple(forecast(graph, device) for device in devices),
         tuple(tuple(pareto(device, progress)) for device in devices) if asked.zoo else (),
         tuple(what_if(graph, devices, shares, calibration, progress)) if shares else (),
-        tuple(c for other, it in others for c in compare(graph, it, other, devices, progress)),
+        tuple(c for other in others for c in compare(graph, other, devices, progress)),
     )

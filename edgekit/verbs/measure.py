@@ -134,8 +134,9 @@ def _print_study(found: Any) -> None:
     console.print_table(report.title, analyze.COLUMNS, [line.row() for line in report.lines])
     sys.stdout.write(report.summary + "\n")
     for device, told in zip(found.devices, found.forecasts, strict=True):
+        span = f"({told.low_ms:.2f}-{told.high_ms:.2f}, {told.tier})"
         memory = f"{told.memory_bytes / 2**20:.1f} MB of {device.kit_memory_mb} MB"
-        sys.stdout.write(f"{device.name}: {told.latency_ms:.2f} ms on one core (modelled), {memory}\n")
+        sys.stdout.write(f"{device.name}: {told.latency_ms:.2f} ms on one core {span}, {memory}\n")
         mine = [s.row() for s in found.scenarios if s.device == device.name]
         if mine:
             console.print_table(f"\nwhat if it were pruned, on {device.name}", whatif.COLUMNS, mine)
