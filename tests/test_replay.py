@@ -89,14 +89,14 @@ def test_a_clip_says_the_same_each_time(config: Config, clip: Path) -> None:
 
 
 def test_every_message_of_a_replay_is_what_its_schema_says(config: Config, clip: Path) -> None:
-    schemas = {"/events": "event", "/event": "alarm", "/line/gate": "line"}
+    schemas = {"/events": "event", "/event": "alarm", "/line/gate": "line", "/tamper/attributes": "tamper"}
     checked = set()
     for message in replay.replay(config, "front", str(clip)):
         for end, name in schemas.items():
             if message.topic.endswith(end):
                 Draft202012Validator(messages.load_schema(name)).validate(message.payload)
                 checked.add(name)
-    assert checked == {"event", "alarm", "line"}
+    assert checked == {"event", "alarm", "line", "tamper"}
 
 
 def test_times_of_a_replay_are_those_of_the_clip(config: Config, clip: Path) -> None:
