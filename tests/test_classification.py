@@ -28,6 +28,7 @@ from edgekit import inference, model  # noqa: E402
 from edgekit.cli import main  # noqa: E402
 from edgekit.device import load_device  # noqa: E402
 from edgekit.optimize import Lines, auto, optimize  # noqa: E402
+from edgekit.optimize.classification.nets import NETWORKS  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.imported import import_model  # noqa: E402
 from edgekit.optimize.training.stages import load_schedule  # noqa: E402
@@ -305,7 +306,7 @@ def test_a_run_leaves_a_model_a_card_and_a_report(trained: Path) -> None:
     assert network.classify(dark)[0][0] == "dark"
 
 
-@pytest.mark.parametrize("steps", [1, 9, 17])
+@pytest.mark.parametrize("steps", [1, 9, 18])
 def test_an_interrupted_run_goes_on_to_the_same_bytes(folder: Path, trained: Path, steps: int) -> None:
     recipe, out = write_recipe(folder), folder / "out"
 
@@ -505,3 +506,14 @@ def test_a_recipe_is_written_for_a_budget(trained: Path, tmp_path: Path, capsys:
     assert "take a smaller network" in capsys.readouterr().err
     write_folders(tmp_path / "data", list(SHADES), each=30)
     train(tmp_path / "r.yaml", tmp_path / "out")
+
+
+def test_depthwise_layers_count_but_are_not_pruned() -> None:
+    torch.manual_seed(0)
+    network = NETWORKS["mobilenet"](classes=3)
+    quantization.quantize(network.eval())
+    quantization.calibrate(network, [torch.randn(2, 3, 32, 32)])
+    graph = model.read_bytes(convert.export(network, torch.zeros(1, 3, 32, 32)))
+    device = load_device("raspberry-pi-4")
+    dense, sparse = auto.model_ms(graph, device), auto.model_ms(graph, device, 0.9)
+    assert 0 < sparse < dense

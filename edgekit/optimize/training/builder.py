@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,9 @@ MAPS: dict[type[nn.Module], str] = {
     nn.ReLU: "RELU", nn.ReLU6: "RELU6", nn.Hardswish: "HARD_SWISH", nn.Sigmoid: "LOGISTIC", nn.Tanh: "TANH",
 }  # fmt: skip
 KNOWN = "use what `edgekit.optimize.training.convert` lists"
+
+
+_log = logging.getLogger("edgekit.optimize")
 
 
 class Builder:
@@ -154,6 +158,7 @@ class Builder:
         reach = [gap * (one - 1) + 1 for one, gap in zip(size, gaps, strict=True)]
         if sides == same(width, reach[1], step[1]) + same(height, reach[0], step[0]):
             return source, "SAME"
+        _log.info("%s: its padding %s is not TFLite's SAME and costs an operator PAD", name, sides)
         return self._pad_by(source, sides, name), "VALID"
 
     def _pad_by(self, source: int, sides: Sequence[int], name: str, lowest: bool = False) -> int:

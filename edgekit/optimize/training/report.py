@@ -82,7 +82,8 @@ def dense_row(history: Sequence[dict[str, Any]], schedule: Schedule) -> dict[str
     kinds = ("prune", "sparse_train", "quantize", "transfer")
     starts = [stage.span.start for stage in schedule.stages if stage.kind in kinds]
     last = math.floor(min(starts, default=schedule.epochs))
-    return history[min(last, len(history) - 1)]
+    dense = [row for row in history[: last + 1] if not row["quantized"]]
+    return dense[-1] if dense else history[0]
 
 
 def write_report(facts: dict[str, Any], out_dir: Path) -> list[Path]:
@@ -176,7 +177,7 @@ def _curves(history: Sequence[dict[str, Any]]) -> str:
     quantized = [row["epoch"] for row in history if row["quantized"]]
     for axes in (upper, lower):
         if quantized:
-            axes.axvspan(quantized[0] - 1, quantized[-1], alpha=0.12, label="int8")
+            axes.axvspan(quantized[0], quantized[-1], alpha=0.12, label="int8")
         axes.grid(alpha=0.3)
         axes.legend()
     lower.set_xlabel("epoch")
