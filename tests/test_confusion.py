@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgekit import confusion, labelled, preprocess
+from edgekit import confusion, inference, labelled, preprocess, zoo
 from edgekit.cli import main
 from edgekit.engine import ListEngine, TensorInfo
 from edgekit.errors import SourceError, UsageError
@@ -222,3 +222,31 @@ def test_a_wrong_command_is_told(arguments: list[str], said: str, monkeypatch: A
     monkeypatch.setattr("edgekit.inference.open", lambda *_: saying([0], outputs=2))
     assert main(["evaluate", "x", *arguments]) > 0
     assert said in capsys.readouterr().err
+
+
+# ---- the zoo -----------------------------------------------------------------------------------------
+
+CLASSIFIERS = [one for one in zoo.list_models() if one.card.task == "classify"]
+
+
+@pytest.mark.parametrize("found", CLASSIFIERS, ids=lambda one: one.name)
+def test_a_classifier_of_the_zoo_has_its_card(found: zoo.ZooModel) -> None:
+    assert found.path.stat().st_size <= 4 * 2**20
+    wanted = {"licence", "recipe", "seed", "training_data", "produced_by", "known_failures", "accuracy"}
+    assert wanted <= found.card.facts.keys()
+
+
+@pytest.mark.parametrize("found", CLASSIFIERS, ids=lambda one: one.name)
+def test_a_classifier_of_the_zoo_is_as_good_as_its_card_says(found: zoo.ZooModel, shared: Path) -> None:
+    told = found.card.facts["accuracy"]
+    given = told["command"].split()[3:-1]
+    paths = dict(zip(given[::2], (shared / "data" / one for one in given[1::2]), strict=True))
+    if "--data" in paths:
+        pictures = labelled.read_labelled(paths["--data"])
+    else:
+        rule = confusion.rule_of(found.card.labels)
+        assert rule is not None
+        pictures = labelled.read_coco(paths["--coco"], paths["--images"], rule)
+    result = confusion.score(inference.open(found.name), pictures)
+    assert result.pictures == told["pictures"]
+    assert result.accuracy == pytest.approx(told["top1"], abs=0.003)  # engines may differ by a step

@@ -34,7 +34,7 @@ def write_card(
             "color": "rgb",
             "resize": "stretch",
             "gain": 1 / SPREAD,
-            "offset": -found["centre"] / SPREAD,
+            "offset": (0.0 - found["centre"]) / SPREAD,
         },
         "output": {"decoder": "scores"},
     }
