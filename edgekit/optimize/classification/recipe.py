@@ -95,6 +95,9 @@ class ClassifyRecipe(Schedule, RunSettings):
     )
     augment: AugmentConfig = AugmentConfig()
     label_smoothing: Float = Field(default=0.0, ge=0, lt=1)
+    balance: Bool = Field(
+        default=False, description="Every class counts alike in the loss, however few pictures it has."
+    )
     card: dict[str, Any] = Field(
         default={}, description="What only people know, for the card: licences, known failures."
     )

@@ -37,6 +37,7 @@ class Classification:
             raise SourceError(
                 f"{recipe.data.train}: {len(self.train)} pictures, fewer than one batch of {recipe.batch}"
             )
+        self.weights = class_weights(self.train) if recipe.balance else None
         self.model_path = _model_path(recipe.network.model, folders) if recipe.network.model else None
         self.centre = CENTRE if self.model_path is None else centre_of(self.model_path)
 
@@ -65,7 +66,8 @@ class Classification:
             yield as_input(images, self.centre), torch.from_numpy(labels)
 
     def loss(self, outputs: Any, wanted: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs.float(), wanted, label_smoothing=self.recipe.label_smoothing)
+        smoothing = self.recipe.label_smoothing
+        return functional.cross_entropy(outputs.float(), wanted, self.weights, label_smoothing=smoothing)
 
     def score(self, network: nn.Module) -> dict[str, float]:
         with torch.inference_mode():
@@ -73,7 +75,8 @@ class Classification:
                 network(as_input(self.val.images[start : start + SCORE_BATCH], self.centre)).argmax(1).numpy()
                 for start in range(0, len(self.val), SCORE_BATCH)
             ]
-        return {"accuracy": accuracy(np.concatenate(parts), self.val)}
+        found = np.concatenate(parts)
+        return {"accuracy": accuracy(found, self.val), "recall": mean_recall(found, self.val)}
 
 
 def _pictures(recipe: ClassifyRecipe, folders: list[Path]) -> tuple[Pictures, Pictures]:
@@ -97,6 +100,19 @@ def as_input(images: NDArray[np.uint8], centre: float = CENTRE) -> Tensor:
 
 def accuracy(found: NDArray[np.int64], pictures: Pictures) -> float:
     return float((found == pictures.labels).mean())
+
+
+def mean_recall(found: NDArray[np.int64], pictures: Pictures) -> float:
+    """The mean over the classes of the share of their pictures that are told right."""
+    right = found == pictures.labels
+    return float(np.mean([right[pictures.labels == label].mean() for label in np.unique(pictures.labels)]))
+
+
+def class_weights(pictures: Pictures) -> Tensor:
+    """A weight for each class, so that all classes together weigh the same; their mean over pictures is 1."""
+    counts = np.bincount(pictures.labels, minlength=len(pictures.names))
+    weights = len(pictures) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 def make_network(recipe: ClassifyRecipe, names: tuple[str, ...], folders: list[Path]) -> nn.Module:
