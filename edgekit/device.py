@@ -35,7 +35,7 @@ __all__ = ["CoreGroup", "Device", "list_devices", "load_device", "match", "probe
 THIS_MACHINE = "this-machine"
 # From little to much; a machine runs every level of its family up to its own.
 LEVELS = {"x86_64": ("scalar", "avx2", "avxvnni", "avx512vnni"), "aarch64": ("scalar", "neon", "neondot")}
-UNKNOWN_MHZ = 1000  # stands in a written profile where the kernel does not say
+LEAST_MB = 16  # of a profile
 KIT_SHARE = 4  # edgekit may have a quarter of the RAM: the rest is the system's, the camera's and Python's
 
 
@@ -147,32 +147,48 @@ def _measured(device: Device, here: Device) -> Device:
     if not measured_file().is_file():
         return device
     own = _device(check(read_document(measured_file()), _Profile))
+    if own.arch != here.arch:  # machines may share a home
+        return device
     kept = ("kernels", "copy_gbps", "tier", "cores", "l2_kib", "l3_kib", "isa")
     return dataclasses.replace(
         device,
-        **{key: getattr(own, key) for key in kept},
+        **_known({key: getattr(own, key) for key in kept}),
         usable_cpus=here.usable_cpus,
         cpu_quota=here.cpu_quota,
     )
 
 
 def profile_facts(here: Device, source: str) -> dict[str, Any]:
-    """A profile's file of a probed machine with `kernels` and `copy_gbps`, to keep or to contribute."""
+    """A profile's file of a probed machine with `kernels` and `copy_gbps`, to keep or to contribute.
+
+    What is not known is left out. Raises UsageError where that is the ISA level: nothing can be told then.
+    """
+    if here.isa == UNKNOWN:
+        raise UsageError(f"the ISA level of this {here.arch} machine is not known: it can have no profile")
     values: dict[str, Any] = {
-        "isa": here.isa, "cores": [dataclasses.asdict(group) for group in here.cores],
-        "threads_per_core": here.threads_per_core or 1, "l1d_kib": here.l1d_kib or 32,
-        "l2_kib": here.l2_kib or 256, "l2_shared": bool(here.l2_shared), "l3_kib": here.l3_kib or 0,
-        "ram_mb": [here.ram_mb or 1024], "kit_memory_mb": max(16, here.kit_memory_mb),
-        "page_kib": here.page_kib or 4, "rtc": bool(here.rtc), "thermal": here.thermal,
+        "isa": here.isa, "cores": [_known(dataclasses.asdict(group)) for group in here.cores],
+        "threads_per_core": here.threads_per_core, "l1d_kib": here.l1d_kib,
+        "l2_kib": here.l2_kib, "l2_shared": here.l2_shared, "l3_kib": here.l3_kib,
+        "ram_mb": [here.ram_mb] if here.ram_mb else None, "kit_memory_mb": max(LEAST_MB, here.kit_memory_mb),
+        "page_kib": here.page_kib, "rtc": here.rtc, "thermal": here.thermal,
     }  # fmt: skip
-    for group in values["cores"]:
-        group["max_mhz"] = group["max_mhz"] or UNKNOWN_MHZ
-    measured = {"copy_gbps": here.copy_gbps, "kernels": here.kernels}
+    declared = {key: {"value": value, "source": source} for key, value in _known(values).items()}
+    if here.kit_memory_mb < LEAST_MB:
+        declared["kit_memory_mb"]["source"] = "the least that is allowed: the machine's memory is not known"
     return {
         "name": here.name, "title": here.title, "boards": list(here.boards),
-        "declared": {key: {"value": value, "source": source} for key, value in values.items()},
-        "measured": {key: {"value": value, "source": source} for key, value in measured.items() if value},
+        "declared": declared, "measured": measured_facts(here, source),
     }  # fmt: skip
+
+
+def measured_facts(here: Device, source: str) -> dict[str, Any]:
+    """The part of a profile's file that was timed; empty where nothing was."""
+    measured = _known({"copy_gbps": here.copy_gbps, "kernels": here.kernels})
+    return {key: {"value": value, "source": source} for key, value in measured.items()}
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: fact for key, fact in facts.items() if fact not in (None, UNKNOWN, (), [], {})}
 
 
 def probe(root: Path = Path("/")) -> Device:
@@ -249,32 +265,36 @@ class _Fact(_Strict, Generic[T]):
 class _Cores(_Strict):
     count: int = Field(ge=1, le=1024)
     core: str = Field(min_length=1, max_length=64)
-    max_mhz: int = Field(ge=100, le=10_000)
+    max_mhz: int | None = Field(default=None, ge=100, le=10_000)
 
 
 Isa: TypeAlias = Literal["scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neondot"]
 Kib: TypeAlias = Annotated[int, Field(ge=4, le=4_194_304)]
-Megabytes: TypeAlias = Annotated[int, Field(ge=16, le=4_194_304)]
+Megabytes: TypeAlias = Annotated[int, Field(ge=LEAST_MB, le=4_194_304)]
 Gbps: TypeAlias = Annotated[float, Field(gt=0, le=1000)]
 Macs: TypeAlias = Annotated[float, Field(gt=0, le=10_000)]
 
 
 class _Declared(_Strict):
+    """What a probe may not find out need not be there."""
+
     isa: _Fact[Isa]
-    cores: _Fact[Annotated[list[_Cores], Field(min_length=1, max_length=8)]]
-    threads_per_core: _Fact[Annotated[int, Field(ge=1, le=8)]]
-    l1d_kib: _Fact[Kib]
-    l2_kib: _Fact[Kib]
-    l2_shared: _Fact[bool]
-    l3_kib: _Fact[Annotated[int, Field(ge=0, le=4_194_304)]]
-    ram_mb: _Fact[Annotated[list[Megabytes], Field(min_length=1, max_length=16)]]
+    cores: _Fact[Annotated[list[_Cores], Field(min_length=1, max_length=8)]] | None = None
+    threads_per_core: _Fact[Annotated[int, Field(ge=1, le=8)]] | None = None
+    l1d_kib: _Fact[Kib] | None = None
+    l2_kib: _Fact[Kib] | None = None
+    l2_shared: _Fact[bool] | None = None
+    l3_kib: _Fact[Annotated[int, Field(ge=0, le=4_194_304)]] | None = None
+    ram_mb: _Fact[Annotated[list[Megabytes], Field(min_length=1, max_length=16)]] | None = None
     kit_memory_mb: _Fact[Megabytes]
-    page_kib: _Fact[Literal[4, 16, 64]]
-    rtc: _Fact[bool]
-    thermal: _Fact[Annotated[str, Field(min_length=1, max_length=500)]]
+    page_kib: _Fact[Literal[4, 16, 64]] | None = None
+    rtc: _Fact[bool] | None = None
+    thermal: _Fact[Annotated[str, Field(min_length=1, max_length=500)]] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> _Declared:
+        if self.ram_mb is None:
+            return self
         kit, smallest = self.kit_memory_mb.value, min(self.ram_mb.value)
         if kit > smallest:
             raise ValueError(
@@ -328,14 +348,14 @@ def _shipped(name: str) -> Device:
 
 
 def _device(profile: _Profile) -> Device:
-    declared = {key: getattr(profile.declared, key) for key in _Declared.model_fields}
-    speeds = {key: fact for part in (profile.modelled, profile.measured) for key, fact in part if fact}
+    parts = (profile.declared, profile.modelled, profile.measured)
     tier = "modelled" if profile.measured.kernels is None else "measured"
-    facts = {**declared, **speeds}
+    facts = {key: fact for part in parts for key, fact in part if fact}
     values = {key: fact.value for key, fact in facts.items()}
-    values["cores"] = tuple(CoreGroup(group.count, group.core, group.max_mhz) for group in values["cores"])
-    values["ram_variants_mb"] = tuple(sorted(values["ram_mb"]))
-    values["ram_mb"] = min(values["ram_mb"])
+    groups = values.get("cores", ())
+    values["cores"] = tuple(CoreGroup(group.count, group.core, group.max_mhz) for group in groups)
+    values["ram_variants_mb"] = tuple(sorted(values.get("ram_mb", ())))
+    values["ram_mb"] = min(values["ram_variants_mb"], default=None)
     if "kernels" in values:
         values["kernels"] = {level: kernels.model_dump() for level, kernels in values["kernels"].items()}
     return Device(

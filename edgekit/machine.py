@@ -37,6 +37,8 @@ _ARM_CORES = {
     "0xd4f": "neoverse-v2",
 }
 _AVX512 = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"}
+_ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
+_QEMU_SETTINGS = ("QEMU_CPU", "QEMU_LD_PREFIX")  # what its user mode is set up with
 _THROTTLED = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 _DISKS = [("nvme", "nvme"), ("mmcblk", "sd"), ("/usb", "usb"), ("/virtio", "virtual"), ("/vd", "virtual")]
 
@@ -101,9 +103,37 @@ def cameras(root: Path) -> tuple[str, ...]:
 
 
 def emulated(root: Path) -> bool:
-    """Whether the processor is emulated (QEMU's user mode): the kernel's list is of another architecture."""
-    text = _read(root / "proc/cpuinfo")
-    return bool(text) and _arch() == "aarch64" and "CPU implementer" not in text
+    """Whether the processor is emulated: no time that is measured here is that of such a processor.
+
+    QEMU's user mode answers for /proc/self/exe and the processor list as the emulated machine would, not for
+    the same file of the thread: that is the emulator, a program of the host's architecture.
+    """
+    program = root / "proc/thread-self/exe"
+    host = _elf_machine(program)
+    listed = _read(root / "proc/cpuinfo")
+    return (
+        any(name in os.environ for name in _QEMU_SETTINGS)
+        or _link_name(program).startswith("qemu-")
+        or (host is not None and host != _ELF_MACHINES.get(_arch(), host))
+        or (bool(listed) and _arch() == "aarch64" and "CPU implementer" not in listed)
+    )
+
+
+def _elf_machine(program: Path) -> int | None:
+    """The architecture that a program was built for, by its number in ELF (`e_machine`)."""
+    try:
+        with program.open("rb") as file:
+            head = file.read(20)
+    except OSError:
+        return None
+    return int.from_bytes(head[18:20], "little") if head[:4] == b"\x7fELF" and len(head) == 20 else None
+
+
+def _link_name(link: Path) -> str:
+    try:
+        return link.readlink().name
+    except OSError:
+        return ""
 
 
 def cpuinfo(root: Path) -> dict[int, dict[str, str]]:

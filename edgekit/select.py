@@ -65,6 +65,12 @@ class Candidate:
             "yes" if self.on_front else "", ", ".join(self.misses),
         ]  # fmt: skip
 
+    def doubt(self, budget_ms: float | None) -> str:
+        """That it may miss a budget which lies inside the range of its latency; else nothing."""
+        if budget_ms is None or not self.latency_ms <= budget_ms < self.high_ms:
+            return ""
+        return f" (may miss {budget_ms:g} ms: {self.low_ms:.2f}-{self.high_ms:.2f} ms)"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON, by the names of the fields."""
         return asdict(self)

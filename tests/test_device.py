@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -12,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.device import CoreGroup, Device, list_devices, load_device, match, probe
+from edgekit.device import (
+    CoreGroup,
+    Device,
+    list_devices,
+    load_device,
+    match,
+    measured_file,
+    probe,
+    profile_facts,
+)
 from edgekit.errors import ConfigError, UsageError
 
 PROFILES = [
@@ -24,6 +34,10 @@ PROFILES = [
     "x86-64-avx512vnni",
     "x86-64-avxvnni",
 ]
+DECLARED = {
+    "isa", "cores", "threads_per_core", "l1d_kib", "l2_kib", "l2_shared", "l3_kib", "ram_mb", "kit_memory_mb",
+    "page_kib", "rtc", "thermal",
+}  # fmt: skip
 A53 = "processor\t: {}\nFeatures\t: fp asimd crc32 cpuid\nCPU implementer\t: 0x41\nCPU part\t: 0xd03\n\n"
 A72 = A53.replace("0xd03", "0xd08")
 A76 = "processor\t: {}\nFeatures\t: fp asimd asimddp\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n\n"
@@ -73,7 +87,7 @@ def test_every_profile_is_complete_and_called_like_its_file(name: str) -> None:
     assert device.kit_memory_mb == device.ram_mb // 4
     assert device.int8_macs_per_cycle
     assert device.cores
-    assert set(device.sources) >= {"isa", "cores", "l2_kib", "ram_mb", "kit_memory_mb", "int8_macs_per_cycle"}
+    assert set(device.sources) >= DECLARED | {"int8_macs_per_cycle"}
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -165,7 +179,8 @@ WRONG = [
     ("value: 4\n", "value: 5\n", "declared.page_kib.value: expected one of 4, 16, 64, not 5"),
     ("[1024, 2048, 4096, 8192]", "[]", f"declared.ram_mb.value: {LIST}"),
     ('  - "raspberrypi,400"', "  - 400", "boards[1]: expected a text, not 400 (put it into quotes)"),
-    ("  rtc:\n", "  rtcc:\n", "declared.rtc: missing, expected a mapping (key: value)"),
+    ("  isa:\n", "  isaa:\n", "declared.isa: missing, expected a mapping (key: value)"),
+    ("  rtc:\n", "  rtcc:\n", "declared.rtcc: unknown key, did you mean 'rtc'?"),
     (THREADS, "", "declared.threads_per_core.source: missing, expected a text"),
     ("title: Raspberry Pi 4 Model B", "title: Pi 4\ntitel: Pi", "titel: unknown key, did you mean 'title'?"),
     ("name: mine", "name: My Pi", f"name: {NAME}"),
@@ -305,6 +320,62 @@ def test_under_emulation_the_host_s_flags_do_not_count(root: Path, monkeypatch: 
     assert match(probe(root)).startswith("raspberry-pi")
 
 
+@pytest.mark.parametrize(
+    ("machine", "emulated"), [(62, True), (183, False), (None, False)], ids=["x86", "arm", "hidden"]
+)
+def test_an_emulator_of_another_architecture_is_seen(
+    machine: int | None, emulated: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arch(monkeypatch, "aarch64")
+    put(root, cpus(A72))  # as under QEMU with a processor list that looks right
+    if machine is not None:
+        head = b"\x7fELF\x02\x01\x01".ljust(18, b"\0") + machine.to_bytes(2, "little")
+        (root / "proc/thread-self").mkdir()
+        (root / "proc/thread-self/exe").write_bytes(head)
+    assert probe(root).emulated is emulated
+
+
+def test_an_emulator_is_known_by_its_name_and_its_settings(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not probe(root).emulated
+    (root / "proc/thread-self").mkdir()
+    link = root / "proc/thread-self/exe"
+    link.symlink_to("/usr/bin/qemu-aarch64-static")
+    assert probe(root).emulated
+    link.unlink()
+    monkeypatch.setenv("QEMU_LD_PREFIX", "/usr/aarch64-linux-gnu")
+    assert probe(root).emulated
+
+
+def test_a_profile_says_only_what_is_known(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arch(monkeypatch, "aarch64")
+    put(root, cpus(A72))  # no /sys, no memory
+    facts = profile_facts(probe(root), "a probe of a test")
+    assert set(facts["declared"]) == {"isa", "cores", "kit_memory_mb", "page_kib"}
+    assert facts["declared"]["cores"]["value"] == [{"count": 4, "core": "cortex-a72"}]
+    assert "not known" in facts["declared"]["kit_memory_mb"]["source"]
+    path = tmp_path / "bare.yaml"
+    path.write_text(json.dumps(facts))
+    bare = load_device(str(path))
+    assert (bare.cores, bare.l2_kib, bare.rtc, bare.ram_mb) == (
+        (CoreGroup(4, "cortex-a72"),),
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_machine_of_an_unknown_level_can_have_no_profile(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arch(monkeypatch, "riscv64")
+    with pytest.raises(UsageError, match="riscv64 machine is not known"):
+        profile_facts(probe(root), "a probe of a test")
+
+
 def test_hybrid_cores_are_grouped_and_threads_not_counted_twice(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +462,21 @@ def test_auto_allows_no_more_memory_than_a_small_machine_has(monkeypatch: pytest
     here = Device("this-machine", "x", 128, isa="avx2", arch="x86_64", ram_mb=16_000, memory_limit_mb=512)
     monkeypatch.setattr("edgekit.device.probe", lambda: here)
     assert (load_device("auto").name, load_device("auto").kit_memory_mb) == ("x86-64-avx2", 128)
+
+
+def test_auto_keeps_what_a_probe_did_not_find_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    cores = (CoreGroup(4, "cortex-a72", 1500),)
+    here = Device(
+        "this-machine", "Mine", 948, isa="neon", arch="aarch64", ram_mb=3792, cores=cores,
+        boards=("raspberrypi,4-model-b",),
+    )  # fmt: skip
+    monkeypatch.setattr("edgekit.device.probe", lambda: here)
+    measured_file().parent.mkdir()
+    for isa, kept in (("neon", cores), ("avx2", load_device("raspberry-pi-4").cores)):
+        measured_file().write_text(json.dumps(profile_facts(replace(here, isa=isa), "a probe of a test")))
+        assert (load_device("auto").copy_gbps, load_device("auto").l2_kib) == (2.2, 1024)
+        assert load_device("auto").cores == kept  # an x86 machine of the same home does not count
 
 
 FILES = [

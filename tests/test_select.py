@@ -20,7 +20,7 @@ from edgekit.device import load_device, measured_file
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.latency import layer_ms, predict, predict_file
 from edgekit.probe_nets import probe_nets
-from edgekit.select import Wish, select
+from edgekit.select import Candidate, Wish, select
 from edgekit.speeds import calibration_facts, calibration_from
 from edgekit.work import Work
 from edgekit.zoo import Card, ZooModel
@@ -161,6 +161,25 @@ def test_a_measured_profile_is_written_and_taken(
         (tmp_path / "wrong.yaml").write_text(wrong)
         with pytest.raises(ConfigError, match="expected"):
             load_device(str(tmp_path / "wrong.yaml"))
+
+
+def test_nothing_is_timed_under_emulation_and_what_is_modelled_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("QEMU_CPU", "max")
+    monkeypatch.setattr("edgekit.probing.calibrate", lambda _: pytest.fail("timed"))
+    assert main(["devices", "probe", "--write", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "nothing is timed" in err
+    assert json.loads(out)["measured"] == {}
+    assert load_device(str(measured_file())).tier == load_device("auto").tier == "modelled"
+
+
+def test_a_budget_inside_the_range_is_in_doubt() -> None:
+    candidate = Candidate("x", 0.5, 60.0, 47.0, 87.0, 10.0, "modelled")
+    assert candidate.doubt(80.0) == " (may miss 80 ms: 47.00-87.00 ms)"
+    assert candidate.doubt(90.0) == candidate.doubt(None) == ""
 
 
 def test_a_folder_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[str]) -> None:

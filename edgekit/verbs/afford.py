@@ -85,15 +85,16 @@ def _probe(arguments: argparse.Namespace) -> int:
     from edgekit import device
 
     here = device.probe()
-    if not arguments.no_time and not here.emulated:
+    if here.emulated:
+        _tell("the processor is emulated: nothing is timed")
+    elif not arguments.no_time:
         here = _timed(here, arguments.duration)
     source = f"edgekit devices probe on {here.cores[0].core if here.cores else here.arch}"
-    facts = device.profile_facts(here, source)
     if arguments.write is not None:
         path = Path(arguments.write) if arguments.write else device.measured_file()
-        _write(path, facts)
+        _write(path, device.profile_facts(here, source))
         sys.stderr.write(f"{path} written\n")
-    _print({**here.to_dict(), "measured": facts["measured"]}, as_json=arguments.json)
+    _print({**here.to_dict(), "measured": device.measured_facts(here, source)}, as_json=arguments.json)
     return 0
 
 
@@ -191,7 +192,7 @@ def _select(arguments: argparse.Namespace) -> int:
         console.print_json({"picked": found.picked.name, "candidates": candidates, "measured": measured})
     else:
         console.print_table("", select.COLUMNS, [entry.row() for entry in found.candidates])
-        sys.stdout.write(f"picked {found.picked.name}\n")
+        sys.stdout.write(f"picked {found.picked.name}{found.picked.doubt(wish.latency_ms)}\n")
         if proof:
             sys.stdout.write(proof.line + "\n")
     if proof and wish.latency_ms and max(proof.cold_ms, proof.sustained_ms) > wish.latency_ms:
