@@ -44,13 +44,14 @@ class ZooModel:
 
 @cache
 def list_models() -> tuple[ZooModel, ...]:
-    """Every model of the zoo, by name."""
+    """Every model of the zoo: detectors, then classifiers, by name."""
     root = Path(str(files(__name__)))
     cards = (p for p in sorted(root.rglob("card.yaml")) if (p.parent / "model.tflite").exists())
-    return tuple(
+    models = (
         ZooModel(p.parent.relative_to(root).as_posix(), p.parent / "model.tflite", read_card(p))
         for p in cards
     )
+    return tuple(sorted(models, key=lambda one: (TASKS.index(one.card.task), one.name)))
 
 
 def find_model(name: str) -> ZooModel:
