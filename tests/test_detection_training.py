@@ -166,7 +166,7 @@ def test_recipes_that_ship_are_valid_and_named_as_their_files(path: Path) -> Non
         ({"sede": 1}, "sede: unknown key, did you mean 'seed'"),
         ({"stages": [{"prune": {"end": 2, "sparsity": 1}}]}, r"stages\[0\].prune.sparsity: .* below 1"),
         ({"stages": [{"learning_rate": {"end": 2, "peak": 1}}]}, "stages: no stage quantize"),
-        ({"size_px": 100}, "size_px: expected a multiple of 32, not 100"),
+        ({"size_px": 100}, "size_px: expected a multiple of 32 from 64 to 1024, not 100"),
         ({"name": "tiny"}, "name: expected task/family-{size}/variant"),
     ],
 )

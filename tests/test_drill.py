@@ -31,6 +31,7 @@ import os, select, sys
 sys.path[:0] = sys.argv[1:3]
 from edgekit.inbox import Camera
 from edgekit.mqtt import Limits, Publisher
+from edgekit.observe import Observer
 from edgekit.pipeline import Pipeline
 from edgekit.settings import DetectConfig, MqttConfig
 from edgekit.sources import open_source
@@ -41,13 +42,10 @@ class Noted(Publisher):
         super().publish_event(event, model)
         os.write(1, b"%d\\n" % self.last_seq)
 
-class Watch:
+class Watch(Observer):
     def event(self, event):
         if select.select([sys.stdin], [], [], 0)[0]:
             pipeline.stop()
-
-    def tick(self, cameras):
-        pass
 
 port, outbox, clip = sys.argv[3:]
 mqtt = MqttConfig.model_validate({"host": "127.0.0.1", "port": int(port), "outbox": {"path": outbox}})

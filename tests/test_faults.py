@@ -1,4 +1,4 @@
-"""The table of faults names tests that are there, and says which faults have none."""
+"""The table of faults names tests that are there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ast
 from pathlib import Path
 
 from faults import load_faults
-
-UNTESTED = {"hang"}
 
 
 def test_every_fault_has_tests_and_they_are_there() -> None:
@@ -19,4 +17,4 @@ def test_every_fault_has_tests_and_they_are_there() -> None:
     }
     faults = load_faults()
     assert not [test for fault in faults for test in fault.tests if test not in there]
-    assert {fault.fault for fault in faults if not fault.tests} == UNTESTED  # who tests one takes it out
+    assert not [fault.fault for fault in faults if not fault.tests]

@@ -40,7 +40,9 @@ class Recipe(Schedule):
         json_schema_extra={"patternErrorMessage": "task/family-{size}/variant of a-z 0-9 _ -"},
     )
     seed: Int = Field(ge=0, le=2**31)
-    size_px: Size = Field(description="Side of the square pictures that it is trained on.")
+    size_px: Int = Field(
+        ge=64, le=1024, multiple_of=32, description="Side of the square pictures that it is trained on."
+    )
     sizes_px: list[Size] = Field(min_length=1, max_length=8, description="Sides of the inputs of the files.")
     batch: Int = Field(ge=2, le=1024)
     weight_decay: Float = Field(default=0.02, ge=0, le=1)

@@ -214,7 +214,7 @@ class _Run:
             "history": vars(self.history),
             "seconds": self._seconds(),
         }
-        new = self.out_dir / "checkpoint.new"
+        new = self.out_dir / f"checkpoint.{os.getpid()}"  # another process may run the same trial of a sweep
         with new.open("wb") as file:
             torch.save(state, file)
             file.flush()
