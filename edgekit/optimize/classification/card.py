@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import yaml
 from edgekit import confusion, inference
 from edgekit.labelled import Labelled, read_coco, read_labelled
 from edgekit.optimize.classification.recipe import SPREAD, ClassifyRecipe, data_path
+from edgekit.optimize.provenance import digest, versions
 
 SOFTWARE = ("edgekit", "torch", "numpy", "opencv-python-headless")
 
@@ -102,25 +101,13 @@ def _origin(
     if recipe.teacher is not None:
         facts["teacher"] = _file_facts(recipe.teacher, folders)
     facts["agreement_with_training"] = found["agreement"]
-    facts["software"] = {name: version for name in SOFTWARE if (version := _version(name))}
+    facts["software"] = versions(SOFTWARE)
     return facts
 
 
 def _file_facts(name: str, folders: list[Path]) -> dict[str, str]:
     path = data_path(name, folders)
     return {"file": name, **({"sha256": digest(path)} if path.is_file() else {})}
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _write(card: dict[str, Any], path: Path) -> None:

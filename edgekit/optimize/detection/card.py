@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
 import math
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from edgekit.optimize.detection.losses import BOX_DIVISOR
 from edgekit.optimize.detection.nets import STRIDES
 from edgekit.optimize.detection.photos import PAD
 from edgekit.optimize.detection.recipe import Recipe
+from edgekit.optimize.provenance import digest, versions
 
 SOFTWARE = ("torch", "numpy", "opencv-python-headless", "onnx")
 
@@ -44,22 +43,22 @@ def write_card(
         "name": recipe.name_of(size_px),
         "task": "detect",
         "labels": list(recipe.names),
-        "sha256": _digest(model_path),
+        "sha256": digest(model_path),
         "size_bytes": model_path.stat().st_size,
         "macs": count_macs(model.read(model_path)),
         "input": {"size": [size_px] * 2, "color": "bgr", "resize": "letterbox_topleft", "pad": PAD},
         "output": {"decoder": "anchor_free", "strides": list(STRIDES), "box_divisor": int(BOX_DIVISOR)},
-        "recipe": {"file": origin.recipe_path.name, "sha256": _digest(origin.recipe_path)},
+        "recipe": {"file": origin.recipe_path.name, "sha256": digest(origin.recipe_path)},
         "seed": recipe.seed,
-        "teacher": {"file": origin.teacher_path.name, "sha256": _digest(origin.teacher_path)},
+        "teacher": {"file": origin.teacher_path.name, "sha256": digest(origin.teacher_path)},
         "training_data": {
             "name": origin.data_dir.name,
-            "annotations_sha256": _digest(annotations),
+            "annotations_sha256": digest(annotations),
             "images": len(json.loads(annotations.read_text())["images"]),
         },
         "agreement_with_training": agreement,
         "produced_by": origin.command,
-        "software": {name: version for name in SOFTWARE if (version := _version(name))},
+        "software": versions(SOFTWARE),
     }
     path = model_path.with_name("card.yaml")
     path.write_text(yaml.safe_dump(card, sort_keys=False, width=110))
@@ -77,14 +76,3 @@ def _op_macs(graph: model.Graph, op: model.Op) -> int:
     weights, result = graph.tensors[op.inputs[1]].shape, graph.tensors[op.outputs[0]].shape
     per_place = math.prod(weights) if op.kind == "CONV_2D" else math.prod(weights[1:])
     return math.prod(result[:3]) * per_place
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
