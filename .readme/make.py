@@ -12,9 +12,9 @@ from rich.console import Console, Group
 import edgekit
 from edgekit import zoo
 from edgekit.config import quick_config
-from edgekit.demo import DemoScene
 from edgekit.pipeline import CameraState
 from edgekit.runtime import Limits, run
+from edgekit.sources.demo import DemoScene
 from edgekit.types import Detections, Image
 from edgekit.view import RunView
 

@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(resolved_yaml(config))
         return 0
     from edgekit import console, logs, runtime, view
-    from edgekit.reload import Limits
+    from edgekit.pipeline.reload import Limits
 
     arguments.secrets = logs.secrets_of(config)
     logs.set_up(arguments.verbose, as_json=arguments.log_json, secrets=arguments.secrets)
@@ -280,9 +280,9 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     from edgekit import console
     from edgekit.config import load_config
-    from edgekit.explain import explain, parse_target
     from edgekit.replay import choose_camera
-    from edgekit.strip import to_html
+    from edgekit.replay.explain import explain, parse_target
+    from edgekit.replay.strip import to_html
 
     visit, at_s = parse_target(arguments.event, arguments.at)
     config = load_config(arguments.config)
@@ -366,9 +366,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _count_mistakes(model: Any, arguments: argparse.Namespace) -> int:
-    from edgekit import console, inference, labelled
-    from edgekit.mistakes import count_mistakes
-    from edgekit.settings import SecondLookConfig
+    from edgekit import console, inference
+    from edgekit.config.settings import SecondLookConfig
+    from edgekit.evaluate import labelled
+    from edgekit.evaluate.mistakes import count_mistakes
 
     second = inference.open(arguments.second_look)
     config = SecondLookConfig(model=arguments.second_look)
@@ -389,7 +390,8 @@ def _count_mistakes(model: Any, arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_classifier(model: Any, arguments: argparse.Namespace) -> int:
-    from edgekit import confusion, console, labelled
+    from edgekit import console
+    from edgekit.evaluate import confusion, labelled
 
     if arguments.data is not None:
         pictures = labelled.read_labelled(arguments.data)
@@ -505,8 +507,9 @@ def _broker_config(arguments: argparse.Namespace) -> Any:
 def _mqtt_test(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from edgekit import console, session
-    from edgekit.topics import Topics
+    from edgekit import console
+    from edgekit.mqtt import session
+    from edgekit.mqtt.topics import Topics
 
     config = _broker_config(arguments)
     report = session.examine(config.mqtt, Topics(config.mqtt.base, config.device.id))
@@ -520,7 +523,8 @@ def _mqtt_test(arguments: argparse.Namespace) -> int:
 def _mqtt_watch(arguments: argparse.Namespace) -> int:
     import itertools
 
-    from edgekit import console, session
+    from edgekit import console
+    from edgekit.mqtt import session
 
     config = _broker_config(arguments)
     device = config.device.id if arguments.device_id else "+"
@@ -532,9 +536,10 @@ def _mqtt_watch(arguments: argparse.Namespace) -> int:
 
 
 def _mqtt_clean(arguments: argparse.Namespace) -> int:
-    from edgekit import console, session
-    from edgekit.discovery import discovery_topic
-    from edgekit.topics import Topics
+    from edgekit import console
+    from edgekit.mqtt import session
+    from edgekit.mqtt.discovery import discovery_topic
+    from edgekit.mqtt.topics import Topics
 
     config = _broker_config(arguments)
     topics = Topics(config.mqtt.base, config.device.id)

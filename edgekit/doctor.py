@@ -39,7 +39,7 @@ def _python() -> Check:
 
 
 def _runtime() -> Check:
-    from edgekit.interpreter import find_runtime
+    from edgekit.engine.interpreter import find_runtime
 
     return _tell("tflite engine", lambda: find_runtime()[0])
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from edgekit import decode, preprocess, zoo
 from edgekit.engine import Engine, TensorInfo, load
+from edgekit.engine.worker import WorkerEngine
 from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
 from edgekit.types import Detections, Image
-from edgekit.worker import WorkerEngine
 
 
 class Model:

@@ -4,7 +4,7 @@
 
 Each step of the plan that the engine would make there costs the longer of computing and of moving its bytes,
 and what a step costs anyway. How fast a device computes its profile says: measured by `edgekit devices
-probe`, or modelled (see `edgekit.calibration`).
+probe`, or modelled (see `edgekit.device.calibration`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import memory, model, plan
-from edgekit.calibration import Calibration
+from edgekit import model, plan
 from edgekit.device import Device
+from edgekit.device.calibration import Calibration
+from edgekit.device.speeds import calibration_of
+from edgekit.device.work import work_of
 from edgekit.errors import ModelError, UsageError
-from edgekit.graph import Graph
-from edgekit.plan import Plan
-from edgekit.speeds import calibration_of
-from edgekit.work import work_of
+from edgekit.model.graph import Graph
+from edgekit.plan import Plan, memory
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 COLUMNS = ("model", "device", "threads", "ms", "range", "memory MB", "tier")

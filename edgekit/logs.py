@@ -17,8 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 
-from edgekit.complaint import mask_url, passwords
-from edgekit.settings import Config
+from edgekit.config.complaint import mask_url, passwords
+from edgekit.config.settings import Config
 
 MASK = "***"
 LEAST_SECRET = 4  # characters; a shorter one would blot out half of every line

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from edgekit.lane import CameraState
-from edgekit.observe import Observer
-from edgekit.progress import Progress
+from edgekit.pipeline.lane import CameraState
+from edgekit.pipeline.observe import Observer
+from edgekit.pipeline.progress import Progress
 
 log = logging.getLogger("edgekit.service")
 STATUS_EVERY_S = 10.0

@@ -14,25 +14,25 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from edgekit.broker import EmbeddedBroker, Guard
-from edgekit.commands import Commands, Verb
 from edgekit.config import BudgetConfig, CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
 from edgekit.engine import estimate_memory
 from edgekit.errors import BudgetError, ConfigError, EdgekitError, ModelError, UnavailableError, UsageError
-from edgekit.inbox import Camera
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
-from edgekit.lane import CameraState
 from edgekit.model import read
 from edgekit.mqtt import Publisher
+from edgekit.mqtt.broker import EmbeddedBroker, Guard
+from edgekit.mqtt.commands import Commands, Verb
 from edgekit.notify import Notifier
-from edgekit.observe import Observer, Observers
-from edgekit.progress import Progress
-from edgekit.reload import Limits, Runner, Setup
+from edgekit.pipeline.inbox import Camera
+from edgekit.pipeline.lane import CameraState
+from edgekit.pipeline.observe import Observer, Observers
+from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.reload import Limits, Runner, Setup
+from edgekit.pipeline.tally import Tally
 from edgekit.select import Wish, select
 from edgekit.sources import Source, open_source
-from edgekit.tally import Tally
 from edgekit.web import Board, Facts, serve
 from edgekit.zoo import check_digest, list_models
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgekit.config import load_config
-from edgekit.document import read_document
+from edgekit.config.document import read_document
+from edgekit.config.node import Node
 from edgekit.errors import EdgekitError, UnavailableError, UsageError
-from edgekit.node import Node
 
 UNITS = Path("/etc/systemd/system")
 CREDENTIALS = Path("/etc/credstore")

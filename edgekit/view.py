@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekit.console import print_table
-from edgekit.lane import CameraState
-from edgekit.observe import Observer
+from edgekit.pipeline.lane import CameraState
+from edgekit.pipeline.observe import Observer
 from edgekit.runtime import Ready, Summary
 from edgekit.types import Event
 

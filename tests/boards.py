@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from brokers import free_port
 
-from edgekit.lane import EVERY_FRAME, CameraState, Outcome, States
-from edgekit.messages import health_payload
-from edgekit.progress import Progress
-from edgekit.settings import CameraConfig, WebConfig
+from edgekit.config.settings import CameraConfig, WebConfig
+from edgekit.mqtt.messages import health_payload
+from edgekit.pipeline.lane import EVERY_FRAME, CameraState, Outcome, States
+from edgekit.pipeline.progress import Progress
 from edgekit.types import Detections, Event, Frame, Track
 from edgekit.web import Board, Facts, serve
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgekit.disk import Disk, Pace, Storage
-from edgekit.machine import Boot
-from edgekit.messages import Message
-from edgekit.outbox import Bounds, Outbox
+from edgekit.device.machine import Boot
+from edgekit.mqtt.disk import Disk, Pace, Storage
+from edgekit.mqtt.messages import Message
+from edgekit.mqtt.outbox import Bounds, Outbox
 
 
 class Time:

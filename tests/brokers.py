@@ -234,7 +234,7 @@ class Subscriber:
 def embedded() -> Iterator[Any]:
     """The embedded broker, on a free port."""
     pytest.importorskip("amqtt", reason="amqtt is not installed")
-    from edgekit.broker import EmbeddedBroker
+    from edgekit.mqtt.broker import EmbeddedBroker
 
     with EmbeddedBroker() as broker:
         broker.start(free_port())

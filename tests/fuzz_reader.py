@@ -22,8 +22,8 @@ from strategies import convolution, layer, network
 
 from edgekit import model
 from edgekit.errors import ModelError
-from edgekit.graph import Graph, Op, Tensor
-from edgekit.simplify import simplify, to_int8
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.plan.simplify import simplify, to_int8
 
 _WORDS = (
     0,

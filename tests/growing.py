@@ -12,7 +12,7 @@ import numpy as np
 from nets import Net
 from numpy.typing import NDArray
 
-from edgekit.graph import Tensor
+from edgekit.model.graph import Tensor
 
 Numbers = NDArray[Any]
 ACTIVATIONS = ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")

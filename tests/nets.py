@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit import interpreter, model
-from edgekit.graph import Graph, Op, Tensor
-from edgekit.schema import Value
+from edgekit import model
+from edgekit.engine import interpreter
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.model.schema import Value
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]

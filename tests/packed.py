@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgekit import model
-from edgekit.graph import Graph
-from edgekit.schema import INT4
+from edgekit.model.graph import Graph
+from edgekit.model.schema import INT4
 
 Array = NDArray[Any]
 

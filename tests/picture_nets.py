@@ -11,7 +11,7 @@ import numpy as np
 from growing import Growing
 from nets import Net
 
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 
 LONGEST = 4000  # numbers of a picture
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from nets import Net, Shape
 
-from edgekit.graph import Graph, Tensor
+from edgekit.model.graph import Graph, Tensor
 
 _SCALES = (
     {"scale": 0.1, "zero_point": 3},

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgekit import model, plain
-from edgekit.graph import Graph, Op, Tensor
-from edgekit.interpreter import quiet_stderr
-from edgekit.lowering import SCRATCH
+from edgekit import model
+from edgekit.engine.interpreter import quiet_stderr
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.plan import plain
+from edgekit.plan.lowering import SCRATCH
 
 litert = pytest.importorskip("ai_edge_litert.interpreter")
 SCALES = st.floats(0.004, 0.4).map(lambda x: float(np.float32(x)))

@@ -20,11 +20,11 @@ from brokers import Mosquitto
 from flat import Holding, measure
 from scripted import SIZE, bright_model
 
-from edgekit.inbox import Camera
+from edgekit.config.scene import SceneConfig
+from edgekit.config.settings import DetectConfig, MqttConfig
 from edgekit.mqtt import Publisher
 from edgekit.pipeline import Pipeline
-from edgekit.scene import SceneConfig
-from edgekit.settings import DetectConfig, MqttConfig
+from edgekit.pipeline.inbox import Camera
 from edgekit.types import Frame, Image
 
 FPS, ROUND = 10.0, 60  # pictures until all starts over

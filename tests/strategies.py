@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgekit.graph import Graph, Op, Tensor
-from edgekit.schema import DTYPE_CODES, ENUMS, OPTIONS_OF, Field
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.model.schema import DTYPE_CODES, ENUMS, OPTIONS_OF, Field
 
 INT8 = st.integers(-128, 127)
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.alarm import Alarm, AlarmChange
-from edgekit.condition import Condition, parse_condition
-from edgekit.scene import AlarmConfig
+from edgekit.config.condition import Condition, parse_condition
+from edgekit.config.scene import AlarmConfig
+from edgekit.rules.alarm import Alarm, AlarmChange
 from edgekit.types import Crossing, Track
 
 PERSON = Track(1, "person", 0.8, 0.8, (0, 0, 10, 30), 1000.0, 1000.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from strategies import layer, network
 
-from edgekit import bench, model, tensors
+from edgekit import bench, model
 from edgekit.bench import Settings, rivals
 from edgekit.bench.child import Child
 from edgekit.bench.networks import find_network
@@ -18,7 +18,8 @@ from edgekit.bench.result import short_name
 from edgekit.cli import main
 from edgekit.engine import native_levels
 from edgekit.errors import MissingExtraError, ModelError, UsageError
-from edgekit.tensors import TensorInfo
+from edgekit.model import tensors
+from edgekit.model.tensors import TensorInfo
 
 QUICK = Settings(seconds=0.02, warmup=0.01)
 

@@ -16,9 +16,9 @@ from typing import Self
 import pytest
 from brokers import PATIENCE_S, Heard, Subscriber, borrowed, embedded, free_port, until
 
-from edgekit import broker as module
-from edgekit.broker import EmbeddedBroker, Guard
 from edgekit.errors import UnavailableError
+from edgekit.mqtt import broker as module
+from edgekit.mqtt.broker import EmbeddedBroker, Guard
 
 pytest.importorskip("amqtt", reason="amqtt is not installed")
 
@@ -153,7 +153,7 @@ def test_ctrl_c_and_sigterm_do_not_end_it_and_stop_does(broker: EmbeddedBroker) 
 PARENT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from edgekit.broker import EmbeddedBroker, Guard
+from edgekit.mqtt.broker import EmbeddedBroker, Guard
 broker = EmbeddedBroker()
 broker.start(int(sys.argv[2]))
 print("started", flush=True)
@@ -193,7 +193,7 @@ def test_what_was_acknowledged_before_the_stop_is_delivered(broker: EmbeddedBrok
 
 
 def test_the_end_waits_until_nothing_is_on_its_way() -> None:
-    from edgekit.hub import finish
+    from edgekit.mqtt.hub import finish
 
     class Busy:
         looks = iter([True, True, False])

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from edgekit.errors import ConfigError, ModelError, SourceError
-from edgekit.labelled import Photo
+from edgekit.evaluate.labelled import Photo
 from edgekit.optimize import recipe_schema
 from edgekit.optimize.classification.images import batches, changed, load, load_views
 from edgekit.optimize.classification.recipe import AugmentConfig

@@ -14,11 +14,11 @@ import yaml
 from scripted import Noting
 
 from edgekit import inference, zoo
-from edgekit.inbox import Camera
-from edgekit.lane import CameraState
+from edgekit.config.settings import DetectConfig, MotionConfig
+from edgekit.mqtt.sink import ListSink
 from edgekit.pipeline import Pipeline
-from edgekit.settings import DetectConfig, MotionConfig
-from edgekit.sink import ListSink
+from edgekit.pipeline.inbox import Camera
+from edgekit.pipeline.lane import CameraState
 from edgekit.sources import open_source
 
 TRUTH = yaml.safe_load(

@@ -12,13 +12,12 @@ import pytest
 from brokers import PATIENCE_S, Mosquitto, Subscriber, until
 from jsonschema import Draft202012Validator
 
-from edgekit import messages
-from edgekit.commands import Clerk, Commands
+from edgekit.config.settings import MqttConfig
 from edgekit.errors import UsageError
-from edgekit.link import Received
-from edgekit.messages import Message
-from edgekit.mqtt import Limits, Publisher
-from edgekit.settings import MqttConfig
+from edgekit.mqtt import Limits, Publisher, messages
+from edgekit.mqtt.commands import Clerk, Commands
+from edgekit.mqtt.link import Received
+from edgekit.mqtt.messages import Message
 
 SOON = Limits(retry_s=(0.02, 0.1), jitter_s=(0.0, 0.01))
 DISCOVERY = "homeassistant/device/edgekit_pi4/config"

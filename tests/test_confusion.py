@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edgekit import confusion, inference, labelled, preprocess, zoo
+from edgekit import inference, preprocess, zoo
 from edgekit.cli import main
 from edgekit.engine import ListEngine, TensorInfo
 from edgekit.errors import SourceError, UsageError
+from edgekit.evaluate import confusion, labelled
 from edgekit.inference import Model
 from edgekit.zoo import Card
 

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgekit.pack import Entries
-from edgekit.pack_runs import in_runs
+from edgekit.plan.pack import Entries
+from edgekit.plan.pack_runs import in_runs
 
 LEVELS = [level for family, level in native.kernels() if family == "conv"]
 PIXELS = {"scalar": 4, "avx2": 8, "avxvnni": 8, "avx512vnni": 16, "neon": 4, "neondot": 4}

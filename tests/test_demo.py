@@ -17,8 +17,8 @@ from edgekit.sources import ClipSource, Clock, open_source
 if importlib.util.find_spec("skimage") is None:
     pytest.skip("scikit-image is not installed: pip install 'edgekit[demo]'", allow_module_level=True)
 
-from edgekit import demo
-from edgekit.demo import FPS, HEIGHT, LOOP_S, PHOTOS, WIDTH, DemoScene, plan_visits
+from edgekit.sources import demo
+from edgekit.sources.demo import FPS, HEIGHT, LOOP_S, PHOTOS, WIDTH, DemoScene, plan_visits
 
 LOOP = int(LOOP_S * FPS)
 WIDTHS = {"astronaut": 338, "cameraman": 251, "cat": 318, "motorcycle": 314, "coffee": 225, "rocket": 225}

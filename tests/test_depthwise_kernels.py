@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from planes import FLIP, SCENES, SEEDS, Memory, Scene, aligned_copy, run_levels, signed, stored
 
-from edgekit.arithmetic import multiplier, multiply
-from edgekit.pack_depthwise import pack_depthwise
+from edgekit.plan.arithmetic import multiplier, multiply
+from edgekit.plan.pack_depthwise import pack_depthwise
 
 
 def rounded(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scripted import Seen, scripted_model
 
-from edgekit.detector import Detector
-from edgekit.lane import Stopwatch
-from edgekit.settings import DetectConfig
+from edgekit.config.settings import DetectConfig
+from edgekit.pipeline.detector import Detector
+from edgekit.pipeline.lane import Stopwatch
 
 INSIDE: Seen = ("person", (10, 10, 30, 50), 0.9)
 CUT: Seen = ("dog", (40, 20, 64, 50), 0.8)

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit import messages
 from edgekit.config import parse_config
-from edgekit.discovery import discovery_payload, discovery_topic, removals
-from edgekit.topics import Topics
+from edgekit.mqtt import messages
+from edgekit.mqtt.discovery import discovery_payload, discovery_topic, removals
+from edgekit.mqtt.topics import Topics
 
 LABELS = ["person", "dog", "traffic light"]
 TOPICS = Topics("edgekit", "pi4")

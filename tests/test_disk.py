@@ -15,11 +15,11 @@ from boxes import Time, boot, left_alone, numbers, on_disk, put, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.disk import Pace
-from edgekit.journal import Journal
-from edgekit.messages import Message
-from edgekit.outbox import Outbox
-from edgekit.reserve import STEP
+from edgekit.mqtt.disk import Pace
+from edgekit.mqtt.journal import Journal
+from edgekit.mqtt.messages import Message
+from edgekit.mqtt.outbox import Outbox
+from edgekit.mqtt.reserve import STEP
 
 
 def test_events_survive_a_kill_and_numbers_go_on(tmp_path: Path) -> None:

@@ -22,18 +22,18 @@ import paho.mqtt.client as paho
 from brokers import PATIENCE_S, Mosquitto, Relay, until
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgekit import messages
+from edgekit.mqtt import messages
 
 ROUNDS = 20
 EVENTS, STATUS = "edgekit/pi4/front/events", "edgekit/pi4/status"
 CHILD = """
 import os, select, sys
 sys.path[:0] = sys.argv[1:3]
-from edgekit.inbox import Camera
+from edgekit.pipeline.inbox import Camera
 from edgekit.mqtt import Limits, Publisher
-from edgekit.observe import Observer
+from edgekit.pipeline.observe import Observer
 from edgekit.pipeline import Pipeline
-from edgekit.settings import DetectConfig, MqttConfig
+from edgekit.config.settings import DetectConfig, MqttConfig
 from edgekit.sources import open_source
 from scripted import bright_model
 

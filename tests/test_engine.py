@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from strategies import convolution, layer, network, random_input, real_convolution
 
 import edgekit
-from edgekit import engine, interpreter, layout, memory, model, plan
+from edgekit import engine, model, plan
+from edgekit.engine import interpreter
 from edgekit.errors import EdgekitError, ModelError, UsageError
-from edgekit.graph import Graph, Op, Tensor
-from edgekit.tensors import TensorInfo
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.model.tensors import TensorInfo
+from edgekit.plan import layout, memory
 
 FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.int8)
 

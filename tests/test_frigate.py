@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from brokers import MODEL, PATIENCE_S, Mosquitto, Subscriber, event, track, until
 
-from edgekit import frigate, messages
-from edgekit.commands import Commands
-from edgekit.messages import Message, Stamp
-from edgekit.mqtt import Limits, Publisher
-from edgekit.settings import MqttConfig
-from edgekit.topics import Topics
+from edgekit.config.settings import MqttConfig
+from edgekit.mqtt import Limits, Publisher, frigate, messages
+from edgekit.mqtt.commands import Commands
+from edgekit.mqtt.messages import Message, Stamp
+from edgekit.mqtt.topics import Topics
 from edgekit.types import Event
 
 TOPICS = Topics("edgekit", "pi4")

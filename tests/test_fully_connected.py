@@ -12,8 +12,8 @@ from single import INT8, UINT8, compare, refuses, single, tensor, unsigned
 from strategies import INT8 as WHOLE
 from strategies import layer
 
-from edgekit import fully_connected, plain
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
+from edgekit.plan import fully_connected, plain
 
 SEEDS = st.integers(0, 2**32 - 1)
 ACTIVATIONS = st.sampled_from(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])

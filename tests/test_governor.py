@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from scripted import blank_frames, scripted_model
 
-from edgekit import messages
-from edgekit.governor import DOWN_S, SHARES, UP_S, Governor
-from edgekit.inbox import Camera, Inbox
-from edgekit.machine import Heat, Thermometer
+from edgekit.config.settings import DetectConfig, GovernorConfig
+from edgekit.device.machine import Heat, Thermometer
+from edgekit.mqtt import messages
+from edgekit.mqtt.sink import ListSink
 from edgekit.pipeline import Pipeline
-from edgekit.settings import DetectConfig, GovernorConfig
-from edgekit.sink import ListSink
+from edgekit.pipeline.governor import DOWN_S, SHARES, UP_S, Governor
+from edgekit.pipeline.inbox import Camera, Inbox
 from edgekit.types import Frame
 
 CONFIG = GovernorConfig(hot_c=80, busy=0.9)

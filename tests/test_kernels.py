@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import INT8, layer, random_input
 
-from edgekit import fully_connected, plain
-from edgekit.fully_connected import scale_of, zero_point_of
-from edgekit.graph import Graph
-from edgekit.step import Fields
+from edgekit.model.graph import Graph
+from edgekit.plan import fully_connected, plain
+from edgekit.plan.fully_connected import scale_of, zero_point_of
+from edgekit.plan.step import Fields
 
 LEVELS = [level for family, level in native.kernels() if family == "fc"]
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")

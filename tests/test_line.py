@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from walks import HEIGHT, HYSTERESIS, WIDTH, make_street, track_street
 
-from edgekit.line import KEEP_S, Lines, passes
-from edgekit.scene import LineConfig
+from edgekit.config.scene import LineConfig
+from edgekit.rules.line import KEEP_S, Lines, passes
 from edgekit.types import Crossing, Frame, Track
 
 CASES = 100 if "EDGEKIT_PYTHON" in os.environ else 2600  # of each of four seeds

@@ -25,11 +25,11 @@ from mjpeg import grey, jpeg, serving
 from reconnects import reconnect
 
 from edgekit.errors import EdgekitError, UnavailableError, UsageError
-from edgekit.reel import load_cv2
 from edgekit.sources import LiveSource, Source, backoff_s, live, open_source, stream
 from edgekit.sources.address import check_address, shown
 from edgekit.sources.capture import Capture, Shot
 from edgekit.sources.child import Limit, Slot
+from edgekit.sources.reel import load_cv2
 from edgekit.types import Frame
 
 load_cv2()

@@ -13,9 +13,9 @@ from brokers import MODEL, event, track
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit import messages
-from edgekit.messages import Stamp
-from edgekit.topics import Topics, check_id, topic_label
+from edgekit.mqtt import messages
+from edgekit.mqtt.messages import Stamp
+from edgekit.mqtt.topics import Topics, check_id, topic_label
 from edgekit.types import Crossing
 
 jsonschema = pytest.importorskip("jsonschema")

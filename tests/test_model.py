@@ -19,10 +19,11 @@ from nets import Array, Net, kinds, random_inputs, run_content, run_reference
 from packed import Sparse, encode, rewritten
 from strategies import convolution, graphs, layer, network
 
-from edgekit import engine, model, writer
+from edgekit import engine, model
 from edgekit.errors import ModelError
-from edgekit.graph import Graph, Op, Tensor
-from edgekit.schema import INT4, OPERATORS, OPTIONS_OF
+from edgekit.model import writer
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.model.schema import INT4, OPERATORS, OPTIONS_OF
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = (b"", b"\0", b"TFL3", bytes(8), b"\0\0\0\0TFL3", b"\x08\0\0\0TFL3", b"\x18\0\0\0TFL3", b"\xff" * 64)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from views import HEIGHT, WIDTH, infrared, lit, noisy, place, with_person
 
-from edgekit.motion import Background, Gate, Look, Motion, region_of
-from edgekit.settings import MotionConfig
+from edgekit.config.settings import MotionConfig
+from edgekit.pipeline.motion import Background, Gate, Look, Motion, region_of
 from edgekit.types import Image
 
 CONFIG = MotionConfig()

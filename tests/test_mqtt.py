@@ -30,16 +30,15 @@ from brokers import (
     until,
 )
 
-from edgekit import messages
 from edgekit.config import parse_config, resolved_yaml
+from edgekit.config.settings import DeviceConfig
 from edgekit.errors import ConfigError
-from edgekit.link import Ending
-from edgekit.mqtt import Clock, Limits, ListSink, Publisher, Sink, machine_hash
+from edgekit.mqtt import Clock, Limits, ListSink, Publisher, Sink, machine_hash, messages
+from edgekit.mqtt.link import Ending
 from edgekit.runtime import with_outbox
-from edgekit.settings import DeviceConfig
 
 jsonschema = pytest.importorskip("jsonschema")
-settings = pytest.importorskip("edgekit.settings", reason="pydantic is not installed")
+settings = pytest.importorskip("edgekit.config.settings", reason="pydantic is not installed")
 
 INFO = {"config_hash": "c0ffee", "profile": "raspberry-pi-4", "models": [{"id": "m", "sha256": "0" * 64}]}
 HEALTH = {"state": "ok", "uptime_s": 1.0, "infer_ms": {"p50": 1.0, "p95": 2.0}, "mem_mb": 80.0}

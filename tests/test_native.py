@@ -17,7 +17,7 @@ from picture_nets import LAYERS, Step, picture_net, single_layer, with_float_end
 
 from edgekit import engine, model, plan
 from edgekit.errors import ModelError
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 
 CHOICES = st.randoms(use_true_random=False)
 DTYPES = st.sampled_from(["int8", "int8", "uint8"])

@@ -23,7 +23,7 @@ from edgekit import engine, model
 from edgekit.cli import main
 from edgekit.device import load_device
 from edgekit.errors import BudgetError, UsageError
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import Calibration, Goal, prune
 from edgekit.optimize.oneshot.budget import allocate
 from edgekit.optimize.oneshot.elimination import eliminate

@@ -12,8 +12,8 @@ from strategies import convolution, network
 
 from edgekit import engine, model
 from edgekit.errors import ModelError
-from edgekit.graph import Graph, Op, Tensor
-from edgekit.operators import complaint, new_shape
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.model.operators import complaint, new_shape
 
 FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.int8)
 HUGE = np.array([1e30], np.float32)

@@ -7,10 +7,10 @@ from boxes import Time, event, in_ram, on_disk, put, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.disk import Pace
-from edgekit.mailbox import Mailbox
-from edgekit.messages import Message
-from edgekit.outbox import Outbox
+from edgekit.mqtt.disk import Pace
+from edgekit.mqtt.mailbox import Mailbox
+from edgekit.mqtt.messages import Message
+from edgekit.mqtt.outbox import Outbox
 
 
 def state(topic: str, value: str) -> Message:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.pack import Entries
-from edgekit.pack_runs import in_runs
+from edgekit.plan.pack import Entries
+from edgekit.plan.pack_runs import in_runs
 
 
 def random_entries(sizes: list[int], group: int, reach: int, seed: int) -> Entries:

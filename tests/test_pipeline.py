@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from scripted import Seen, blank_frames, scripted_model
 
+from edgekit.config.scene import ConfirmConfig, SceneConfig
+from edgekit.config.settings import DetectConfig, MotionConfig
 from edgekit.errors import SourceError, UnavailableError
-from edgekit.inbox import Camera, Inbox
-from edgekit.lane import CameraState
 from edgekit.mqtt import ListSink
-from edgekit.observe import Observer
 from edgekit.pipeline import Pipeline
-from edgekit.scene import ConfirmConfig, SceneConfig
-from edgekit.settings import DetectConfig, MotionConfig
+from edgekit.pipeline.inbox import Camera, Inbox
+from edgekit.pipeline.lane import CameraState
+from edgekit.pipeline.observe import Observer
+from edgekit.pipeline.tally import Tally
 from edgekit.sources import ListSource, Source
-from edgekit.tally import Tally
 from edgekit.types import Crossing, Event, Frame
 
 PERSON: Seen = ("person", (10, 10, 30, 50), 0.9)

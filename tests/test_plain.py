@@ -16,10 +16,10 @@ from single import FLOAT, INT8, INT32, UINT8, constant, refuses, single, tensor
 from strategies import layer
 from test_postprocess import detector
 
-from edgekit import plain
-from edgekit.graph import Graph
-from edgekit.lowering import SCRATCH
-from edgekit.step import Step
+from edgekit.model.graph import Graph
+from edgekit.plan import plain
+from edgekit.plan.lowering import SCRATCH
+from edgekit.plan.step import Step
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 FAMILIES = {

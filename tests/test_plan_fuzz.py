@@ -11,7 +11,7 @@ import pytest
 from picture_nets import picture_net
 
 from edgekit import plan
-from edgekit.step import Fields, Step
+from edgekit.plan.step import Fields, Step
 
 GUARD = 1 << 14
 CASES = 120  # a family

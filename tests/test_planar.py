@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from nets import Net, random_inputs, run_reference
 from picture_nets import picture_net
 
-from edgekit import costs, plan
+from edgekit import plan
 from edgekit.engine import NativeEngine, native_levels
-from edgekit.graph import Graph
-from edgekit.pack import pack_planar
+from edgekit.model.graph import Graph
+from edgekit.plan import costs
+from edgekit.plan.pack import pack_planar
 
 PLANAR = [isa for isa, unit in costs.UNITS.items() if unit.planar]
 LEVELS = [isa for isa in PLANAR if isa in native_levels()]

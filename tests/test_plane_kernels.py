@@ -24,7 +24,7 @@ from planes import (
     stored,
 )  # fmt: skip
 
-from edgekit.arithmetic import multiplier, multiply
+from edgekit.plan.arithmetic import multiplier, multiply
 
 ZEROS = st.tuples(STORED, STORED)
 

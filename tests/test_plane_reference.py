@@ -13,10 +13,10 @@ from nets import Net, random_inputs, run_reference
 from numpy.typing import NDArray
 from planes import FLIP, SEEDS, Memory, Picture, kernel_levels
 
-from edgekit.arithmetic import multiplier
-from edgekit.graph import Tensor
-from edgekit.pack_depthwise import pack_depthwise
-from edgekit.pictures import nearest
+from edgekit.model.graph import Tensor
+from edgekit.plan.arithmetic import multiplier
+from edgekit.plan.pack_depthwise import pack_depthwise
+from edgekit.plan.pictures import nearest
 
 Plain = NDArray[np.int8]
 SIZES = st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 20), st.integers(1, 9))

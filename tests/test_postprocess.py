@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from single import FLOAT, INT8, UINT8, compare, refuses, single, tensor, unsigned
 
-from edgekit.graph import Graph
-from edgekit.postprocess import POSTPROCESS
+from edgekit.model.graph import Graph
+from edgekit.plan.postprocess import POSTPROCESS
 
 SEEDS = st.integers(0, 2**31)
 OPTIONS = {

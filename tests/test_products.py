@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from single import FLOAT, INT8, INT32, SCALES, UINT8, compare, constant, quantised, refuses, single, tensor
 
-from edgekit.graph import Tensor
+from edgekit.model.graph import Tensor
 
 SEEDS = st.integers(0, 2**31)
 SIZES = st.integers(1, 9)

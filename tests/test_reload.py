@@ -18,15 +18,15 @@ from brokers import PATIENCE_S, Mosquitto, Subscriber, until
 from jsonschema import Draft202012Validator
 from scripted import Seen, blank_frames, scripted_model
 
-from edgekit import messages, zoo
+from edgekit import zoo
 from edgekit.config import Config, parse_config
 from edgekit.device import load_device
 from edgekit.errors import ConfigError, EdgekitError, UsageError
-from edgekit.inbox import Camera
-from edgekit.mqtt import ListSink
-from edgekit.reload import Limits, Runner, Setup
+from edgekit.mqtt import ListSink, messages
+from edgekit.pipeline.inbox import Camera
+from edgekit.pipeline.reload import Limits, Runner, Setup
+from edgekit.pipeline.tally import Tally
 from edgekit.runtime import commands, prepare
-from edgekit.tally import Tally
 from edgekit.types import Frame
 
 TEXT = "version: 1\nmodel: m\ndetect: {confirm: {frames: 1, of: 1}}\ncameras: {%s: {source: 0%s}}\n"

@@ -12,11 +12,11 @@ from brokers import PATIENCE_S, until
 from rtsp import FPS, SIZE, RtspServer
 from scripted import Steady, revolving_model
 
+from edgekit.config.settings import DetectConfig
 from edgekit.errors import UnavailableError
-from edgekit.inbox import Camera
+from edgekit.mqtt.sink import ListSink
 from edgekit.pipeline import Pipeline
-from edgekit.settings import DetectConfig
-from edgekit.sink import ListSink
+from edgekit.pipeline.inbox import Camera
 from edgekit.sources import LiveSource, live, open_source
 
 SOON_S = 2.0  # of silence are too much: the ball flies at 25 pictures a second

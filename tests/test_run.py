@@ -17,13 +17,13 @@ from brokers import Heard, Mosquitto, Subscriber, embedded
 from jsonschema import Draft202012Validator
 from scripted import Noting
 
-from edgekit import inference, messages, zoo
-from edgekit.demo import DemoScene
-from edgekit.inbox import Camera
-from edgekit.mqtt import ListSink
+from edgekit import inference, zoo
+from edgekit.config.settings import DetectConfig
+from edgekit.mqtt import ListSink, messages
 from edgekit.pipeline import Pipeline
-from edgekit.settings import DetectConfig
+from edgekit.pipeline.inbox import Camera
 from edgekit.sources import open_source
+from edgekit.sources.demo import DemoScene
 
 PYTHON = os.environ.get("EDGEKIT_PYTHON", sys.executable)
 EMULATED = "EDGEKIT_PYTHON" in os.environ

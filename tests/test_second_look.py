@@ -10,22 +10,22 @@ import pytest
 from jsonschema import Draft202012Validator
 from scripted import Seen, blank_frames, scripted_model
 
-from edgekit import messages
 from edgekit.cli import main
 from edgekit.config import parse_config
+from edgekit.config.scene import ConfirmConfig
+from edgekit.config.settings import DetectConfig, SecondLookConfig
 from edgekit.engine import ListEngine, TensorInfo
 from edgekit.errors import SourceError, UsageError
-from edgekit.inbox import Camera
+from edgekit.evaluate.labelled import Photo
+from edgekit.evaluate.mistakes import Mistakes, count_mistakes
 from edgekit.inference import Model
-from edgekit.labelled import Photo
-from edgekit.messages import Stamp
-from edgekit.mistakes import Mistakes, count_mistakes
+from edgekit.mqtt import messages
+from edgekit.mqtt.messages import Stamp
+from edgekit.mqtt.sink import ListSink
 from edgekit.pipeline import Pipeline
+from edgekit.pipeline.inbox import Camera
+from edgekit.pipeline.second_look import SecondLook
 from edgekit.runtime import open_seconds
-from edgekit.scene import ConfirmConfig
-from edgekit.second_look import SecondLook
-from edgekit.settings import DetectConfig, SecondLookConfig
-from edgekit.sink import ListSink
 from edgekit.sources import ListSource
 from edgekit.types import Detections
 from edgekit.zoo import Card

@@ -12,17 +12,17 @@ import pytest
 from strategies import convolution, layer, real_convolution
 
 from edgekit import model, plan, runtime
-from edgekit.allowance import Allowance
-from edgekit.calibration import Calibration, fit, nonnegative
+from edgekit.bench.probe_nets import probe_nets
 from edgekit.cli import main
 from edgekit.config import parse_config
 from edgekit.device import load_device, measured_file
+from edgekit.device.calibration import Calibration, fit, nonnegative
+from edgekit.device.speeds import calibration_facts, calibration_from
+from edgekit.device.work import Work
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.latency import layer_ms, predict, predict_file
-from edgekit.probe_nets import probe_nets
+from edgekit.pipeline.allowance import Allowance
 from edgekit.select import Candidate, Wish, select
-from edgekit.speeds import calibration_facts, calibration_from
-from edgekit.work import Work
 from edgekit.zoo import Card, ZooModel
 
 PI4 = "raspberry-pi-4"
@@ -149,7 +149,7 @@ def test_a_measured_profile_is_written_and_taken(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     found = Calibration("avx2", {"fc": (0.1, 1.0, 2.0, 3.0)}, 3.0, 1.1, 0.5, 0.9, 1.1)
-    monkeypatch.setattr("edgekit.probing.calibrate", lambda _: {"avx2": found})
+    monkeypatch.setattr("edgekit.bench.probing.calibrate", lambda _: {"avx2": found})
     assert main(["devices", "probe", "--write", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["measured"]["kernels"]["value"]["avx2"]["run_us"] == 3
     kept = load_device(str(measured_file()))
@@ -168,7 +168,7 @@ def test_nothing_is_timed_under_emulation_and_what_is_modelled_stays(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("QEMU_CPU", "max")
-    monkeypatch.setattr("edgekit.probing.calibrate", lambda _: pytest.fail("timed"))
+    monkeypatch.setattr("edgekit.bench.probing.calibrate", lambda _: pytest.fail("timed"))
     assert main(["devices", "probe", "--write", "--json"]) == 0
     out, err = capsys.readouterr()
     assert "nothing is timed" in err

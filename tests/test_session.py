@@ -13,8 +13,8 @@ import pytest
 from brokers import MODEL, PATIENCE_S, Mosquitto, Subscriber, embedded, event, free_port
 
 from edgekit.cli import main
+from edgekit.config.settings import MqttConfig
 from edgekit.mqtt import Publisher
-from edgekit.settings import MqttConfig
 
 DISCOVERY = "homeassistant/device/edgekit_pi4/config"
 

@@ -16,11 +16,11 @@ from random_nets import random_net
 from strategies import graphs
 
 from edgekit import model
-from edgekit.graph import Graph, Op, Tensor
-from edgekit.simplify import explicit_padding, simplify, to_int8
-from edgekit.simplify.arithmetic import multiply, round_half_away
-from edgekit.simplify.draft import Draft
-from edgekit.simplify.layers import read_layer
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.plan.simplify import explicit_padding, simplify, to_int8
+from edgekit.plan.simplify.arithmetic import multiply, round_half_away
+from edgekit.plan.simplify.draft import Draft
+from edgekit.plan.simplify.layers import read_layer
 
 REAL = (
     "coral_mobilenet_v1_0.25_128_quant", "emza_ssd_slim_120x160x1_int8", "mlperf_ad01_int8",

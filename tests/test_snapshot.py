@@ -8,13 +8,13 @@ import pytest
 from scripted import Seen, blank_frames, scripted_model
 from views import place
 
+from edgekit.config.scene import ConfirmConfig, SceneConfig, SnapshotConfig
+from edgekit.config.settings import DetectConfig
 from edgekit.errors import UsageError
-from edgekit.inbox import Camera
 from edgekit.mqtt import ListSink
 from edgekit.pipeline import Pipeline
-from edgekit.scene import ConfirmConfig, SceneConfig, SnapshotConfig
-from edgekit.settings import DetectConfig
-from edgekit.snapshot import BestShots, crop, encode
+from edgekit.pipeline.inbox import Camera
+from edgekit.pipeline.snapshot import BestShots, crop, encode
 from edgekit.sources import ListSource
 from edgekit.types import Image, Track
 

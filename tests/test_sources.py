@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import EdgekitError, MissingExtraError, SourceError, UnavailableError, UsageError
-from edgekit.reel import PictureReel, load_cv2, read_picture
 from edgekit.sources import (
     ClipSource,
     Clock,
@@ -23,6 +22,7 @@ from edgekit.sources import (
     open_source,
     sample_position,
 )
+from edgekit.sources.reel import PictureReel, load_cv2, read_picture
 from edgekit.types import Frame, Image
 
 load_cv2()  # before ffmpeg is first used, here by writing a video

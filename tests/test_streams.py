@@ -13,10 +13,11 @@ from nets import Net, random_inputs
 from numpy.typing import NDArray
 from picture_nets import picture_net, with_float_ends
 
-from edgekit import batch, engine, plan
+from edgekit import engine, plan
 from edgekit.engine import NativeEngine
 from edgekit.errors import ModelError
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
+from edgekit.plan import batch
 
 
 def network(seed: int = 5, *, real: bool = False) -> Graph:

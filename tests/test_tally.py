@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.tally import Tally
+from edgekit.pipeline.tally import Tally
 
 TOTALS = {"in": 3, "out": 1, "since": "2026-11-22T10:03:11.482Z"}
 
@@ -35,7 +35,7 @@ def test_without_a_path_nothing_is_written() -> None:
 
 def test_a_card_is_not_worn_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 101.0, 109.0, 110.5])
-    monkeypatch.setattr("edgekit.tally.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("edgekit.pipeline.tally.time.monotonic", lambda: next(clock))
     path, written = tmp_path / "counts.json", []
     counts = Tally(path)
     for crossed in range(1, 5):

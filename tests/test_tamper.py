@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from views import HEIGHT, WIDTH, infrared, lit, noisy, place, with_person
 
-from edgekit.scene import TamperConfig
+from edgekit.config.scene import TamperConfig
+from edgekit.pipeline.tamper import ACCEPT_S, SIGNS, Hold, Tamper
 from edgekit.sources import open_source
-from edgekit.tamper import ACCEPT_S, SIGNS, Hold, Tamper
 from edgekit.types import Image
 
 FPS = 4.0

@@ -16,8 +16,8 @@ import pytest
 from boards import Filled, page, person
 from prometheus_client.parser import text_string_to_metric_families
 
+from edgekit.config.settings import CameraConfig, WebConfig
 from edgekit.errors import MissingExtraError, UnavailableError
-from edgekit.settings import CameraConfig, WebConfig
 from edgekit.web import board as boards
 from edgekit.web import serve
 

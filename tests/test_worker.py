@@ -13,15 +13,15 @@ from brokers import until
 from scripted import blank_frames
 
 from edgekit import engine, inference, zoo
-from edgekit import worker as module
+from edgekit.config.settings import DetectConfig
+from edgekit.engine import worker as module
+from edgekit.engine.worker import MOST_CRASHES, WITHIN_S, WorkerEngine
 from edgekit.errors import CrashError, ModelError
-from edgekit.inbox import Camera
+from edgekit.model.tensors import random_inputs
+from edgekit.mqtt.sink import ListSink
 from edgekit.pipeline import Pipeline
-from edgekit.settings import DetectConfig
-from edgekit.sink import ListSink
+from edgekit.pipeline.inbox import Camera
 from edgekit.sources import ListSource
-from edgekit.tensors import random_inputs
-from edgekit.worker import MOST_CRASHES, WITHIN_S, WorkerEngine
 
 MODEL = zoo.list_models()[0]
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.scene import ZoneConfig, to_pixels
+from edgekit.config.scene import ZoneConfig, to_pixels
+from edgekit.rules.zone import Zones, inside
 from edgekit.types import Frame, Track
-from edgekit.zone import Zones, inside
 
 SQUARE = {"points": [[0.5, 0.5], [1, 0.5], [1, 1], [0.5, 1]]}
 IN, OUT = (150.0, 90.0), (50.0, 40.0)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit import costs, engine, model, plan
+from edgekit import engine, model, plan
 from edgekit.analyze.pattern import pattern_of
 from edgekit.errors import ModelError, UsageError
-from edgekit.graph import Graph, Op
 from edgekit.inference import find_file
-from edgekit.plan import Plan
-from edgekit.step import Step
-from edgekit.tensors import random_inputs
+from edgekit.model.graph import Graph, Op
+from edgekit.model.tensors import random_inputs
+from edgekit.plan import Plan, costs
+from edgekit.plan.step import Step
 
 COLUMNS = (
     "step", "operator", "output", "kernel", "MMAC", "effective", "zero", "pattern", "kB", "us", "share", "why"

@@ -12,7 +12,7 @@ from edgekit.analyze.forecast import forecast
 from edgekit.analyze.pattern import pattern_of
 from edgekit.analyze.whatif import PATTERNS, prunable, sparsity_of, what_if
 from edgekit.device import Device
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 
 COLUMNS = (
     "model", "device", "pattern", "zero", "predicted ms", "its plan ms", "off", "predicted kB", "file kB",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from edgekit import latency, model, plan, zoo
 from edgekit.device import Device
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from edgekit.analyze.whatif import Scenario, parse_sparsities, what_if
 from edgekit.device import Device, load_device
 from edgekit.errors import UsageError
 from edgekit.inference import find_file
+from edgekit.model.tensors import describe
 from edgekit.optimize.oneshot.calibration import Calibration
 from edgekit.optimize.oneshot.pictures import load_inputs
-from edgekit.tensors import describe
 
 MOST_INPUTS = 64  # for a proxy; pruning itself takes more
 Progress = Callable[[str], None]

@@ -18,7 +18,7 @@ from edgekit import model
 from edgekit.analyze.forecast import Forecast, forecast
 from edgekit.device import Device
 from edgekit.errors import UsageError
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot.budget import Candidate, spend
 from edgekit.optimize.oneshot.calibration import Calibration
 from edgekit.optimize.oneshot.goal import Goal

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit import costs, engine, machine
+from edgekit import engine
 from edgekit.bench.child import Child
 from edgekit.bench.networks import FORMATS, Network, find_network
 from edgekit.bench.result import COLUMNS, LAYER_COLUMNS, Benchmark, Ratio, Result, Skipped, spread
 from edgekit.bench.rivals import RIVALS, Layer, is_installed
+from edgekit.device import machine
 from edgekit.errors import BudgetError, EdgekitError, MissingExtraError, ModelError, UsageError
+from edgekit.plan import costs
 
 __all__ = ["COLUMNS", "ENGINES", "LAYER_COLUMNS", "Benchmark", "Ratio", "Result", "Settings", "benchmark"]
 

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit import analyze, errors, interpreter, model, plan
+from edgekit import analyze, errors, model, plan
 from edgekit.bench.rivals import RIVALS, Layer, Rival, open_rival
-from edgekit.engine import Engine, NativeEngine, load
+from edgekit.engine import Engine, NativeEngine, interpreter, load
 from edgekit.errors import EdgekitError, ModelError
-from edgekit.tensors import random_inputs
+from edgekit.model.tensors import random_inputs
 
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from edgekit.bench.child import serve; serve()"
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import MissingExtraError, ModelError
-from edgekit.tensors import TensorInfo
+from edgekit.model.tensors import TensorInfo
 
 Layer = tuple[str, str, float]  # name, kind and microseconds
 

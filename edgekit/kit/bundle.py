@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import __version__
-from edgekit.complaint import check
+from edgekit.config.complaint import check
+from edgekit.config.document import Document, read_document
+from edgekit.config.settings import Config
 from edgekit.device import list_devices, load_device
-from edgekit.document import Document, read_document
 from edgekit.errors import ConfigError, UsageError
 from edgekit.files import write_bytes
 from edgekit.inference import find_file
 from edgekit.kit import agent
 from edgekit.kit.unit import UNIT
 from edgekit.kit.wheel import make_wheel, read_wheel
-from edgekit.settings import Config
 
 __all__ = ["Contents", "bundle"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import ConfigError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.document import Document
+    from edgekit.config.document import Document
     from edgekit.optimize.training.run import Watch
     from edgekit.optimize.training.session import Session
 
@@ -34,7 +34,7 @@ def optimize(
     model or teacher, MissingExtraError without torch.
     """
     need_torch()
-    from edgekit.document import read_document
+    from edgekit.config.document import read_document
 
     path = find_recipe(recipe)
     document = read_document(path)

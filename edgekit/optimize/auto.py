@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgekit import model
 from edgekit.device import Device, load_device
 from edgekit.errors import BudgetError, UsageError
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import latency
 from edgekit.optimize.oneshot.layers import Layer, find_layers
 

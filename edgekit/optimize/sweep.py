@@ -30,10 +30,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from edgekit.complaint import check, similar
-from edgekit.document import read_document
+from edgekit.config.complaint import check, similar
+from edgekit.config.document import read_document
+from edgekit.config.fields import Bool, Duration, Float, Id, Int, Part, PlaceError, Text
 from edgekit.errors import ConfigError, EdgekitError, MissingExtraError
-from edgekit.fields import Bool, Duration, Float, Id, Int, Part, PlaceError, Text
 
 BEAT = "beat_s"  # of a trial: when it last said that it lives, in seconds since 1970
 FOLDER = "folder"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from edgekit.reel import Reel
+from edgekit.sources.reel import Reel
 from edgekit.types import Frame
 
 if TYPE_CHECKING:

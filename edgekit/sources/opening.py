@@ -9,11 +9,11 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from edgekit.errors import MissingExtraError, SourceError, UnavailableError, UsageError
-from edgekit.reel import MAX_FPS, SceneReel
 from edgekit.sources.address import STREAMS, check_address, shown
 from edgekit.sources.clip import ClipSource
 from edgekit.sources.live import LiveSource
 from edgekit.sources.paths import ask, natural, nearest, open_path
+from edgekit.sources.reel import MAX_FPS, SceneReel
 from edgekit.sources.source import Source
 
 PREFIXES = ("demo", "csi", "file", "dir")
@@ -125,7 +125,7 @@ def _open_demo(query: str, camera: str, fps: float | None) -> Source:
     if pace not in ("real", "none"):
         raise UsageError(f"source demo:{query}: pace {pace!r}: expected real (as a camera) or none (at once)")
     try:
-        from edgekit.demo import DemoScene
+        from edgekit.sources.demo import DemoScene
 
         scene = DemoScene(int(seed))
     except ImportError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edgekit.errors import SourceError
-from edgekit.reel import PICTURES, PictureReel, Reel, VideoReel, is_text, read_picture, words_of
+from edgekit.sources.reel import PICTURES, PictureReel, Reel, VideoReel, is_text, read_picture, words_of
 
 PICTURES_FPS = 1.0  # the pace of a folder
 

@@ -99,8 +99,8 @@ def _probe(arguments: argparse.Namespace) -> int:
 
 
 def _timed(here: Any, duration_s: float) -> Any:
-    from edgekit import probing
-    from edgekit.speeds import calibration_facts
+    from edgekit.bench import probing
+    from edgekit.device.speeds import calibration_facts
 
     found = probing.calibrate(duration_s)
     kernels = {level: calibration_facts(calibration) for level, calibration in found.items()}
@@ -151,9 +151,10 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from edgekit import console, engine, prediction_check
+    from edgekit import console, engine
+    from edgekit.bench import prediction_check
     from edgekit.device import load_device
-    from edgekit.speeds import calibration_of
+    from edgekit.device.speeds import calibration_of
     from edgekit.zoo import list_models
 
     device = load_device("auto")
@@ -204,6 +205,6 @@ def _select(arguments: argparse.Namespace) -> int:
 
 
 def _verify(path: Path, arguments: argparse.Namespace) -> Any:
-    from edgekit import sustained
+    from edgekit.bench import sustained
 
     return sustained.measure(path, arguments.threads, arguments.duration)

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgekit import __version__
-from edgekit.lane import CameraState, Outcome, States
-from edgekit.observe import Observer
-from edgekit.progress import Progress
-from edgekit.settings import CameraConfig, WebConfig
+from edgekit.config.settings import CameraConfig, WebConfig
+from edgekit.pipeline.lane import CameraState, Outcome, States
+from edgekit.pipeline.observe import Observer
+from edgekit.pipeline.progress import Progress
 from edgekit.types import Event, Frame, Track
 from edgekit.web.picture import overlay, places, to_jpeg
 
@@ -63,7 +63,7 @@ def story(event: Event) -> str:
 class Board(Observer):
     """The last frame of each camera, the last events, and how it all does.
 
-    `health` gives the health message as of now (`edgekit.messages.health_payload`), from any thread.
+    `health` gives the health message as of now (`edgekit.mqtt.messages.health_payload`), from any thread.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from edgekit.scene import SceneConfig, to_pixels
+from edgekit.config.scene import SceneConfig, to_pixels
 from edgekit.types import Frame, Image, Track
 
 MOST_THINGS = 64  # what lies over a picture travels in a header of bounded size

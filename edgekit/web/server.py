@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from edgekit.config.settings import WebConfig
 from edgekit.errors import MissingExtraError, UnavailableError
-from edgekit.settings import WebConfig
 from edgekit.web.board import Board
 
 log = logging.getLogger("edgekit.web")

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import engine, model
-from edgekit.graph import Graph
 from edgekit.inference import input_spec
+from edgekit.model.graph import Graph
+from edgekit.model.tensors import describe
 from edgekit.optimize.oneshot import MOST_INPUTS, Calibration, Goal, prune
 from edgekit.optimize.oneshot.pattern import parse_pattern
 from edgekit.preprocess import prepare_tensor
-from edgekit.tensors import describe
 
 Labelled = Iterator[tuple[NDArray[np.uint8], int]]
 Row = tuple[str, float | None]  # a pattern, a sparsity

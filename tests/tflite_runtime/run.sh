@@ -18,6 +18,6 @@ rm -rf "$build/dist"
 "$build/venv/bin/pip" -q install --no-deps --force-reinstall "$build"/dist/*.whl
 
 cd "$build"
-venv/bin/python -c 'from edgekit.interpreter import find_runtime; print(find_runtime()[0])' | tee runtime.txt
+venv/bin/python -c 'from edgekit.engine.interpreter import find_runtime; print(find_runtime()[0])' | tee runtime.txt
 grep -q '^tflite-runtime 2.14' runtime.txt
 venv/bin/python -m pytest -q -p no:cacheprovider "$project/tests/test_engine.py" "$project/tests/test_model.py"

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from edgekit import confusion, inference
-from edgekit.labelled import Labelled, read_coco, read_labelled
+from edgekit import inference
+from edgekit.evaluate import confusion
+from edgekit.evaluate.labelled import Labelled, read_coco, read_labelled
 from edgekit.optimize.classification.recipe import SPREAD, ClassifyRecipe, data_path
 from edgekit.optimize.provenance import digest, versions
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.labelled import RULE_NAMES, Photo, read_labelled, read_picture
+from edgekit.evaluate.labelled import RULE_NAMES, Photo, read_labelled, read_picture
 from edgekit.optimize.classification.recipe import AugmentConfig
 from edgekit.optimize.classification.views import VIEWS
 from edgekit.preprocess import crop_box, shrink
@@ -49,7 +49,7 @@ def load(path: Path, size: int) -> Pictures:
 
 
 def load_views(photos: list[Photo], rule: str, count: int, seed: int, size: int) -> Pictures:
-    """What a rule of `edgekit.labelled` makes of photos, and `count` random cut-outs more of each."""
+    """What a rule of `evaluate.labelled` makes of photos, and `count` random cut-outs more of each."""
     rng = np.random.default_rng((seed, 4))
     views = [view for photo in photos for view in VIEWS[rule](photo, count, rng)]
     images = [_square(crop_box(read_picture(view.path), view.box), size) for view in views]

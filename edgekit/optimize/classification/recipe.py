@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.fields import Bool, Float, Int, Part, PlaceError, Text
+from edgekit.config.fields import Bool, Float, Int, Part, PlaceError, Text
 from edgekit.optimize.training.settings import RunSettings
 from edgekit.optimize.training.stages import Schedule
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgekit.complaint import similar
+from edgekit.config.complaint import similar
 from edgekit.errors import ConfigError, SourceError
-from edgekit.labelled import read_photos
+from edgekit.evaluate.labelled import read_photos
 from edgekit.optimize.classification.images import Pictures, batches, load, load_views
 from edgekit.optimize.classification.nets import NETWORKS
 from edgekit.optimize.classification.recipe import CENTRE, SPREAD, ClassifyRecipe, data_path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.labelled import (
+from edgekit.evaluate.labelled import (
     CROP_MARGIN,
     CROP_MIN_SIDE,
     CROP_NAMES,

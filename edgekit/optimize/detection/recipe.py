@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.document import read_document
-from edgekit.fields import Float, Int, Part, PlaceError, Text
+from edgekit.config.document import read_document
+from edgekit.config.fields import Float, Int, Part, PlaceError, Text
 from edgekit.optimize.training.stages import Schedule, check_recipe
 
 Size = Annotated[Int, Field(ge=64, le=1024, multiple_of=32)]

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from edgekit import model
 from edgekit.errors import EdgekitError, ModelError
-from edgekit.graph import Graph
 from edgekit.inference import find_file
+from edgekit.model.graph import Graph
+from edgekit.model.tensors import describe
 from edgekit.optimize.oneshot.calibration import Calibration
 from edgekit.optimize.oneshot.goal import Goal
 from edgekit.optimize.oneshot.pictures import load_inputs
 from edgekit.optimize.oneshot.prune import prune
 from edgekit.optimize.oneshot.report import Report
-from edgekit.tensors import describe
 
 __all__ = ["Calibration", "Goal", "Report", "one_shot", "prune"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import BudgetError
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import latency
 from edgekit.optimize.oneshot.goal import Goal
 from edgekit.optimize.oneshot.layers import Layer

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.engine import load_graph
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot.layers import Layer, Real, input_rows, real_values
 from edgekit.optimize.oneshot.refit import Moments
-from edgekit.simplify import drop_unused
+from edgekit.plan.simplify import drop_unused
 
 Inputs = Sequence[NDArray[Any]]  # of one inference
 _SAMPLES = 65536  # rows of a layer's input, over all inferences, that are enough for least squares

@@ -7,13 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit import costs
 from edgekit.device import Device
 from edgekit.errors import UsageError
-from edgekit.fully_connected import GATHER_COST, MAX_SPARSE_ROWS, TILE
-from edgekit.graph import Graph, Op
-from edgekit.layout import QUAD
+from edgekit.model.graph import Graph, Op
 from edgekit.optimize.oneshot.layers import Layer
+from edgekit.plan import costs
+from edgekit.plan.fully_connected import GATHER_COST, MAX_SPARSE_ROWS, TILE
+from edgekit.plan.layout import QUAD
 
 _DEFAULT_GBPS = 2.0
 _DEFAULT_MACS = 8.0

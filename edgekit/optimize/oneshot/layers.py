@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.convolution import Window, window_of
-from edgekit.graph import Graph, Op, Tensor
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.plan.convolution import Window, window_of
 
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 Real = NDArray[np.float32]

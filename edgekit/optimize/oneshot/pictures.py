@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from edgekit.errors import ModelError, SourceError
 from edgekit.inference import input_spec
+from edgekit.model.tensors import TensorInfo
 from edgekit.optimize.oneshot.calibration import Inputs
 from edgekit.preprocess import prepare_tensor
-from edgekit.reel import PICTURES, read_picture
-from edgekit.tensors import TensorInfo
+from edgekit.sources.reel import PICTURES, read_picture
 
 _ARRAYS = (".npz", ".npy")
 

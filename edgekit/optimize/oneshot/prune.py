@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import ModelError
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import latency
 from edgekit.optimize.oneshot.budget import Candidate, spend
 from edgekit.optimize.oneshot.calibration import Calibration, Outputs

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import latency
 from edgekit.optimize.oneshot.budget import Candidate
 from edgekit.optimize.oneshot.goal import Goal

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import fx, nn
 
 from edgekit.errors import ModelError
-from edgekit.graph import Op, Tensor
+from edgekit.model.graph import Op, Tensor
 from edgekit.optimize.training.geometry import before, pair, same, shape_of
 from edgekit.optimize.training.layers import ActivationRange, Quant, QuantConv2d, QuantLinear
 from edgekit.optimize.training.quantization import ACTIVATIONS

@@ -19,8 +19,8 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from edgekit.errors import ModelError
-from edgekit.graph import Graph, Tensor
 from edgekit.model import write
+from edgekit.model.graph import Graph, Tensor
 from edgekit.optimize.training.builder import ARITHMETIC, INT8, KNOWN, MAPS, PARTS, TO_NHWC, Builder
 from edgekit.optimize.training.geometry import (
     before,

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgekit.config.fields import PlaceError
 from edgekit.errors import ConfigError
-from edgekit.fields import PlaceError
 
 Outputs = tuple[tuple[Tensor, ...], dict[str, Tensor]]  # outputs, and features by their names
 
@@ -75,7 +75,7 @@ class TorchTeacher:
             self._layer(name).register_forward_hook(self._keep(name))
 
     def _layer(self, name: str) -> nn.Module:
-        from edgekit.complaint import similar
+        from edgekit.config.complaint import similar
 
         known = dict(self.module.named_modules())
         if name not in known:

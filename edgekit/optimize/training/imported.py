@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from edgekit import model
 from edgekit.errors import ConfigError, ModelError
-from edgekit.graph import Graph, Op
-from edgekit.simplify import simplify
+from edgekit.model.graph import Graph, Op
+from edgekit.plan.simplify import simplify
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "NONE": lambda x: x, "RELU": functional.relu, "RELU6": functional.relu6,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgekit import model
-from edgekit.graph import Graph, Op
+from edgekit.model.graph import Graph, Op
 from edgekit.optimize.training.stages import Schedule
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgekit.config.fields import PlaceError
 from edgekit.errors import ConfigError, UsageError
-from edgekit.fields import PlaceError
 from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import Modifier, Place, QuantizeModifier, RateModifier
 from edgekit.optimize.training.quantization import is_quantized, quantize

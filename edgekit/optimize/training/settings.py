@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgekit.fields import Bool, Duration, Float, Int, Part, Text
+from edgekit.config.fields import Bool, Duration, Float, Int, Part, Text
 
 
 class OptimizerSettings(Part):

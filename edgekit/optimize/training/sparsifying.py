@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.complaint import similar
-from edgekit.fields import PlaceError
+from edgekit.config.complaint import similar
+from edgekit.config.fields import PlaceError
 from edgekit.optimize.training.masks import Pattern, choose, densities, moved
 from edgekit.optimize.training.modifiers import Modifier, Place
 from edgekit.optimize.training.stages import PruneStage, SparseTrainStage, TransferStage

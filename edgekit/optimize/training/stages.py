@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 import yaml
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from edgekit.complaint import check, dotted
-from edgekit.document import Document, parse_document, read_document
-from edgekit.fields import Bool, Float, Int, Part, PlaceError, Text, to_number
+from edgekit.config.complaint import check, dotted
+from edgekit.config.document import Document, parse_document, read_document
+from edgekit.config.fields import Bool, Float, Int, Part, PlaceError, Text, to_number
 
 PATTERN = r"^(unstructured|channels|[1-9][0-9]?x([1-9][0-9]?|all)|[1-9][0-9]?:[1-9][0-9]?)$"
 _PATTERN_HELP = "unstructured, 1x4, 4x1, 8xall, channels or N:M like 2:4"

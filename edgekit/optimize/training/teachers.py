@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit import engine, model
-from edgekit.complaint import similar
+from edgekit.config.complaint import similar
 from edgekit.errors import ConfigError, MissingExtraError, ModelError
-from edgekit.graph import Graph
+from edgekit.model.graph import Graph
 from edgekit.optimize.training.distillation import Outputs
 
 LEAST = 1e-7  # of a probability that becomes a logit

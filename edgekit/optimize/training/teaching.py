@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgekit.complaint import similar
-from edgekit.fields import PlaceError
+from edgekit.config.complaint import similar
+from edgekit.config.fields import PlaceError
 from edgekit.optimize.training.distillation import TorchTeacher, as_tuple, feature_likeness, likeness
 from edgekit.optimize.training.modifiers import Modifier, Place
 from edgekit.optimize.training.stages import SELF, DistillStage

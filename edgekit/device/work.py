@@ -1,0 +1,224 @@
+"""How much work a step of a plan is: numbers that its time is proportional to, read from its fields.
+
+`work_of(step, isa)` gives a kind of kernel, and amounts: entries walked, vectors stored, bytes copied. What
+an amount costs is known of each device by kind (see `calibration`); how many amounts a kind has and
+what they mean is said here alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgekit.plan import costs
+from edgekit.plan.layout import QUAD
+from edgekit.plan.step import Step
+
+FC_TILE = 16  # outputs in a unit of a fully connected layer
+LUT_RUN = 4096  # bytes in a unit of a plain elementwise step
+STREAM_BYTES = 24 * 1024  # a list of entries that is longer does not stay in the first cache
+CACHE_LINE = 64
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step does: `amounts` of a `kind`, shared out in `units`; it touches `traffic_bytes`."""
+
+    kind: str
+    amounts: tuple[float, ...]
+    units: int
+    traffic_bytes: int
+
+
+def work_of(step: Step, isa: str) -> Work:
+    """The work of one step of a plan made for the ISA level."""
+    measure = _MEASURES.get(step.family, _other)
+    kind, amounts, units, moved = measure(step.fields, isa)
+    return Work(kind, tuple(map(float, amounts)), max(1, int(units)), int(moved) + step.constant_bytes)
+
+
+Measured = tuple[str, tuple[float, ...], float, float]  # kind, amounts, units, bytes read and written
+Fields = dict[str, Any]
+
+
+def _conv(fields: Fields, isa: str) -> Measured:
+    group, quads = fields["group"], fields["channels"] // QUAD
+    unit = costs.UNITS[isa]
+    kind = "conv_planar" if fields.get("planar") else f"conv{group}"
+    kernel = unit.planar if fields.get("planar") and unit.planar else unit.kernels[group]
+    pixels = _pixels(fields)
+    vectors = -(-pixels // fields["vector"])
+    tiles = -(-vectors // fields["tile"])
+    each = vectors / tiles
+    entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)
+    store = kernel.fixed_store + each * kernel.store
+    ones, twos, fours = _runs(fields)
+    list_bytes = fields["entries"].nbytes
+    amounts = (
+        tiles * ones * entry, tiles * twos * entry, tiles * fours * entry, tiles * quads * store,
+        vectors * quads if fields.get("has_residual") else 0, tiles * (fields["channels"] // group),
+        tiles * list_bytes if list_bytes > STREAM_BYTES else 0,
+    )  # fmt: skip
+    blocks = -(-fields["channels"] // fields["block"])
+    return kind, amounts, tiles * blocks, 2 * QUAD * pixels * quads
+
+
+def _runs(fields: Fields) -> tuple[int, int, int]:
+    """Entries walked one by one, in twos, in fours."""
+    starts, runs, entries = fields["starts"], fields.get("runs"), len(fields["entries"])
+    if runs is None or not len(runs):
+        return entries, 0, 0
+    fours = int(np.sum(runs[:, 0] - starts[:-1]))
+    twos = int(np.sum(runs[:, 1] - runs[:, 0]))
+    return entries - fours - twos, twos, fours
+
+
+def _depthwise(fields: Fields, isa: str) -> Measured:
+    taps = fields["window_height"] * fields["window_width"] * fields["sets"]
+    planes, rows = fields["planes"], fields["images"] * fields["height"]
+    unit, pixels = costs.UNITS[isa].pixels, _pixels(fields)
+    vectors = planes * rows * -(-fields["width"] // unit)
+    flat = planes * -(-pixels // unit)
+    moved = QUAD * planes * pixels * (1 + fields["stride"] ** 2)
+    amounts = (vectors * taps, flat * taps, vectors, planes * rows, planes)
+    return f"depthwise{fields['stride']}", amounts, planes, moved
+
+
+def _fc(fields: Fields, _isa: str) -> Measured:
+    rows, depth, outputs = fields["rows"], fields["depth"], len(fields["bias"])
+    tiles = outputs // FC_TILE
+    if "offsets" in fields:
+        return "fc_sparse", (rows * len(fields["offsets"]), rows * outputs, tiles), tiles, rows * depth
+    return "fc", (rows * outputs * depth, rows * outputs, tiles), tiles, rows * (depth + outputs)
+
+
+def _planes(kind: str) -> Callable[[Fields, str], Measured]:
+    """Steps that go through pictures in planes, byte by byte."""
+
+    def measure(fields: Fields, _isa: str) -> Measured:
+        planes, rows = fields["planes"], fields["images"] * fields["height"]
+        moved = QUAD * planes * rows * fields["width"]
+        copies = kind == "lut_planes" and not len(fields.get("table", ()))
+        return f"{kind}_copy" if copies else kind, (moved, planes * rows, planes), planes, 2 * moved
+
+    return measure
+
+
+def _pool_planes(fields: Fields, _isa: str) -> Measured:
+    planes, rows = fields["planes"], fields["images"] * fields["height"]
+    pixels = planes * rows * fields["width"]
+    taps = fields["window_height"] * fields["window_width"]
+    kind = "pool_average" if fields["average"] else "pool_max"
+    moved = QUAD * pixels * (1 + fields["stride_y"] * fields["stride_x"])
+    amounts = (pixels * taps, pixels * fields["window_height"], pixels, planes * rows, planes)
+    return f"{kind}{min(2, fields['stride_x'])}", amounts, planes, moved
+
+
+def _pack(fields: Fields, _isa: str) -> Measured:
+    rows, steps = fields["images"] * fields["height"], fields["step_y"] * fields["step_x"]
+    quads = -(-fields["channels"] // QUAD) * steps
+    pixels = rows * fields["width"] * quads
+    kind = "pack_phases" if steps > 1 else "pack_planes"
+    thin = pixels if fields["channels"] < QUAD else 0
+    return kind, (pixels, thin, rows * quads), rows, QUAD * pixels * 2
+
+
+def _unpack(fields: Fields, _isa: str) -> Measured:
+    rows = fields["images"] * fields["height"]
+    pixels, channels = rows * fields["width"], fields["channels"]
+    aligned, odd = (pixels * -(-channels // QUAD), 0) if channels % QUAD == 0 else (0, pixels * channels)
+    return "unpack_planes", (aligned, odd, pixels, rows), rows, 2 * pixels * channels
+
+
+def _spread(fields: Fields, _isa: str) -> Measured:
+    moved = QUAD * fields["planes"] * fields["pixels"]
+    return "spread_planes", (moved, fields["planes"]), fields["planes"], 2 * moved
+
+
+def _split(fields: Fields, _isa: str) -> Measured:
+    planes, rows, columns = fields["planes"], fields["images"] * fields["rows"], fields["columns"]
+    return (
+        "split_phases",
+        (planes * rows * columns, planes * rows, planes),
+        planes,
+        8 * planes * rows * columns,
+    )
+
+
+def _mean(fields: Fields, _isa: str) -> Measured:
+    planes = -(-fields["channels"] // QUAD)
+    pixels = fields["images"] * fields["height"] * fields["width"]
+    return "mean_planes", (planes * pixels, planes * fields["images"]), planes, QUAD * planes * pixels
+
+
+def _copy(fields: Fields, _isa: str) -> Measured:
+    sizes = [int(size) for size in fields["sizes"]]
+    runs, run = math.prod(sizes), fields["run"]
+    short = run <= QUAD
+    amounts = (runs, 0, 0) if short else (0, runs, runs * -(-run // CACHE_LINE))
+    return "copy", amounts, sizes[0] if sizes else 1, 2 * runs * run
+
+
+def _rows(kind: str) -> Callable[[Fields, str], Measured]:
+    """Steps on plain tensors whose fields tell rows and columns."""
+
+    def measure(fields: Fields, _isa: str) -> Measured:
+        rows, columns = fields["rows"], fields.get("columns", fields.get("depth"))
+        units = -(-rows * columns // LUT_RUN) if kind == "lut" else rows
+        return kind, (rows * columns, rows), units, 2 * rows * columns
+
+    return measure
+
+
+def _elements(kind: str) -> Callable[[Fields, str], Measured]:
+    """Steps that go through plain tensors, number by number."""
+
+    def measure(fields: Fields, _isa: str) -> Measured:
+        sizes = fields.get("sizes")
+        count = math.prod(map(int, sizes)) if sizes is not None else fields.get("count", 0)
+        return kind, (count,), max(1, count // LUT_RUN), 2 * count
+
+    return measure
+
+
+def _other(fields: Fields, _isa: str) -> Measured:
+    """A family that is not told apart: as many numbers as its fields speak of."""
+    counts = [int(fields[key]) for key in _COUNTS if isinstance(fields.get(key), int) and fields[key] > 0]
+    sizes = math.prod(map(int, fields["sizes"])) if "sizes" in fields else 1
+    count = math.prod(counts) * sizes
+    return OTHER, (count,), 1, 2 * count
+
+
+def _pixels(fields: Fields) -> int:
+    """Of a plane, from the first row to the last, margins between included."""
+    rows = (fields["images"] - 1) * fields["period"] + fields["height"]
+    return int(rows * fields["output_pitch"])
+
+
+_COUNTS = ("count", "rows", "columns", "depth", "outer", "inner", "channels", "height", "width", "images")
+_MEASURES: dict[str, Callable[[Fields, str], Measured]] = {
+    "conv": _conv,
+    "depthwise": _depthwise,
+    "fc": _fc,
+    "add_planes": _planes("add_planes"),
+    "mul_planes": _planes("mul_planes"),
+    "lut_planes": _planes("lut_planes"),
+    "resize_planes": _planes("resize_planes"),
+    "pool_planes": _pool_planes,
+    "pack_planes": _pack,
+    "unpack_planes": _unpack,
+    "split_phases": _split,
+    "spread_planes": _spread,
+    "mean_planes": _mean,
+    "copy": _copy,
+    "lut": _rows("lut"),
+    "softmax": _rows("softmax"),
+    "arithmetic": _elements("arithmetic"),
+    "quantize": _elements("quantize"),
+    "dequantize": _elements("dequantize"),
+}

@@ -1,0 +1,66 @@
+"""`mqtt.compat: frigate`: what automations made for Frigate listen to, besides edgekit's own.
+
+Pure functions from edgekit's topics and payloads to those below `frigate/`. Only what edgekit knows is there:
+no thumbnails, no clips. A connection has one will, so `frigate/available` tells of a clean end only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from edgekit.mqtt.messages import Message, encode
+from edgekit.mqtt.topics import Topics
+
+PREFIX = "frigate"
+AVAILABLE = f"{PREFIX}/available"
+_TOPICS = (  # below <base>/<device>/ -> below frigate/
+    (re.compile(r"([^/]+)/count/([^/]+)"), r"\1/\2"),
+    (re.compile(r"[^/]+/zone/([^/]+)/([^/]+)"), r"\1/\2"),
+    (re.compile(r"([^/]+)/(motion|detect/state)"), r"\1/\2"),
+    (re.compile(r"([^/]+)/snapshot/([^/]+)"), r"\1/\2/snapshot"),
+)
+
+
+def mirror_state(topics: Topics, message: Message) -> Message | None:
+    """The same state where Frigate publishes it; None for one that Frigate does not have."""
+    below = message.topic.removeprefix(f"{topics.base}/{topics.device}/")
+    for pattern, theirs in _TOPICS:
+        if found := pattern.fullmatch(below):
+            return Message(f"{PREFIX}/{found.expand(theirs)}", message.payload, message.qos, retain=True)
+    return None
+
+
+def mirror_event(payload: Mapping[str, Any]) -> Message:
+    """An event of edgekit as `frigate/events` tells it; `before` is never empty there."""
+    after = _track(payload, payload["after"])
+    before = _track(payload, payload["before"]) if payload["before"] else after
+    event = {"type": payload["type"], "replayed": payload["replayed"], "before": before, "after": after}
+    return Message(f"{PREFIX}/events", encode(event))
+
+
+def _track(payload: Mapping[str, Any], track: Mapping[str, Any]) -> dict[str, Any]:
+    known = {
+        key: track[key]
+        for key in (
+            *("label", "score", "top_score", "box", "area", "ratio", "stationary", "has_snapshot"),
+            *("current_zones", "entered_zones", "start_time", "end_time"),
+        )
+    }
+    return {
+        "id": payload["id"],
+        "camera": payload["camera"],
+        "frame_time": payload["time"]["capture_s"],
+        "snapshot_time": payload["time"]["capture_s"],
+        "sub_label": None,
+        "false_positive": False,
+        "region": track["box"],
+        "active": not track["stationary"],
+        "motionless_count": 0,
+        "position_changes": 0,
+        "attributes": {},
+        "thumbnail": None,
+        "has_clip": False,
+        **known,
+    }

@@ -1,0 +1,139 @@
+"""Graph to plan: what the native engine runs, with every decision made and every weight packed.
+
+The operators are routed, the layout is settled, memory is arranged, and the nodes emit their steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from edgekit.model import operators
+from edgekit.model.graph import Graph, Op
+from edgekit.plan import convolution, plain, routes
+from edgekit.plan.layout import PLAIN, Value, arrange
+from edgekit.plan.lowering import SCRATCH
+from edgekit.plan.planner import Node, Places, Planner
+from edgekit.plan.simplify import simplify, to_int8
+from edgekit.plan.step import Step
+
+MAX_OPS = 4096
+NO_RANKS: Mapping[int, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps over one arena. `inputs` and `outputs` are (place, size) in bytes.
+
+    `operators` has for each step the operator of the graph that it belongs to, -1 for a change of form.
+    """
+
+    isa: str
+    steps: tuple[Step, ...]
+    operators: tuple[int, ...]
+    arena_bytes: int
+    inputs: tuple[tuple[int, int], ...]
+    outputs: tuple[tuple[int, int], ...]
+
+    @property
+    def constant_bytes(self) -> int:
+        """What the packed weights and tables of all steps take."""
+        return sum(step.constant_bytes for step in self.steps)
+
+
+def prepare(graph: Graph) -> Graph:
+    """The same network, cleaned up and with int8 inside: what `refusal` and `build` take."""
+    return graph if operators.complaint(graph) else simplify(to_int8(graph))
+
+
+def refusal(graph: Graph) -> str | None:
+    """Why the native engine cannot run the graph, naming the first operator that it lacks; None if it can."""
+    if len(graph.ops) > MAX_OPS:
+        return f"{len(graph.ops)} operators; {MAX_OPS} are the most"
+    if reason := operators.complaint(graph):
+        return reason
+    for number, op in enumerate(graph.ops):
+        check = convolution.refusal if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") else plain.refusal
+        if reason := check(graph, op):
+            return f"operator {number} {op.kind}: {reason}"
+    if any(graph.tensors[i].data is not None for i in graph.outputs):
+        return "an output that is a constant"
+    return None
+
+
+def build(
+    graph: Graph, isa: str, *, exact: bool = False, threads: int = 1, ranks: Mapping[int, int] = NO_RANKS
+) -> Plan:
+    """Plan a graph for which `refusal` is None.
+
+    `ranks` has operators that shall have the kernel that many places behind the one thought to be the best.
+    """
+    planner = Planner(graph, isa, exact=exact, threads=threads, ranks=ranks)
+    for number, op in enumerate(graph.ops):
+        planner.number = number
+        if not routes.route(planner, op):
+            _plain(planner, op)
+    planner.number = len(graph.ops)
+    ends = [planner.want_plain(i) for i in graph.outputs]
+    places, arena_bytes = _arrange(planner, ends)
+    steps, operators = [], []
+    waiting = planner.nodes[::-1]
+    planner.nodes.clear()  # and with each node goes what it knows of its weights
+    while waiting:
+        node = waiting.pop()
+        for step in node.emit(places):
+            steps.append(step)
+            operators.append(node.number)
+    inputs, outputs = (
+        tuple((places.plain(i), graph.tensors[i].size_bytes) for i in side)
+        for side in (graph.inputs, graph.outputs)
+    )
+    return Plan(isa, tuple(steps), tuple(operators), arena_bytes, inputs, outputs)
+
+
+def _plain(planner: Planner, op: Op) -> None:
+    graph = planner.graph
+    reads = tuple(planner.want_plain(i) for i in op.inputs if i >= 0 and not planner.is_constant(i))
+    writes = tuple(Value(i, PLAIN) for i in op.outputs)
+    if plain.aliases(graph, op):
+        planner.share(writes[0], reads[0])
+    else:
+        spare = planner.add_scratch(plain.scratch(graph, op))
+
+        def emit(places: Places) -> list[Step]:
+            return plain.lower(graph, op, lambda i: places.plain(spare.tensor if i == SCRATCH else i))
+
+        planner.node(reads, (*writes, spare), emit)
+
+
+def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
+    """Settle the layout and give every value that holds memory a place in the arena."""
+    planes = planner.layout.settle()
+    lives = _lives(planner.nodes, [Value(i, PLAIN) for i in planner.graph.inputs], ends, planner.storage)
+    numbered = list(lives)
+    sizes = {
+        number: (
+            planes[value].stride * planes[value].planes if value in planes else planner.size_bytes(value),
+            *lives[value],
+        )
+        for number, value in enumerate(numbered)
+    }
+    found, arena_bytes = arrange(sizes)
+    roots = {value: found[number] for number, value in enumerate(numbered)}
+    storage = {value: planner.storage(value) for value in planner.made}
+    buffers = {value: roots[holder] for value, holder in storage.items() if holder in roots}
+    return Places(buffers, planes), arena_bytes
+
+
+def _lives(
+    nodes: list[Node], inputs: list[Value], ends: list[Value], storage: Callable[[Value], Value]
+) -> dict[Value, tuple[int, int]]:
+    """First and last node that needs each value; graph inputs live from the start, outputs to the end."""
+    lives = {storage(value): (0, 0) for value in inputs}
+    for number, node in enumerate(nodes):
+        for value in map(storage, (*node.reads, *node.writes)):
+            lives[value] = (lives.get(value, (number, number))[0], number)
+    for value in map(storage, ends):
+        lives[value] = (lives[value][0], len(nodes))
+    return lives

@@ -1,0 +1,339 @@
+"""CONV_2D and DEPTHWISE_CONV_2D in planes, an ADD that follows included."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.model.graph import Op
+from edgekit.plan import costs, pack
+from edgekit.plan.convolution import Layer, Window, layer_of
+from edgekit.plan.fully_connected import clamp, scale_of
+from edgekit.plan.layout import QUAD, Form, Margins, Picture, Planes, Value
+from edgekit.plan.pack_depthwise import pack_depthwise
+from edgekit.plan.pack_runs import in_runs
+from edgekit.plan.planner import Places, Planner, read, stored_flip, stored_zero, written
+from edgekit.plan.simplify.arithmetic import fixed_point
+from edgekit.plan.step import Step
+
+Fields = dict[str, Any]
+BIAS, BIAS_BITS = 1.5 * 2**23, 0x4B400000  # a float, and its bits
+BIASED_REACH = 2**22  # of sums whose bits are a float's
+FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
+SCALE_BITS = 22
+MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
+MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
+
+
+def convolution(planner: Planner, op: Op) -> bool:
+    if not _is_fused(planner, op):
+        _add_convolution(planner, layer_of(planner.graph, op), op.outputs[0], None)
+    return True
+
+
+def depthwise(planner: Planner, op: Op) -> bool:
+    layer = layer_of(planner.graph, op)
+    source, result = layer.source, op.outputs[0]
+    if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
+        grouped = replace(layer, stored=layer.stored.transpose(3, 1, 2, 0), axes=(1, 2, 3))
+        _add_convolution(planner, grouped, result, None)
+        return True
+    value, out = planner.want_planes(source), planner.add_planes(result)
+    planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
+    if layer.window.stride_y == 1:
+        planner.layout.tie((value, out))
+
+    def emit(places: Places) -> list[Step]:
+        sets, weights = pack_depthwise(layer.weights[0], planner.isa)
+        window, planes = layer.window, places.of(value)
+        start = places.pixel(value) - QUAD * (window.top * planes.pitch + window.left)
+        fields = read(places, value) | written(places, out) | _requantised(planner, layer) | {
+            "input": start, "planes": places.of(out).planes, "window_height": window.height,
+            "window_width": window.width, "stride": window.stride_y, "sets": sets, "weights": weights,
+        }  # fmt: skip
+        if _bias_sums(planner, layer):
+            fields |= _biased(fields)
+        return [Step("depthwise", fields, window.words)]
+
+    planner.node((value,), (out,), emit)
+    return True
+
+
+def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fields | None) -> None:
+    window, source = layer.window, layer.source
+    out = planner.add_planes(result)
+    picture = planner.layout.pictures[out]
+    if window.stride_y == window.stride_x == 1:
+        value = planner.want_planes(source)
+        margins = window.margins(planner.shape(source), planner.shape(result))
+        planner.layout.want(value, margins, window.reach_x - 1)
+    else:
+        form = Form(window.stride_y, window.stride_x, window.top, window.left, window.phases)
+        rows = picture.height + (window.reach_y - 1) // window.stride_y
+        columns = picture.width + (window.reach_x - 1) // window.stride_x
+        value = planner.want_phases(source, form, rows, columns)
+        planner.layout.want(value, Margins(), (window.reach_x - 1) // window.stride_x)
+    other = residual["other"] if residual else None
+    planner.layout.tie((value, out) if other is None else (value, out, other))
+    if _is_planar(planner, layer, planner.layout.pictures[value]):
+        value = planner.want_spread(value)
+    reads = (value,) if other is None else (value, other)
+    work = _Convolution(planner, layer, value, out, residual, planner.ranks.get(planner.number, 0))
+    planner.node(reads, (out,), work.emit)
+
+
+def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
+    """Whether the layer's zeros stand so much alone that spreading its input to planes of a channel pays."""
+    weights = layer.weights
+    is_grouped = weights.shape[3] != planner.shape(layer.source)[3]
+    if not costs.UNITS[planner.isa].planar or is_grouped or weights.min() < -128 or weights.max() > 127:
+        return False
+    used, pixels = weights != 0, picture.images * picture.height * picture.width
+    quads = np.asarray(pack.quads_of(weights).any(axis=2))
+    planar = costs.choose_planar(planner.isa, used.sum(axis=(1, 2, 3)), picture.planes, pixels)
+    return planar[0].cycles < costs.choose(planner.isa, quads, pixels)[0].cycles
+
+
+@dataclass(frozen=True, eq=False)
+class _Lists:
+    """The entries of a layer as fields; what in it is not zero, which kernels could be had, which it got."""
+
+    used: NDArray[np.bool_]
+    choices: list[costs.Choice]
+    best: costs.Choice
+    fields: Fields
+
+
+@dataclass(frozen=True, eq=False)
+class _Convolution:
+    """What is known of a convolution before its places are."""
+
+    planner: Planner
+    layer: Layer
+    value: Value
+    out: Value
+    residual: Fields | None
+    rank: int
+
+    def emit(self, places: Places) -> list[Step]:
+        planner, planes = self.planner, places.of(self.out)
+        channels = planes.planes * QUAD
+        lists = (self._planar if self.value.form.spread else self._quads)(places, channels)
+        fields = self._fields(places, channels) | _tiles(planner, planes, channels, lists.best) | lists.fields
+        return [Step("conv", fields, _note(self.layer, lists))]
+
+    def _quads(self, places: Places, channels: int) -> _Lists:
+        planner, layer, planes = self.planner, self.layer, places.of(self.value)
+        words, starts, depth = self._words(places)
+        used = words[: layer.channels].reshape(layer.channels, -1) != 0
+        choices = [
+            choice
+            for choice in costs.choose(planner.isa, used, places.of(self.out).pixels)
+            if channels % choice.group == 0 and _fits(starts[:channels], choice.group)
+        ]
+        best = self._ranked(choices)
+        plane, pixel = _taps(layer.window, places, self.value)
+        quads = np.arange(-(-depth // QUAD)) * planes.stride
+        offsets = starts + ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
+        entries = pack.pack_entries(words, offsets, best.group, channels)
+        return _Lists(used, choices, best, _in_lists(entries, planner.isa))
+
+    def _planar(self, places: Places, channels: int) -> _Lists:
+        layer, planes = self.layer, places.of(self.value)
+        plane, pixel = _taps(layer.window, places, self.value)
+        stride, inputs = planes.stride // QUAD, layer.stored.shape[3]
+        offsets = (QUAD * plane * stride + pixel)[:, None] + np.arange(inputs) * stride
+        weights = layer.weights.reshape(layer.channels, -1)
+        used = weights != 0
+        pixels = places.of(self.out).pixels
+        choices = costs.choose_planar(self.planner.isa, used.sum(axis=1), planes.planes, pixels)
+        filled = np.pad(weights, ((0, channels - layer.channels), (0, 0)))
+        entries = pack.pack_planar(filled, offsets.reshape(-1))
+        fields = {"starts": entries.starts, "entries": entries.records, "planar": 1}
+        return _Lists(used, choices, self._ranked(choices), fields)
+
+    def _ranked(self, choices: list[costs.Choice]) -> costs.Choice:
+        return choices[min(max(self.rank, 0), len(choices) - 1)]
+
+    def _words(self, places: Places) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+        """The weights in words, the byte offset of each output's first input plane, the inputs of a group."""
+        layer, isa = self.layer, self.planner.isa
+        groups = self.planner.shape(layer.source)[3] // layer.stored.shape[3]
+        weights, first = pack.align_groups(layer.weights, groups)
+        least = -127 if isa == "neon" else -128
+        words = pack.words_of(pack.quads_of(weights), narrow_pairs=isa == "avx2", least=least)
+        filled = np.pad(first, (0, len(words) - len(first)), "edge")
+        return words, filled[:, None] * places.of(self.value).stride, weights.shape[3]
+
+    def _fields(self, places: Places, channels: int) -> Fields:
+        fields = read(places, self.value) | written(places, self.out)
+        del fields["input_period"]
+        fields |= _requantised(self.planner, self.layer, channels)
+        if _bias_sums(self.planner, self.layer):
+            fields |= _biased(fields)
+        return fields | _residual(places, self.residual) if self.residual else fields
+
+
+def _fits(starts: NDArray[np.int64], group: int) -> bool:
+    """Whether the outputs of each group read the same inputs."""
+    return bool(np.all(starts.reshape(-1, group) == starts[::group]))
+
+
+def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) -> Fields:
+    vector = costs.UNITS[planner.isa].pixels * (QUAD if best.is_planar else 1)
+    tiles = -(-planes.pixels // (vector * best.tile))
+    block = _block(channels, tiles, planner.threads)
+    return {"channels": channels, "group": best.group, "vector": vector, "tile": best.tile, "block": block}
+
+
+def _in_lists(entries: pack.Entries, isa: str) -> Fields:
+    is_short = len(entries.records) < MIN_RUNS * (len(entries.starts) - 1)
+    if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
+        return {"starts": entries.starts, "entries": entries.records}
+    entries, runs = in_runs(entries, isa)
+    return {"starts": entries.starts, "entries": entries.records, "runs": runs}
+
+
+def _note(layer: Layer, lists: _Lists) -> str:
+    best, zero = lists.best, f"{1 - lists.used.mean():.0%} of"
+    if best.is_planar:
+        return f"{layer.window.words}, sparse, planar, {best.tile} vectors a tile, {zero} weights zero"
+    kind = "sparse 1x4" if best.group == 1 else f"dense {best.group}x4"
+    others = {choice.group: choice.cycles for choice in reversed(lists.choices) if choice.group != best.group}
+    against = ", ".join(f"{g}x4 {cycles / best.cycles:.2f}x the time" for g, cycles in sorted(others.items()))
+    words = f"{layer.window.words}, {kind}, {best.tile} vectors a tile, {zero} quads zero"
+    return f"{words}; {against}" if against else words
+
+
+def _block(channels: int, tiles: int, threads: int) -> int:
+    """Output channels in a unit: all, or fewer where there are not enough tiles for the threads."""
+    pieces = 1 if threads == 1 or tiles >= 4 * threads else -(-4 * threads // tiles)
+    return max(8, -(-channels // (8 * pieces)) * 8)
+
+
+def _taps(window: Window, places: Places, value: Value) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each tap of a window the plane of its first quad, and its pixel, from output pixel 0's."""
+    form, planes = value.form, places.of(value)
+    y = np.arange(window.height) * window.dilation_y
+    x = np.arange(window.width) * window.dilation_x
+    if form.step_y * form.step_x == 1:
+        plane = np.zeros((len(y), len(x)), np.int64)
+        pixel = (y[:, None] - window.top) * planes.pitch + x - window.left
+    else:
+        phase = y[:, None] % form.step_y * form.step_x + x % form.step_x
+        present = [bit for bit in range(form.step_y * form.step_x) if form.wanted >> bit & 1]
+        plane = np.searchsorted(present, phase) * (planes.planes // len(present))
+        pixel = y[:, None] // form.step_y * planes.pitch + x // form.step_x
+    return plane.reshape(-1), pixel.reshape(-1)
+
+
+def _bias_sums(planner: Planner, layer: Layer) -> bool:
+    """Whether sums may be read as the bits of floats: they stay small, and biased zero points are floats."""
+    low, high = layer.reach(stored_flip(planner.isa))
+    small = low.min() >= -BIASED_REACH and high.max() < BIASED_REACH
+    return not planner.exact and bool(small) and bool(layer.multiplier.max() <= 1)
+
+
+def _biased(fields: Fields) -> Fields:
+    """Fields that save the kernel a conversion: see `biased` in native/ops.h."""
+    zero_point = fields["zero_point"] - fields["scale"].astype(np.float64) * BIAS
+    return {
+        "biased": 1, "bias": fields["bias"] + np.int32(BIAS_BITS),
+        "biased_zero_point": zero_point.astype(np.float32),
+    }  # fmt: skip
+
+
+def short_scale(scale: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Scales in float32 with two bits to spare: 1.5 * 2^23 of them and 255 more are floats too."""
+    mantissa, exponent = np.frexp(scale)
+    rounded = np.rint(np.ldexp(mantissa, SCALE_BITS))
+    return np.asarray(np.ldexp(rounded, exponent - SCALE_BITS), np.float32)
+
+
+def _requantised(planner: Planner, layer: Layer, channels: int | None = None) -> Fields:
+    """The fields of EK_REQUANTISE for that many channels; the bias takes in the zero point."""
+    flip = stored_flip(planner.isa)
+    outputs = layer.channels
+    channels = channels or -(-outputs // QUAD) * QUAD
+    bias = layer.bias - (layer.zero_in + flip) * layer.sums
+    fields: Fields = {
+        "zero_point": layer.zero_out + flip, "low": layer.low + flip, "high": layer.high + flip,
+        "bias": _filled(bias, channels, np.int32),
+        "scale": _filled(short_scale(layer.multiplier), channels, np.float32),
+        "fits16": bool(np.max(np.abs(layer.reach(flip)) * layer.multiplier) < FITTING_REACH),
+    }  # fmt: skip
+    if planner.exact:
+        pairs = np.array([fixed_point(float(m)) for m in layer.multiplier], np.int32)
+        fields |= {
+            "exact": 1, "multiplier": _filled(pairs[:, 0], channels, np.int32),
+            "shift": _filled(pairs[:, 1], channels, np.int32),
+        }  # fmt: skip
+    return fields
+
+
+def _filled(vector: NDArray[Any], size: int, dtype: type[np.generic]) -> NDArray[Any]:
+    whole = np.zeros(size, dtype)
+    whole[: len(vector)] = vector
+    return whole
+
+
+def add_weights(planner: Planner, op: Op, own: int, other: int) -> Fields | None:
+    """The whole weights of z = (own * a + other * b + bias) >> shift; None if they would be too coarse."""
+    result = planner.graph.tensors[op.outputs[0]]
+    factors = [scale_of(planner.graph.tensors[i]) / scale_of(result) for i in (own, other)]
+    if op.kind == "SUB":
+        factors[1 if op.inputs[1] == other else 0] *= -1
+    shift = min(22, 14 - max(math.frexp(abs(f))[1] for f in factors))
+    if shift < MIN_ADD_SHIFT:
+        return None
+    weights = [round(f * 2**shift) for f in factors]
+    zeros = [stored_zero(planner, i) for i in (own, other)]
+    bias = (stored_zero(planner, op.outputs[0]) << shift) + (1 << (shift - 1))
+    bias -= sum(w * z for w, z in zip(weights, zeros, strict=True))
+    low, high = clamp(str(op.options["fused_activation_function"]), result)
+    flip = stored_flip(planner.isa)
+    return {"weights": weights, "bias": bias, "shift": shift, "low": low + flip, "high": high + flip}
+
+
+def _residual(places: Places, residual: Fields) -> Fields:
+    other = residual["other"]
+    return {
+        "has_residual": 1, "residual": places.pixel(other), "residual_stride": places.of(other).stride,
+        "residual_own": residual["weights"][0], "residual_other": residual["weights"][1],
+        "residual_bias": residual["bias"], "residual_shift": residual["shift"],
+        "residual_low": residual["low"], "residual_high": residual["high"],
+        "residual_zero_point": residual["zero_point"],
+    }  # fmt: skip
+
+
+def fused_convolution(planner: Planner, op: Op) -> Op | None:
+    """The convolution that takes this ADD into its stores: the later one of those that nobody else reads."""
+    if planner.exact or len(op.inputs) != 2 or op.kind not in ("ADD", "SUB"):
+        return None
+    first, second = op.inputs
+    if first == second or planner.shape(first) != planner.shape(second) or len(planner.shape(first)) != 4:
+        return None
+    numbers = [planner.producer.get(i, -1) for i in (first, second) if planner.readers[i] == 1]
+    fitting = [n for n in numbers if n >= 0 and planner.graph.ops[n].kind == "CONV_2D"]
+    if not fitting or planner.is_constant(first) or planner.is_constant(second):
+        return None
+    return planner.graph.ops[max(fitting)] if add_weights(planner, op, first, second) else None
+
+
+def _is_fused(planner: Planner, op: Op) -> bool:
+    reader = planner.reader.get(op.outputs[0])
+    return reader is not None and fused_convolution(planner, planner.graph.ops[reader]) is op
+
+
+def add_into_convolution(planner: Planner, op: Op, convolution: Op) -> None:
+    own = convolution.outputs[0]
+    other = op.inputs[0] if op.inputs[1] == own else op.inputs[1]
+    weights = add_weights(planner, op, own, other)
+    assert weights is not None  # noqa: S101  what can be fused has weights
+    layer = layer_of(planner.graph, convolution)
+    weights |= {"other": planner.want_planes(other), "zero_point": stored_zero(planner, op.outputs[0])}
+    _add_convolution(planner, layer, op.outputs[0], weights)

@@ -1,0 +1,143 @@
+"""What the convolution kernels cost, and which of them a layer gets.
+
+The unit is a cycle of one core. A kernel walks its entries once a tile of pixels: an entry costs its dot
+products or its loads, whichever takes longer, and a little for the loop; a tile costs its requantisation
+and stores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.plan.layout import QUAD
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel for groups of so many channels: cycles by the number n of vectors in a tile.
+
+    An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
+    """
+
+    tiles: tuple[int, ...]  # numbers of vectors that are worth trying
+    least_entry: float
+    fixed_entry: float
+    entry: float
+    fixed_store: float
+    store: float
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What an ISA level has: pixels in a vector, convolution kernels by channels in a group.
+
+    `planar` is the kernel for input that is spread to planes of one channel, where an entry has four weights
+    from anywhere and a vector four times the pixels; `spread` is what spreading a vector of a channel takes.
+    """
+
+    pixels: int
+    kernels: dict[int, Kernel]
+    planar: Kernel | None = None
+    spread: float = 0
+
+
+STEP = 1500  # cycles of a step more: its call and its first misses
+
+# x86: measured on one core of 3 GHz, in the first cache, planar ones within networks. ARM: counted
+# instructions and port models.
+UNITS = {
+    "avx512vnni": Unit(
+        16,
+        {
+            1: Kernel((4, 5, 6, 7), 2.5, 0, 0.92, 35, 9),
+            4: Kernel((3, 4, 5, 6), 5.6, 0, 2.1, 9, 13),
+            8: Kernel((3,), 5.6, 0, 4.7, 9, 13),
+        },
+        Kernel((1, 2, 3, 4), 0, 0.5, 9.2, 32, 48),
+        9.6,
+    ),
+    "avxvnni": Unit(
+        8,
+        {
+            1: Kernel((4, 7, 8, 10, 12, 13), 2.4, 0, 0.65, 47, 3.5),
+            4: Kernel((2, 3), 2.4, 0, 2.1, 6, 15),
+        },
+        Kernel((1, 2), 0, 0.7, 4.3, 31, 76),
+        4.7,
+    ),
+    "avx2": Unit(
+        8,
+        {1: Kernel((4, 7, 8, 10, 12, 13), 1.5, 0, 0.9, 47, 4.4), 4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12)},
+        Kernel((1, 2), 0, 0.7, 7, 18, 19),
+        7,
+    ),
+    "neon": Unit(4, {1: Kernel((4, 5, 6, 7, 8), 0, 1, 2, 0, 14), 4: Kernel((2, 8), 0, 1, 8, 0, 14)}),
+    "neondot": Unit(
+        4,
+        {
+            1: Kernel((4, 6, 8, 10, 12, 13, 14), 0, 1.2, 0.5, 0, 10),
+            4: Kernel((4, 5, 6, 12), 0, 0.7, 2, 0, 10),
+        },
+    ),
+    "scalar": Unit(4, {1: Kernel((4,), 0, 1, 10, 0, 40), 4: Kernel((4,), 0, 1, 40, 0, 40)}),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel for a layer: channels in a group, vectors in a tile, the cycles that it is thought to take.
+
+    A planar kernel reads planes of one channel, and its vectors have four times the pixels.
+    """
+
+    group: int
+    tile: int
+    cycles: float
+    is_planar: bool = False
+
+
+def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
+    """How many entries the layer has in groups of `group`; `used` is (channels, quads): those not zero."""
+    whole = len(used) // group * group
+    count = np.count_nonzero(used[:whole].reshape(-1, group, used.shape[1]).any(axis=1))
+    return int(count + np.count_nonzero(used[whole:].any(axis=0)))
+
+
+def choose(isa: str, used: NDArray[np.bool_], pixels: int) -> list[Choice]:
+    """The kernels that could run the layer over that many pixels, best first."""
+    unit = UNITS[isa]
+    choices = [
+        Choice(group, tile, _cycles(kernel, tile, entries, len(used), -(-pixels // unit.pixels)))
+        for group, kernel in unit.kernels.items()
+        for entries in [entries_by_group(used, group)]
+        for tile in kernel.tiles
+    ]
+    return sorted(choices, key=lambda choice: choice.cycles)
+
+
+def choose_planar(isa: str, nonzero: NDArray[np.integer], planes: int, pixels: int) -> list[Choice]:
+    """The planar kernels for outputs with so many weights that are not zero, best first.
+
+    The cycles include those of spreading an input of that many planes of quads.
+    """
+    unit = UNITS[isa]
+    if unit.planar is None:
+        return []
+    entries, vectors = int(np.sum(-(-nonzero // QUAD))), -(-pixels // (QUAD * unit.pixels))
+    spread = STEP + unit.spread * planes * QUAD * vectors
+    choices = [
+        Choice(1, tile, spread + _cycles(unit.planar, tile, entries, len(nonzero), vectors), is_planar=True)
+        for tile in unit.planar.tiles
+    ]
+    return sorted(choices, key=lambda choice: choice.cycles)
+
+
+def _cycles(kernel: Kernel, tile: int, entries: int, channels: int, vectors: int) -> float:
+    tiles = -(-vectors // tile)
+    each = vectors / tiles
+    entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)
+    store = kernel.fixed_store + each * kernel.store
+    return tiles * (entries * entry + -(-channels // QUAD) * store)

@@ -1,0 +1,100 @@
+"""Kernels chosen by measuring: the plan of a model is timed with the first few choices of each layer.
+
+What came out is kept in a file of the user's cache, by model, ISA level and threads, and used from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.model.graph import Graph
+from edgekit.model.tensors import TensorInfo, random_inputs
+from edgekit.plan.building import NO_RANKS, Plan
+
+TRIED = 4  # choices a layer
+ROUNDS = 15
+WORTH_IT = 1.03  # what is less may be noise
+KIND = "edgekit.ranks/1"
+
+
+class Timed(Protocol):
+    """An engine that tells the time of each step of its plan."""
+
+    plan: Plan
+    inputs: tuple[TensorInfo, ...]
+
+    def profile(self, inputs: Sequence[NDArray[Any]]) -> list[float]: ...
+
+
+def find_ranks(make: Callable[[Mapping[int, int]], Timed], operators: int) -> dict[int, int]:
+    """The ranks with which each of so many operators is fastest here; `make` makes the engine for some."""
+    tried = [make(dict.fromkeys(range(operators), rank)) for rank in range(TRIED)]
+    inputs = random_inputs(tried[0].inputs)
+    times = np.full((TRIED, operators + 1), np.inf)
+    for _ in range(ROUNDS):
+        for rank, engine in enumerate(tried):
+            times[rank] = np.minimum(times[rank], _by_operator(engine, inputs, operators + 1))
+    best = times.argmin(axis=0)
+    gain = times[0] / times.min(axis=0)
+    return {int(number): int(best[number]) for number in np.flatnonzero(gain > WORTH_IT)}
+
+
+def _by_operator(engine: Timed, inputs: Sequence[NDArray[Any]], count: int) -> NDArray[np.float64]:
+    total = np.zeros(count)
+    np.add.at(total, [operator % count for operator in engine.plan.operators], engine.profile(inputs))
+    return total
+
+
+def load_ranks(graph: Graph, level: str, threads: int) -> Mapping[int, int]:
+    """What was found earlier for this graph, or nothing."""
+    folder = cache_folder()
+    if not folder.is_dir():
+        return NO_RANKS
+    try:
+        found = json.loads((folder / _name(graph, level, threads)).read_text(encoding="utf-8"))
+        ranks = {int(number): int(rank) for number, rank in found["ranks"].items()}
+        return ranks if found["kind"] == KIND else NO_RANKS
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return NO_RANKS  # it is a cache: what cannot be read is found anew
+
+
+def save_ranks(graph: Graph, level: str, threads: int, ranks: Mapping[int, int]) -> Path | None:
+    """Keep what was found; None where the cache cannot be written."""
+    folder = cache_folder()
+    path = folder / _name(graph, level, threads)
+    content = json.dumps({"kind": KIND, "level": level, "threads": threads, "ranks": ranks})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+        Path(part).replace(path)
+    except OSError:
+        return None
+    return path
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/edgekit/ranks, by default in ~/.cache."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "edgekit" / "ranks"
+
+
+def _name(graph: Graph, level: str, threads: int) -> str:
+    digest = hashlib.sha256(f"{level} {threads}".encode())
+    for tensor in graph.tensors:
+        digest.update(repr((tensor.shape, str(tensor.dtype))).encode())
+        if tensor.data is not None:
+            digest.update(np.ascontiguousarray(tensor.data).data)
+    for op in graph.ops:
+        digest.update(repr((op.kind, op.inputs, op.outputs, sorted(op.options.items()))).encode())
+    return digest.hexdigest()[:32] + ".json"

@@ -1,0 +1,153 @@
+"""Removes channels that nothing needs: those for which all that read them have only zero weights.
+
+Layers need the channels that they have weights for, some operators tie channels of several tensors together
+(see `edgekit.plan.simplify.ties`), and all else needs every channel. Needs spread until nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.plan.simplify.draft import Draft, drop_unused
+from edgekit.plan.simplify.layers import Layer, Mask, read_layer
+from edgekit.plan.simplify.ties import EACH_ALONE, Tie, channels, may_lose, ties_of
+
+_STEPS = 50  # for each tensor on average; more, no real network takes
+
+
+def remove_dead_channels(graph: Graph) -> Graph:
+    draft = Draft(graph)
+    layers = {number: layer for number, op in enumerate(graph.ops) if (layer := read_layer(draft, op))}
+    masks = _Needs(graph, layers).masks()
+    if masks is None or all(mask.all() for mask in masks.values()):
+        return graph
+    return _cut(graph, layers, masks)
+
+
+class _Needs:
+    """Spreads what is needed, from tensor to tensor."""
+
+    def __init__(self, graph: Graph, layers: dict[int, Layer]) -> None:
+        self._graph = graph
+        self._masks = {i: np.zeros(channels(t), bool) for i, t in enumerate(graph.tensors) if may_lose(t)}
+        self._ties: dict[int, list[Tie]] = defaultdict(list)
+        self._reads: dict[int, Mask] = {}  # of what a layer computes: (its channels, those of its source)
+        self._waiting: list[int] = []
+        self._steps = _STEPS * len(graph.tensors)
+        for number, op in enumerate(graph.ops):
+            ties = _layer_ties(layers[number]) if number in layers else ties_of(graph, op)
+            if number in layers and not layers[number].depthwise:
+                self._reads[op.outputs[0]] = _present(layers[number])
+            for tie in ties or ():
+                self._ties[tie.one].append(tie)
+                self._ties[tie.many].append(tie)
+            if ties is None:
+                self._need_all((*op.inputs, *op.outputs))
+        self._need_all((*graph.inputs, *graph.outputs))
+
+    def masks(self) -> dict[int, Mask] | None:
+        """What is needed of each tensor, one channel at least; None where that takes too long to find."""
+        self._spread()
+        for index, mask in self._masks.items():
+            if not mask.any():
+                self._need(index, np.eye(1, len(mask), dtype=bool)[0])
+                self._spread()
+        return self._masks if self._steps > 0 else None
+
+    def _need_all(self, indices: tuple[int, ...]) -> None:
+        for index in indices:
+            if index in self._masks:
+                self._need(index, np.ones_like(self._masks[index]))
+
+    def _need(self, index: int, mask: Mask) -> None:
+        more = self._masks[index] | mask
+        if not np.array_equal(more, self._masks[index]):
+            self._masks[index] = more
+            self._waiting.append(index)
+
+    def _spread(self) -> None:
+        while self._waiting and self._steps > 0:
+            index = self._waiting.pop()
+            mask = self._masks[index]
+            if index in self._reads:
+                source = self._graph.producer[index].inputs[0]
+                self._need(source, np.asarray(self._reads[index][mask].any(axis=0)))
+            for tie in self._ties.get(index, ()):
+                self._steps -= 1
+                if tie.one == index:
+                    self._need(tie.many, mask[tie.places])
+                if tie.many == index:
+                    needed = np.zeros_like(self._masks[tie.one])
+                    needed[tie.places[mask]] = True
+                    self._need(tie.one, needed)
+
+
+def _layer_ties(layer: Layer) -> list[Tie]:
+    if not layer.depthwise:
+        return []
+    times = layer.outputs // channels(layer.source)
+    return [Tie(layer.op.inputs[0], layer.op.outputs[0], np.arange(layer.outputs) // times)]
+
+
+def _present(layer: Layer) -> Mask:
+    """Which channels of its source each output has weights for."""
+    there = (layer.weights != 0).any(axis=1)
+    return np.asarray(there.reshape(layer.outputs, -1, channels(layer.source)).any(axis=1))
+
+
+def _cut(graph: Graph, layers: dict[int, Layer], masks: dict[int, Mask]) -> Graph:
+    draft = Draft(graph)
+    for index, mask in masks.items():
+        tensor = graph.tensors[index]
+        draft.tensors[index] = replace(tensor, shape=(*tensor.shape[:-1], int(mask.sum())))
+    for number, op in enumerate(graph.ops):
+        lost = any(index in masks and not masks[index].all() for index in (*op.inputs, *op.outputs))
+        if lost:
+            draft.emit(
+                _cut_layer(draft, layers[number], masks) if number in layers else _cut_op(draft, op, masks)
+            )
+        else:
+            draft.emit(op)
+    return drop_unused(replace(graph, tensors=tuple(draft.tensors), ops=tuple(draft.ops)))
+
+
+def _cut_layer(draft: Draft, layer: Layer, masks: dict[int, Mask]) -> Op:
+    op, tensor = layer.op, layer.tensor
+    read, kept = masks[op.inputs[0]], masks[op.outputs[0]]
+    columns = np.flatnonzero(kept if layer.depthwise else np.tile(read, tensor.shape[-1] // len(read)))
+    data = np.asarray(tensor.data)[..., columns]
+    data = data if layer.depthwise else data[kept]
+    inputs = [op.inputs[0], draft.add(_part(tensor, data, kept)), *op.inputs[2:]]
+    if layer.bias is not None:
+        inputs[2] = draft.add(_part(layer.bias, np.asarray(layer.bias.data)[kept], kept))
+    return replace(op, inputs=tuple(inputs))
+
+
+def _part(tensor: Tensor, data: NDArray[Any], kept: Mask) -> Tensor:
+    """The part of a layer's constant for the outputs that stay."""
+    scale, zero_point = tensor.scale, tensor.zero_point
+    if scale is not None and zero_point is not None and len(scale) > 1:
+        scale, zero_point = scale[kept], zero_point[kept]
+    return replace(tensor, shape=data.shape, data=data, scale=scale, zero_point=zero_point)
+
+
+def _cut_op(draft: Draft, op: Op, masks: dict[int, Mask]) -> Op:
+    result = op.outputs[0]
+    if op.kind == "RESHAPE":
+        return replace(op, options={"new_shape": draft.tensors[result].shape})
+    if op.kind not in EACH_ALONE:
+        return op
+    return replace(op, inputs=tuple(_cut_constant(draft, index, masks[result]) for index in op.inputs))
+
+
+def _cut_constant(draft: Draft, index: int, kept: Mask) -> int:
+    tensor = draft.tensors[index]
+    if tensor.data is None or tensor.shape[-1:] != (len(kept),):
+        return index
+    return draft.constant(tensor.name, tensor.data[..., kept], tensor)
