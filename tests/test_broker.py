@@ -163,7 +163,7 @@ sys.stdin.read()
 
 def test_it_ends_with_its_parent_also_on_kill_9() -> None:
     python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
-    root, port = str(Path(module.__file__).parents[1]), free_port()
+    root, port = str(Path(module.__file__).parents[2]), free_port()
     with subprocess.Popen(
         [python, "-c", PARENT, root, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:

@@ -76,7 +76,7 @@ class Edgekit:
 
     def __init__(self, port: int, outbox: Path, clip: Path) -> None:
         python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
-        root = Path(messages.__file__).parents[1]
+        root = Path(messages.__file__).parents[2]
         tests = Path(__file__).parent
         command = [python, "-c", CHILD, *map(str, (tests, root, port, outbox, clip))]
         self.accepted: list[int] = []

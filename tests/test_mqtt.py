@@ -292,7 +292,7 @@ with Publisher(settings, "pi4", {}, protocol=sys.argv[3]) as publisher:
 
 def test_kill_9_makes_the_broker_say_offline(broker: Any) -> None:
     python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
-    root = str(Path(messages.__file__).parents[1])
+    root = str(Path(messages.__file__).parents[2])
     with Subscriber(broker.port) as subscriber:
         command = [python, "-c", CHILD, root, str(broker.port), broker.protocol]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
