@@ -115,6 +115,24 @@ def test_training_is_the_same_for_the_same_seed_also_when_interrupted(tmp_path: 
 
 
 @pytest.mark.usefixtures("random_teacher")
+def test_training_starts_from_the_float_weights_of_another(tmp_path: Path) -> None:
+    data, teacher = write_data(tmp_path / "data"), tmp_path / "teacher.onnx"
+    teacher.write_bytes(b"stands for the teacher")
+    stages = [{"learning_rate": {"end": 2, "peak": 0.001}}, {"quantize": {"start": 1.5, "end": 2}}]
+    optimize(write_recipe(tmp_path / "first.yaml", stages=stages), data, teacher, tmp_path / "first")
+    rest = [{"learning_rate": {"end": 1, "peak": 1e-9}}, {"quantize": {"end": 1, "input_range": [0, 255]}}]
+    recipe = write_recipe(tmp_path / "second.yaml", start="../first/float.pt", stages=rest)
+    with pytest.raises(SourceError, match=r"elsewhere/first/float\.pt: no such file: train the recipe"):
+        optimize(recipe, data, teacher, tmp_path / "elsewhere" / "nowhere")
+    path = optimize(recipe, data, teacher, tmp_path / "second")[0]
+    started = torch.load(tmp_path / "first" / "float.pt", weights_only=True)["levels.0.output.weight"]
+    rows = next(t for t in model.read(path).tensors if t.data is not None and t.shape == (16, 1, 1, 128))
+    scales = np.asarray(rows.scale).reshape(16, 1)
+    written = np.asarray(rows.data).reshape(16, 128) * scales
+    assert np.all(np.abs(written - started.reshape(16, 128).numpy()) <= 0.51 * scales + 1e-6)
+
+
+@pytest.mark.usefixtures("random_teacher")
 def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "out"
     (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")

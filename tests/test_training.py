@@ -24,11 +24,13 @@ from edgekit import engine, model  # noqa: E402
 from edgekit.optimize import wrap  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.distillation import feature_likeness, likeness  # noqa: E402
+from edgekit.optimize.training.equalization import equalize  # noqa: E402
 from edgekit.optimize.training.layers import ActivationRange, QuantConv2d  # noqa: E402
 from edgekit.optimize.training.masks import Pattern, choose, densities, moved, stored_order  # noqa: E402
 from edgekit.optimize.training.modifiers import rate  # noqa: E402
 from edgekit.optimize.training.sparsifying import cubic  # noqa: E402
 from edgekit.optimize.training.stages import PruneStage, RateStage, load_schedule  # noqa: E402
+from edgekit.optimize.training.tracing import trace  # noqa: E402
 
 STEPS = 4  # of an epoch, in all trainings here
 WHOLE = [
@@ -359,6 +361,40 @@ def test_folding_batch_norms_changes_nothing_but_rounding() -> None:
         quantization.quantize(net)
         after = net(pictures())  # no range is set yet, so nothing is rounded
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-5)
+
+
+def test_uneven_channels_before_a_depthwise_layer_are_evened_out() -> None:
+    """One channel reaches a thousand times as far as the others: int8 still tells them apart."""
+    torch.manual_seed(6)
+    uneven = nn.BatchNorm2d(8)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 1, bias=False), uneven, nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8, bias=False)
+    ).eval()
+    with torch.no_grad():
+        uneven.weight[0], uneven.bias[0] = 100.0, 50.0
+        uneven.weight[1:], uneven.bias[1:] = 0.1, 0.05
+        network[3].weight[0] /= 1000  # behind it all channels are alike
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    network.requires_grad_(requires_grad=False)
+    wanted = network(images)
+    quantization.quantize(network)
+    assert torch.allclose(network(images), wanted, atol=1e-4)  # no range is set yet: nothing is rounded
+    quantization.calibrate(network, [images])
+    errors = (network(images) - wanted).square().mean((0, 2, 3)) / wanted.square().mean((0, 2, 3))
+    assert float(errors.max()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "middle", [[nn.SiLU()], [nn.ReLU6()], [nn.ReLU(), nn.Conv2d(8, 8, 1, bias=False)]], ids=str
+)
+def test_channels_are_left_alone_where_that_would_cost(middle: list[nn.Module]) -> None:
+    norm = nn.BatchNorm2d(8)
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), norm, *middle, nn.Conv2d(8, 8, 3, groups=8)).eval()
+    with torch.no_grad():
+        norm.weight[0] = 100.0
+    before = norm.weight.clone()
+    equalize(trace(network))
+    assert torch.equal(norm.weight, before)
 
 
 def test_quantisation_keeps_the_parameters_that_the_optimiser_has() -> None:

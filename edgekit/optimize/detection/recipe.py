@@ -45,6 +45,10 @@ class Recipe(Schedule):
     )
     sizes_px: list[Size] = Field(min_length=1, max_length=8, description="Sides of the inputs of the files.")
     batch: Int = Field(ge=2, le=1024)
+    start: Text | None = Field(
+        default=None,
+        description="The `float.pt` of an earlier training to start from, seen from --out; else the teacher.",
+    )
     weight_decay: Float = Field(default=0.02, ge=0, le=1)
     feature_weight: Float = Field(
         default=0.5, ge=0, le=1e3, description="Of the likeness to the teacher's features, which falls to 0."

@@ -23,7 +23,7 @@ from edgekit.optimize.detection.losses import (
     feature_loss,
     teacher_opinion,
 )
-from edgekit.optimize.detection.nets import Detector
+from edgekit.optimize.detection.nets import STUDENT, Detector
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
 from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
@@ -35,6 +35,7 @@ from edgekit.optimize.training.session import Session, wrap
 
 FIDELITY_PHOTOS = 20
 GRADIENT_NORM = 20.0
+FLOAT = "float.pt"  # the weights at the last end of an epoch before the network became int8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +88,7 @@ def _run(job: Job, *, resume: bool) -> Session:
     """Run all epochs, or those that a checkpoint leaves."""
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
-    student = make_student(job.teacher, _calibration(job), recipe.columns)
-    student = student.to(memory_format=torch.channels_last)
+    student = _student(job).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(_groups(student, recipe.weight_decay))
     session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch)
     first = _restore(job, session) if resume else 0
@@ -103,6 +103,17 @@ def _run(job: Job, *, resume: bool) -> Session:
         job.progress(_score(job, student))
     student.eval()
     return session
+
+
+def _student(job: Job) -> Detector:
+    """As the recipe wants it: the teacher's twin, or what an earlier training left in its `float.pt`."""
+    if job.recipe.start is None:
+        return make_student(job.teacher, _calibration(job), job.recipe.columns)
+    path, student = (job.out_dir / job.recipe.start).resolve(), Detector(STUDENT)
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
+    student.load_state_dict(torch.load(path, weights_only=True))
+    return student
 
 
 class Lesson:
@@ -134,12 +145,11 @@ class Lesson:
         session, teacher = self.session, self.job.teacher
         images = batch.images.contiguous(memory_format=torch.channels_last)
         self.features.clear()
-        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        with torch.no_grad():
             scores, boxes = teacher_opinion(teacher(images), self.job.recipe.columns, self.grid)
         target = batch_targets(scores, boxes, batch, self.grid)
         session.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=not is_quantized(session.model)):
-            maps = session.model(images)
+        maps = session.model(images)
         classes, apart = detection_loss(maps, target, self.grid, len(self.job.recipe.classes))
         likeness = self._likeness(classes)
         (classes + apart + likeness).backward()
@@ -194,11 +204,16 @@ def opinion(network: nn.Module, classes: int) -> Predict:
 
 
 def _save(job: Job, session: Session, epoch: int) -> None:
-    """Write the checkpoint so that an interruption leaves the old one or the new one."""
+    """Write the checkpoint, and a float network for others to start from; an interruption harms neither."""
     job.out_dir.mkdir(parents=True, exist_ok=True)
-    new = job.out_dir / "checkpoint.new"
-    torch.save({"epoch": epoch, "session": session.state_dict()}, new)
-    new.replace(job.out_dir / "checkpoint.pt")
+    if not is_quantized(session.model):
+        _write(job.out_dir / FLOAT, session.model.state_dict())
+    _write(job.out_dir / "checkpoint.pt", {"epoch": epoch, "session": session.state_dict()})
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
 
 
 def _restore(job: Job, session: Session) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from edgekit.errors import ModelError
+from edgekit.optimize.training.equalization import equalize
 from edgekit.optimize.training.layers import (
     ActivationRange,
     Quant,
@@ -43,11 +44,13 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def quantize(model: nn.Module, average: float = 0.99, input_range: tuple[float, float] | None = None) -> None:
     """Rewrite `model` in place for training with int8 arithmetic. ModelError for what has no int8 form.
 
+    Channels that differ in range are evened out where that is free: see `equalization`.
     `average` is the decay of the mean of the ranges. `input_range` is that of the input, where it is known.
     """
     if is_quantized(model):
         raise ModelError(f"{type(model).__name__} is quantised already")
     traced = trace(model)
+    equalize(traced)
     for node in list(traced.graph.nodes):
         if isinstance(traced.module(node), NORMS):
             _fold(traced, node)
