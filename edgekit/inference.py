@@ -18,7 +18,7 @@ from edgekit import decode, preprocess, zoo
 from edgekit.engine import Engine, TensorInfo, load
 from edgekit.engine.worker import WorkerEngine
 from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
-from edgekit.pipeline.allowance import resident_mb
+from edgekit.plan.memory import resident_mb
 from edgekit.types import Detections, Image
 
 

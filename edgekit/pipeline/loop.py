@@ -19,13 +19,14 @@ from edgekit.errors import UsageError
 from edgekit.inference import Model
 from edgekit.mqtt.messages import utc_text
 from edgekit.mqtt.sink import Sink
-from edgekit.pipeline.allowance import Allowance, resident_mb
+from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.governor import EVERY_S, FULL, Governor
 from edgekit.pipeline.inbox import Camera, Inbox, Reader
 from edgekit.pipeline.lane import CameraState, Lane, Outcome, States
 from edgekit.pipeline.observe import Observer
 from edgekit.pipeline.snapshot import encode
 from edgekit.pipeline.tally import Tally
+from edgekit.plan.memory import resident_mb
 from edgekit.rules.alarm import AlarmChange
 from edgekit.types import Frame
 

@@ -1,4 +1,4 @@
-"""The sub-commands whose arguments are many, a module for each family, and what they share with `cli`."""
+"""The sub-commands, a module for each family, and what they share."""
 
 from __future__ import annotations
 
@@ -49,3 +49,9 @@ def thread_counts(text: str) -> list[int]:
     if max(counts) > 64:
         raise argparse.ArgumentTypeError(f"expected at most 64 threads, not {max(counts)}")
     return counts
+
+
+def add_verbs(commands: Any, name: str, summary: str) -> Any:
+    """A command of several verbs; they are added to what is returned."""
+    parser = commands.add_parser(name, help=summary, description=summary)
+    return parser.add_subparsers(title="verbs", metavar="VERB", required=True)

@@ -1,0 +1,91 @@
+"""`edgekit mqtt`: the broker, looked at from outside."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from edgekit.errors import UsageError
+from edgekit.verbs import add_command, add_verbs, at_least_one, seconds
+
+
+def add_mqtt(commands: Any) -> None:
+    verbs = add_verbs(commands, "mqtt", "The broker: can it be had, what is said, what is left there.")
+    test = add_command(
+        verbs, "test", _mqtt_test, "Connect as a pipeline would, publish, hear it; exit 69 if not."
+    )
+    watch = add_command(verbs, "watch", _mqtt_watch, "Print what edgekit says, as it is said.")
+    clean = add_command(
+        verbs, "clean", _mqtt_clean, "Make the broker forget a device, and Home Assistant with it."
+    )
+    for verb in (test, watch, clean):
+        verb.add_argument("config", metavar="CONFIG", nargs="?", help="a pipeline YAML, for its mqtt section")
+        verb.add_argument("--mqtt", metavar="HOST[:PORT]", help="the broker, instead of or over the config's")
+        verb.add_argument("--device-id", help="the device (default: that of the config, or the host name)")
+    watch.add_argument("--count", type=at_least_one, metavar="N", help="end after N messages")
+    watch.add_argument("--duration", type=seconds, metavar="TIME", help="end when nothing came for so long")
+    clean.add_argument("--force", action="store_true", help="although the device is online")
+
+
+def _broker_config(arguments: argparse.Namespace) -> Any:
+    """The config whose broker is meant."""
+    from edgekit.config import load_config, override_config, quick_config
+
+    flags = {"mqtt": arguments.mqtt, "device_id": arguments.device_id}
+    given = {key: value for key, value in flags.items() if value is not None}
+    if arguments.config:
+        config = override_config(load_config(arguments.config), **given)
+    else:
+        config = quick_config("demo:", "none", **given)
+    if config.mqtt.host is None:
+        raise UsageError("which broker? give a CONFIG with mqtt.host, or --mqtt HOST")
+    return config
+
+
+def _mqtt_test(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from edgekit import console
+    from edgekit.mqtt import session
+    from edgekit.mqtt.topics import Topics
+
+    config = _broker_config(arguments)
+    report = session.examine(config.mqtt, Topics(config.mqtt.base, config.device.id))
+    if arguments.json:
+        console.print_json(asdict(report))
+    else:
+        console.print_table("", ("", ""), report.rows())
+    return 0
+
+
+def _mqtt_watch(arguments: argparse.Namespace) -> int:
+    import itertools
+
+    from edgekit import console
+    from edgekit.mqtt import session
+
+    config = _broker_config(arguments)
+    device = config.device.id if arguments.device_id else "+"
+    with session.Session(config.mqtt) as broker:
+        broker.subscribe([f"{config.mqtt.base}/{device}/#"])
+        for message in itertools.islice(broker.received(arguments.duration), arguments.count):
+            console.print_message(message.topic, message.payload, as_json=arguments.json)
+    return 0
+
+
+def _mqtt_clean(arguments: argparse.Namespace) -> int:
+    from edgekit import console
+    from edgekit.mqtt import session
+    from edgekit.mqtt.discovery import discovery_topic
+    from edgekit.mqtt.topics import Topics
+
+    config = _broker_config(arguments)
+    topics = Topics(config.mqtt.base, config.device.id)
+    others = [discovery_topic(config.mqtt.discovery.prefix, topics)]
+    forgotten = session.clean(config.mqtt, topics, others, force=arguments.force)
+    if arguments.json:
+        console.print_json({"forgotten": forgotten})
+    else:
+        sys.stdout.write("".join(f"{topic}\n" for topic in forgotten))
+    return 0
