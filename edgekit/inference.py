@@ -18,6 +18,7 @@ from edgekit import decode, preprocess, zoo
 from edgekit.engine import Engine, TensorInfo, load
 from edgekit.engine.worker import WorkerEngine
 from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
+from edgekit.pipeline.allowance import resident_mb
 from edgekit.types import Detections, Image
 
 
@@ -28,7 +29,10 @@ class Model:
     tells them), `sha256` of the file, `engine`, and the two halves of the reading: `input` and `output`.
     """
 
-    def __init__(self, name: str, engine: Engine, card: zoo.Card | None, sha256: str) -> None:
+    def __init__(
+        self, name: str, engine: Engine, card: zoo.Card | None, sha256: str, grown_mb: float = 0.0
+    ) -> None:
+        self._grown_mb = grown_mb
         self.name = name
         self.engine = engine
         self.sha256 = sha256
@@ -42,6 +46,11 @@ class Model:
             self.output = output_spec(engine.outputs, facts[1], self)
         except (TypeError, ValueError, KeyError) as error:
             raise ConfigError(f"card of {name}: {error}") from None
+
+    @property
+    def memory_mb(self) -> float:
+        """What it holds: by how much its process grew when it was opened and first run."""
+        return self.engine.memory_mb if isinstance(self.engine, WorkerEngine) else self._grown_mb
 
     def detect(self, image_bgr: Image, min_score: float = 0.25) -> Detections:
         """What is in `image_bgr` (height, width, 3) uint8: boxes in its pixels, best score first.
@@ -106,8 +115,13 @@ def open(  # noqa: A001
     """
     path, card = find_file(name)
     digest = zoo.check_digest(path, card.sha256 if card else "")
-    start = WorkerEngine if worker else load
-    return Model(card.name if card else path.name, start(path, engine, threads), card, digest)
+    before_mb = resident_mb()
+    opened = (WorkerEngine if worker else load)(path, engine, threads)
+    opened.run(
+        [np.zeros(info.shape, info.dtype) for info in opened.inputs]
+    )  # the first run takes memory, too
+    grown_mb = max(0.0, resident_mb() - before_mb)
+    return Model(card.name if card else path.name, opened, card, digest, grown_mb)
 
 
 def find_file(name: str | Path) -> tuple[Path, zoo.Card | None]:

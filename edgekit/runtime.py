@@ -194,20 +194,20 @@ def choose_model(config: Config, device: Device) -> Config:
 
 
 def check_memory(config: Config, device: Device) -> float:
-    """The megabytes that the model may take; refuse, before it is loaded, one that cannot fit."""
-    path, _ = find_file(config.model.name)
+    """The megabytes that the models may take; refuse, before they are loaded, what cannot fit."""
+    names = [config.model.name, *config.model.fallback]
     limit_mb, reason = float(device.kit_memory_mb), f"device {device.name}"
     asked_mb = config.model.budget and config.model.budget.memory_mb
     if asked_mb and asked_mb < limit_mb:
         limit_mb, reason = asked_mb, "model.budget.memory_mb"
-    needs_mb = estimate_memory(read(path)) / 2**20
+    needs_mb = sum(estimate_memory(read(find_file(name)[0])) for name in names) / 2**20
     if needs_mb <= limit_mb:
         return limit_mb
     others = [(estimate_memory(read(m.path)) / 2**20, m.name) for m in list_models()]
     fitting = [f"{name} ({mb:.1f} MB)" for mb, name in sorted(others) if mb <= limit_mb]
     hint = f"these fit: {', '.join(fitting)}" if fitting else "no model of the zoo fits: raise the budget"
     raise BudgetError(
-        f"model {config.model.name} needs {needs_mb:.1f} MB, {reason} allows {limit_mb:g} MB: {hint}"
+        f"model {' and '.join(names)} needs {needs_mb:.1f} MB, {reason} allows {limit_mb:g} MB: {hint}"
     )
 
 

@@ -1,8 +1,4 @@
-"""`edgekit service`: a hardened systemd unit for a pipeline, its installation and its state.
-
-The unit is `Type=notify` (`edgekit.notify` speaks to systemd): a pipeline that hangs is restarted, one whose
-file is wrong (exit 78) is not tried again. It runs as a user of its own that owns only its state folder.
-"""
+"""`edgekit service`: a pipeline as a service of systemd, its installation and its state."""
 
 from __future__ import annotations
 
@@ -19,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 from edgekit.config import load_config
 from edgekit.config.document import read_document
-from edgekit.config.node import Node
 from edgekit.errors import EdgekitError, UnavailableError, UsageError
+from edgekit.kit.unit import unit_text
 
 UNITS = Path("/etc/systemd/system")
 CREDENTIALS = Path("/etc/credstore")
@@ -35,74 +31,6 @@ SHOWN = (
     "Result",
     "MemoryCurrent",
 )
-
-_UNIT = """\
-[Unit]
-Description=edgekit: {config} sees, MQTT hears
-Wants=network-online.target
-After=network-online.target time-sync.target mosquitto.service
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-NotifyAccess=main
-ExecStart={command}
-ExecReload=/bin/kill -HUP $MAINPID
-WatchdogSec=60
-TimeoutStartSec=90
-TimeoutStopSec=15
-Restart=on-failure
-RestartSec=5
-# 78: the pipeline's file is wrong, 2: the command line is: another try would end the same way
-RestartPreventExitStatus=78 2
-SuccessExitStatus=143
-{more}
-# a user of its own, who owns the state folder and sees cameras
-DynamicUser=yes
-StateDirectory=edgekit
-StateDirectoryMode=0700
-SupplementaryGroups=video
-UMask=0077
-
-# nothing else
-CapabilityBoundingSet=
-AmbientCapabilities=
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome={home}
-PrivateTmp=yes
-PrivateMounts=yes
-ProtectProc=invisible
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RemoveIPC=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged
-SystemCallErrorNumber=EPERM
-DevicePolicy=closed
-DeviceAllow=char-video4linux rw
-DeviceAllow=char-media rw
-DeviceAllow=char-dma_heap rw
-
-# the rest of the machine stays usable
-MemoryMax=75%
-TasksMax=256
-OOMPolicy=stop
-
-[Install]
-WantedBy=multi-user.target
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +57,9 @@ class Service:
     def text(self) -> str:
         """The unit file. Raises ConfigError when the pipeline's file is wrong, as the service would."""
         config = self.config.absolute()
-        used = {name: CREDENTIALS / name for name in credential_names(config)} | dict(self.credentials)
+        used = {name: CREDENTIALS / name for name in read_document(config).credentials} | dict(
+            self.credentials
+        )
         self._check(used)
         more = [
             f"LoadCredential={name}:{_escaped(str(path.absolute()))}" for name, path in sorted(used.items())
@@ -138,12 +68,8 @@ class Service:
             more.append(f"EnvironmentFile={_escaped(str(self.environment.absolute()))}")
         command = [sys.executable, "-m", "edgekit", "run", str(config), "--quiet"]
         at_home = any(path.startswith(HOMES) for path in (str(config), sys.prefix, sys.executable))
-        return _UNIT.format(
-            config=_escaped(config.stem),
-            command=" ".join(map(_quoted, command)),
-            more="".join(f"{line}\n" for line in more),
-            home="read-only" if at_home else "yes",
-        )
+        start = " ".join(map(_quoted, command))
+        return unit_text(_escaped(config.stem), start, more, home="read-only" if at_home else "yes")
 
     def install(self) -> None:
         """Have it started now and at each boot. Raises as `text`, and without root or systemd."""
@@ -190,21 +116,6 @@ def status(name: str) -> dict[str, str]:
     if found.get("LoadState") == "not-found":
         raise UnavailableError(f"there is no service {name}: sudo edgekit service install CONFIG")
     return found
-
-
-def credential_names(config: Path) -> list[str]:
-    """The names behind `!credential` in a pipeline's file."""
-    return sorted(
-        {node.text or "" for node in _scalars(read_document(config).root) if node.tag == "!credential"}
-    )
-
-
-def _scalars(node: Node) -> Iterator[Node]:
-    children = [*(node.entries or {}).values(), *(node.items or [])]
-    if not children:
-        yield node
-    for child in children:
-        yield from _scalars(child)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ HEALTH = {
     "infer_ms": {"p50": 12.0, "p95": 20.0},
     "latency_ms": {"p50": 30.0, "p95": 45.0},
     "mem_mb": 96.0,
+    "model_mb": 9.3,
     "budget_mb": 150.0,
 }
 

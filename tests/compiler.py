@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+
+NATIVE = Path(__file__).resolve().parents[1] / "native"
+FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", f"-I{NATIVE}"]
+SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
 def own_compiler() -> str:
@@ -18,3 +26,28 @@ def own_compiler() -> str:
     if not made_for.startswith(platform.machine()):
         pytest.skip(f"gcc makes programs for {made_for.strip()}, not for {platform.machine()}")
     return gcc
+
+
+def build_sanitized(program: Path, sources: Mapping[Path, Sequence[str]]) -> None:
+    """A program of C files, each compiled with the flags it is given, all of them at the same time."""
+    gcc = own_compiler()
+
+    def compile_c(source: Path) -> str:
+        out = program.with_name(f"{source.stem}.o")
+        run_gcc(gcc, *FLAGS, *sources[source], "-c", str(source), "-o", str(out))
+        return str(out)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_c, sources))
+    run_gcc(gcc, *SANITIZE, *objects, "-lm", "-lpthread", "-o", str(program))
+
+
+def run_gcc(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "cannot find" in done.stderr and "asan" in done.stderr:
+        pytest.skip("gcc has no address sanitizer here")
+    assert done.returncode == 0, done.stderr
+
+
+def kernel_sources() -> list[Path]:
+    return sorted(path for path in NATIVE.glob("*.c") if path.name != "_native.c")

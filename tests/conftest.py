@@ -11,7 +11,8 @@ from hypothesis import settings
 
 __all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_terminal_summary", "shared"]
 
-examples = 20 if "EDGEKIT_PYTHON" in os.environ else 100  # an emulated CPU takes its time
+EXAMPLES = {"EDGEKIT_THOROUGH": 1000, "EDGEKIT_PYTHON": 20}  # an emulated CPU takes its time
+examples = next((count for name, count in EXAMPLES.items() if name in os.environ), 100)
 settings.register_profile("edgekit", deadline=None, max_examples=examples)  # no test asserts on time
 settings.load_profile("edgekit")
 

@@ -33,6 +33,7 @@ model: {name: net.tflite}
 mqtt: {host: broker.lan, user: "${EDGEKIT_TEST_USER}", password: !file secret}
 cameras: {front: {source: "demo:"}}
 """
+QUIET = "version: 1\nmodel: net.tflite\ncameras: {front: {source: 'demo:'}}\n"
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +64,8 @@ def test_the_wheel_of_this_installation_is_whole(wheel: Path) -> None:
 
 def test_a_kit_holds_all_and_is_the_same_for_the_same_contents(contents: Contents, tmp_path: Path) -> None:
     manifest = bundle(contents, tmp_path / "kit.tar")
-    files = {"config.yaml", "edgekit.service", "model/model.tflite", "profile.yaml"}
+    files = {"config.yaml", "model/model.tflite", "profile.yaml"}
+    files |= {f"systemd/{kind}/edgekit.service" for kind in ("system", "user")}
     assert manifest["files"].keys() == files | {f"wheel/{contents.wheel.name}" if contents.wheel else ""}
     assert manifest["device"] == "x86-64-avx2"
     with tarfile.open(tmp_path / "kit.tar") as tar:
@@ -154,7 +156,7 @@ def test_damage_is_found(contents: Contents, tmp_path: Path) -> None:
     with pytest.raises(agent.KitError, match="no plain file inside of the kit"):
         agent.verify(rewritten(kit, **names, manifest_json=outside, **{"../up": b""}))
     kit.write_bytes(kit.read_bytes()[:10000])
-    with pytest.raises(UsageError, match=r"kit\.tar: .* is not both in the kit"):
+    with pytest.raises(UsageError, match=r"kit\.tar: (not a kit, or damaged|.* is not both in the kit)"):
         Deployment(Remote("nobody@localhost")).deploy(kit)
 
 
@@ -242,11 +244,12 @@ def test_deploy_commit_and_rollback_drill(contents: Contents, remote: Remote, tm
     assert said["release"] == first
     assert said["latency_ms"] > 0
     assert there.status() == {
-        "release": first, "previous": None, "releases": [first], "trial": True, "service": "active",
+        "release": first, "previous": None, "releases": [first], "trial": True, "undone": None,
+        "service": "active",
     }  # fmt: skip
     unit = (home / ".config/systemd/user/edgekit.service").read_text()
-    assert f"ExecStart={home}/kit/current/run" in unit
-    assert "--user restart edgekit.service" in (home / "asked").read_text()
+    assert f'ExecStart="{home}/kit/current/run" --quiet' in unit
+    assert "--user restart --no-block edgekit.service" in (home / "asked").read_text()
     assert there.commit()["release"] == first
 
     contents.config.write_text(contents.config.read_text().replace("shed", "barn"))
@@ -264,6 +267,76 @@ def test_deploy_commit_and_rollback_drill(contents: Contents, remote: Remote, tm
     assert there.commit()["removed"] == [second]
 
 
+def test_what_is_not_committed_is_gone_when_the_device_restarts(
+    contents: Contents, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, kit = tmp_path / "home", tmp_path / "kit.tar"
+    contents.config.write_text(QUIET)
+    there = Deployment(remote, "~/kit", sys.executable, service="none")
+    first = bundle(contents, kit)["id"]
+    there.deploy(kit)
+    restarted = tmp_path / "boot_id"
+    restarted.write_text("another boot\n")
+    with monkeypatch.context() as device:
+        device.setattr(agent, "BOOT_ID", restarted)
+        assert agent.boot(home / "kit")["release"] == first, "there is nothing before it"
+    there.commit()
+    contents.config.write_text(QUIET.replace("front", "back"))
+    second = bundle(contents, kit)["id"]
+    there.deploy(kit)
+    agent_there = home / "kit/current/site/edgekit/kit/agent.py"
+    start = [sys.executable, "-I", str(agent_there), "boot", str(home / "kit")]
+    subprocess.run(start, check=True)
+    assert there.status()["release"] == second, "the service restarts, the device has not"
+    monkeypatch.setattr(agent, "BOOT_ID", restarted)
+    with agent._alone(tmp_path):
+        assert agent.boot(home / "kit") == {"release": first, "left": second}
+    assert {name: there.status()[name] for name in ("release", "trial", "undone")} == {
+        "release": first, "trial": False, "undone": second,
+    }  # fmt: skip
+    with pytest.raises(EdgekitError, match=f"restarted before {second} was committed"):
+        there.commit()
+    assert there.deploy(kit)["previous"] == first
+    assert there.commit()["release"] == second
+
+
+def test_what_edgekit_requires_is_installed_from_the_kit(
+    contents: Contents, remote: Remote, tmp_path: Path
+) -> None:
+    """The default way: a virtual environment on the device, pip without an index. The one package required
+    stands for all, and shows the environment that runs this test.
+    """
+    contents.config.write_text(QUIET)
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    paths = "\n".join(path for path in sys.path if path.endswith("-packages"))
+    with zipfile.ZipFile(wheels / "stand_in-1-py3-none-any.whl", "w") as archive:
+        archive.writestr("stand_in.pth", paths)
+        archive.writestr(
+            "stand_in-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n"
+        )
+        archive.writestr("stand_in-1.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("stand_in-1.dist-info/RECORD", "")
+    assert contents.wheel
+    lean = tmp_path / contents.wheel.name
+    with zipfile.ZipFile(contents.wheel) as whole, zipfile.ZipFile(lean, "w") as archive:
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name.endswith("METADATA"):
+                content = (
+                    b"Metadata-Version: 2.1\nName: edgekit\nVersion: 0.1.0\nRequires-Dist: stand-in==1\n"
+                )
+            archive.writestr(name, content)
+    kit = tmp_path / "kit.tar"
+    there = Deployment(remote, "~/kit", service="none")
+    bundle(replace(contents, wheel=lean), kit)
+    with pytest.raises(EdgekitError, match=r"pip install failed: .*stand-in"):
+        there.deploy(kit)
+    bundle(replace(contents, wheel=lean, requires=wheels), kit)
+    assert there.deploy(kit)["latency_ms"] > 0
+    assert len(list((tmp_path / "home/kit/venv").iterdir())) == 1
+
+
 def test_a_release_that_does_not_work_leaves_nothing_behind(
     contents: Contents, remote: Remote, tmp_path: Path
 ) -> None:
@@ -273,7 +346,7 @@ def test_a_release_that_does_not_work_leaves_nothing_behind(
     with pytest.raises(EdgekitError, match=r"the config failed: .*secret does not exist; nothing runs"):
         there.deploy(kit)
     assert there.status()["release"] is None
-    contents.config.write_text("version: 1\nmodel: net.tflite\ncameras: {front: {source: 'demo:'}}\n")
+    contents.config.write_text(QUIET)
     bundle(contents, kit)
     there = replace(there, check="test -f manifest.json && exit 3")
     with pytest.raises(EdgekitError, match=r"check .* failed: exit code 3; nothing runs, as before"):

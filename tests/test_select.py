@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from strategies import convolution, layer, real_convolution
 
-from edgekit import model, plan, runtime
+from edgekit import inference, model, plan, runtime
 from edgekit.bench.probe_nets import probe_nets
 from edgekit.cli import main
 from edgekit.config import parse_config
@@ -19,8 +19,10 @@ from edgekit.device import load_device, measured_file
 from edgekit.device.calibration import Calibration, fit, nonnegative
 from edgekit.device.speeds import calibration_facts, calibration_from
 from edgekit.device.work import Work
+from edgekit.engine import estimate_memory
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.latency import layer_ms, predict, predict_file
+from edgekit.pipeline import allowance as allowing
 from edgekit.pipeline.allowance import Allowance
 from edgekit.select import Candidate, Wish, select
 from edgekit.zoo import Card, ZooModel
@@ -214,6 +216,29 @@ def test_a_broken_budget_is_said_once_and_kept_again_with_a_margin(caplog: pytes
     assert allowance.check([9.5] * 20)
     assert not allowance.check([8.0] * 20)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_broken_budget_of_memory_is_said_too(caplog: pytest.LogCaptureFixture) -> None:
+    held_mb = iter([19.0, 21.0, 19.0, 17.0])
+    allowance = Allowance(None, 20.0, lambda: next(held_mb))
+    assert [allowance.check([]) for _ in range(4)] == [False, True, True, False]
+    assert "the models hold 21.0 MB, model.budget.memory_mb is 20: choose a smaller" in caplog.text
+
+
+def test_what_a_process_grows_by_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident_mb, clock_s = iter([100.0, 100.0, 130.0]), iter([0.0, 1.0, 61.0, 121.0, 181.0])
+    monkeypatch.setattr(allowing, "resident_mb", lambda: next(resident_mb))
+    allowance = Allowance(None, 20.0, lambda: 9.0, lambda: next(clock_s))
+    assert [allowance.check([]) for _ in range(4)] == [False, False, False, True]
+    assert allowance.model_mb == 39.0
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_what_a_model_holds_is_about_what_was_estimated(worker: bool) -> None:
+    name = "detect/edgenano-025-320-coco10/dense_int8"
+    opened = inference.open(name, worker=worker)
+    estimated_mb = estimate_memory(model.read(inference.find_file(name)[0])) / 2**20
+    assert 0 < opened.memory_mb < 2 * estimated_mb
 
 
 def test_a_level_of_which_nothing_is_known_is_told() -> None:

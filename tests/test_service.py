@@ -12,6 +12,7 @@ import pytest
 from edgekit import service
 from edgekit.cli import main
 from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
+from edgekit.kit.unit import unit_of_kit
 from edgekit.service import Service
 
 GOOD = "version: 1\nmodel: detect/x\ncameras: {front: {source: 'demo:'}}\n"
@@ -53,6 +54,19 @@ def test_systemd_calls_it_well_guarded(config: Path, tmp_path: Path) -> None:
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd-analyze cannot judge a file")
     assert done.returncode == 0, done.stdout[-800:] + done.stderr
+
+
+@pytest.mark.parametrize("of_user", [False, True])
+def test_systemd_finds_no_fault_with_the_unit_of_a_kit(of_user: bool, tmp_path: Path) -> None:
+    path, root = tmp_path / "edgekit.service", tmp_path / "a kit"
+    (root / "current").mkdir(parents=True)
+    (root / "current/run").touch(0o755)
+    path.write_text(unit_of_kit("porch", ["mqtt_password"], of_user=of_user).replace("@ROOT@", str(root)))
+    done = analyze("verify", "--man=no", str(path))
+    assert (done.returncode, [line for line in done.stderr.splitlines() if path.name in line]) == (0, [])
+    assert ("LoadCredential=mqtt_password:" in path.read_text()) is not of_user
+    done = analyze("security", "--offline=yes", "--threshold=35", str(path))
+    assert of_user or done.returncode == 0 or "unrecognized option" in done.stderr, done.stdout[-800:]
 
 
 def test_the_unit_says_what_it_must(config: Path) -> None:

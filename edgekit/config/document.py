@@ -34,6 +34,7 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _VARIABLE = re.compile(r"\$?\$\{(?P<body>[^}]*)(?P<end>\}?)")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 _NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>.*))?", re.DOTALL)
 
 
@@ -67,6 +68,12 @@ class Document:
 
     def __post_init__(self) -> None:
         self.data = self._value(self.root, ())
+
+    @property
+    def credentials(self) -> list[str]:
+        """The names behind `!credential`, those that can be one."""
+        named = {node.text or "" for node in self.root.scalars() if node.tag == "!credential"}
+        return sorted(name for name in named if _CREDENTIAL.fullmatch(name))
 
     def find(self, loc: Loc) -> Node | None:
         """The node at a path of keys and indices, or None where the file has none."""

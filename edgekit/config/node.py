@@ -55,6 +55,14 @@ class Node:
             return self.items[step]
         return None
 
+    def scalars(self) -> Iterator[Node]:
+        """The values below it, or itself."""
+        children = [*(self.entries or {}).values(), *(self.items or [])]
+        if self.entries is None and self.items is None:
+            yield self
+        for each in children:
+            yield from each.scalars()
+
 
 def compose(text: str, name: str) -> Node:
     """The root mapping of a YAML text; `name` stands in messages. Raises ConfigError."""

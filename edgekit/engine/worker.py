@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from edgekit import errors
 from edgekit.errors import CrashError, EdgekitError, ModelError
 from edgekit.model.tensors import TensorInfo, check_inputs
+from edgekit.pipeline.allowance import resident_mb
 
 _log = logging.getLogger("edgekit.engine")
 _RUN = "import sys; sys.path.append(sys.argv.pop(1)); from edgekit.engine.worker import main; main()"
@@ -69,6 +70,12 @@ class WorkerEngine:
     def pid(self) -> int | None:
         """The worker's process, None while there is none."""
         return self._worker.process.pid if self._worker else None
+
+    @property
+    def memory_mb(self) -> float:
+        """By how much the worker has grown since before it loaded the model."""
+        worker = self._worker
+        return max(0.0, resident_mb(worker.process.pid) - worker.told["before_mb"]) if worker else 0.0
 
     def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         arrays = check_inputs(self.inputs, x)
@@ -204,10 +211,19 @@ def main() -> None:
 def _serve(pipe: int, memory: int, request: dict[str, Any]) -> None:
     from edgekit.engine.native import load
 
+    before_mb = resident_mb()
     engine = load(**request)
     infos = {"inputs": engine.inputs, "outputs": engine.outputs}
     listed = {key: [_listed(info) for info in part] for key, part in infos.items()}
-    _say(pipe, {"name": engine.name, "peak_memory_bytes": engine.peak_memory_bytes, **listed})
+    _say(
+        pipe,
+        {
+            "name": engine.name,
+            "peak_memory_bytes": engine.peak_memory_bytes,
+            "before_mb": before_mb,
+            **listed,
+        },
+    )
     tensors = _tensors(memory, [*engine.inputs, *engine.outputs])
     given, wanted = tensors[: len(engine.inputs)], tensors[len(engine.inputs) :]
 

@@ -3,11 +3,15 @@
     <root>/releases/<id>/    a kit, unpacked, with `site/` (its wheel) and `run` and `edgekit` to start it
     <root>/current           -> the release that runs
     <root>/previous          -> the one that was committed before it
-    <root>/trial             is there while `current` waits for a commit
+    <root>/trial             is there while `current` waits for a commit: the boot that it was deployed in
+    <root>/undone            names a release that the device has restarted without, as it was not committed
     <root>/env               NAME=value lines for the service: secrets stay on the device
+    <root>/credentials/      files for `!credential NAME`
     <root>/venv/<hash>/      what the wheel needs, shared by all releases that need the same
 
-Every verb prints one JSON object; with "error" in it, it failed and nothing has changed.
+Every verb prints one JSON object; with "error" in it, it failed and nothing has changed. The service calls
+`boot` before it starts: a release that was not committed before the device restarted makes way for the one
+before it, so that a device which it takes off the network comes back by its switch.
 """
 
 from __future__ import annotations
@@ -32,13 +36,20 @@ from typing import Any
 SCHEMA = "edgekit.kit/1"
 MANIFEST = "manifest.json"
 UNIT = "edgekit.service"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 OLDEST = (3, 11)
 MAX_BYTES = 4 * 2**30
+START_S = 90.0  # as in the unit
 Said = dict[str, Any]
 
 
 class KitError(Exception):
     """One line: what is wrong with a kit or on the device."""
+
+
+def unit_path(kind: str) -> str:
+    """Where a kit keeps its unit for the systemd of the "system" or of a "user"."""
+    return f"systemd/{kind}/{UNIT}"
 
 
 # ---- the kit -------------------------------------------------------------------------------------
@@ -161,7 +172,7 @@ def _call(command: list[str], name: str, **options: Any) -> str:
 _LAUNCHER = """#!/bin/sh
 # Starts the release that this file belongs to.
 here=$(dirname "$(readlink -f "$0")")
-export PYTHONPATH="$here/site"
+export PYTHONPATH="$here/site" CREDENTIALS_DIRECTORY="${{CREDENTIALS_DIRECTORY-$here/../../credentials}}"
 cd "$here" && exec {python} -P -m edgekit {words}"$@"
 """
 
@@ -184,7 +195,8 @@ def switch(root: Path, release: str, service: Service, patience_s: float, check:
     on_trial = (root / "trial").exists()
     if not (root / "releases" / release).is_dir():
         raise KitError(f"there is no release {release} on the device")
-    (root / "trial").touch()
+    (root / "trial").write_text(_boot_id(), encoding="ascii")
+    (root / "undone").unlink(missing_ok=True)
     if before and before != release and not on_trial:
         _link(root, "previous", before)
     _link(root, "current", release)
@@ -221,6 +233,9 @@ def commit(root: Path) -> Said:
     current, previous = _target(root, "current"), _target(root, "previous")
     if not current:
         raise KitError("nothing is deployed here yet")
+    if undone := _undone(root):
+        raise KitError(f"the device restarted before {undone} was committed, and runs {current} again: "
+                       "deploy it anew")  # fmt: skip
     (root / "trial").unlink(missing_ok=True)
     kept = {current, previous}
     gone = [folder for folder in (root / "releases").iterdir() if folder.name not in kept]
@@ -242,13 +257,37 @@ def rollback(root: Path, service: Service, patience_s: float, check: str) -> Sai
             **examine(root, service, patience_s, check)}  # fmt: skip
 
 
+def boot(root: Path) -> Said:
+    """Before a start of the service: the release before is current again when the device has restarted since
+    this one was switched to, and nobody has committed it.
+    """
+    trial, current, previous = root / "trial", _target(root, "current"), _target(root, "previous")
+    if not previous or not trial.exists() or trial.read_text(encoding="ascii") == _boot_id():
+        return {"release": current}
+    with _alone(root):
+        (root / "undone").write_text(current or "", encoding="utf-8")
+        _link(root, "current", previous)
+        _link(root, "previous", None)
+        trial.unlink()
+    return {"release": previous, "left": current}
+
+
+def _boot_id() -> str:
+    return BOOT_ID.read_text(encoding="ascii").strip()
+
+
+def _undone(root: Path) -> str | None:
+    file = root / "undone"
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
 def status(root: Path, service: Service) -> Said:
     """What is deployed."""
     releases = root / "releases"
     names = sorted(f.name for f in releases.iterdir() if f.name[0] != ".") if releases.is_dir() else []
     return {
         "release": _target(root, "current"), "previous": _target(root, "previous"), "releases": names,
-        "trial": (root / "trial").exists(), "service": service.state(),
+        "trial": (root / "trial").exists(), "undone": _undone(root), "service": service.state(),
     }  # fmt: skip
 
 
@@ -325,13 +364,13 @@ class Service:
             "/etc/systemd/system" if self.kind == "system" else Path.home() / ".config/systemd/user"
         )
         folder.mkdir(parents=True, exist_ok=True)
-        text = (self._root / "current" / UNIT).read_text(encoding="utf-8")
-        target = "multi-user" if self.kind == "system" else "default"
-        text = text.replace("@ROOT@", str(self._root)).replace("@TARGET@", target)
-        (folder / UNIT).write_text(text, encoding="utf-8")
+        text = (self._root / "current" / unit_path(self.kind)).read_text(encoding="utf-8")
+        (folder / UNIT).write_text(text.replace("@ROOT@", str(self._root).replace("%", "%%")), "utf-8")
+        if self.kind == "system":
+            self._root.chmod(0o755)  # the service is a user of its own
         if self.kind == "user" and shutil.which("loginctl"):  # or it would end when the user logs out
             subprocess.run(["loginctl", "enable-linger"], capture_output=True, check=False)  # noqa: S607
-        for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
+        for words in (["daemon-reload"], ["enable", UNIT], ["restart", "--no-block", UNIT]):
             _call([*self._command, *words], f"systemctl {words[0]}")
 
     def stop(self) -> None:
@@ -342,17 +381,21 @@ class Service:
         return self._run("is-active", UNIT).stdout.strip() if self.kind != "none" else "none"
 
     def watch(self, patience_s: float) -> None:
-        """Raises KitError when the service does not stay up for so long."""
-        end = time.monotonic() + patience_s
-        restarts = self._restarts()
-        while self.kind != "none" and time.monotonic() < end:
+        """Raises KitError when the service does not start, or does not stay up for so long."""
+        if self.kind == "none":
+            return
+        restarts, begin, up_s = self._restarts(), time.monotonic(), None
+        while up_s is None or time.monotonic() < up_s + patience_s:
             state = self.state()
-            if state not in ("active", "activating") or self._restarts() != restarts:
+            late = up_s is None and time.monotonic() > begin + START_S
+            if late or state not in ("active", "activating") or self._restarts() != restarts:
                 raise KitError(f"the service is {state}: {self._last_line()}")
-            time.sleep(0.5)
+            if up_s is None and state == "active":
+                up_s = time.monotonic()
+            time.sleep(min(0.5, patience_s))
 
     def _restarts(self) -> str:
-        return self._run("show", "-p", "NRestarts", "--value", UNIT).stdout if self.kind != "none" else ""
+        return self._run("show", "-p", "NRestarts", "--value", UNIT).stdout
 
     def _last_line(self) -> str:
         who = ["--user"] if self.kind == "user" else []
@@ -403,12 +446,16 @@ VERBS: dict[str, Callable[[Path, Said], Said]] = {
 }
 
 
-def main(verb: str, root: str, given: str) -> int:
-    """Do one verb and print what came of it."""
+def main(verb: str, root: str, given: str = "{}") -> int:
+    """Do one verb and print what came of it. `boot` is called while `switch` restarts the service, too."""
+    os.umask(0o022)
     folder = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  (links in it stay as they are)
     try:
-        with _alone(folder):
-            said = VERBS[verb](folder, json.loads(given))
+        if verb == "boot":
+            said = boot(folder)
+        else:
+            with _alone(folder):
+                said = VERBS[verb](folder, json.loads(given))
     except (KitError, OSError) as error:
         said = {"error": str(error)}
     sys.stdout.write(json.dumps(said) + "\n")

@@ -6,7 +6,7 @@
     model/             model.tflite and its card.yaml
     config.yaml        the pipeline, byte for byte; `${NAME}`, `!file` and `!credential` stay what they are
     profile.yaml       the device profile, where one is named
-    edgekit.service    the systemd unit
+    systemd/           edgekit.service, for the device's systemd and for a user's own
 
 The same contents give the same bytes.
 """
@@ -34,7 +34,7 @@ from edgekit.errors import ConfigError, UsageError
 from edgekit.files import write_bytes
 from edgekit.inference import find_file
 from edgekit.kit import agent
-from edgekit.kit.unit import UNIT
+from edgekit.kit.unit import unit_of_kit
 from edgekit.kit.wheel import make_wheel, read_wheel
 
 __all__ = ["Contents", "bundle"]
@@ -75,7 +75,7 @@ def bundle(contents: Contents, out: Path) -> dict[str, Any]:
     base_dir = Path() if contents.model else document.base_dir
     name, model = _find_model(contents.model or _named(document, "model", "name"), base_dir)
     files |= model
-    files |= {"config.yaml": contents.config.read_bytes(), agent.UNIT: UNIT.encode()}
+    files |= {"config.yaml": contents.config.read_bytes(), **_units(document, contents.config)}
     device = contents.device or _named(document, "device", "profile") or "auto"
     files |= _profile(device) | _wheels(contents.requires) | _extra(contents)
     manifest = {
@@ -127,6 +127,14 @@ def _find_model(name: str, base_dir: Path) -> tuple[str, dict[str, bytes]]:
     if beside:
         files["model/card.yaml"] = beside[0].read_bytes()
     return (card.name if card else file.stem), files
+
+
+def _units(document: Document, config: Path) -> dict[str, bytes]:
+    sees = _safe_name(config.stem)
+    return {
+        agent.unit_path(kind): unit_of_kit(sees, document.credentials, of_user=kind == "user").encode()
+        for kind in ("system", "user")
+    }
 
 
 def _profile(device: str) -> dict[str, bytes]:

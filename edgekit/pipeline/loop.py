@@ -19,7 +19,7 @@ from edgekit.errors import UsageError
 from edgekit.inference import Model
 from edgekit.mqtt.messages import utc_text
 from edgekit.mqtt.sink import Sink
-from edgekit.pipeline.allowance import Allowance
+from edgekit.pipeline.allowance import Allowance, resident_mb
 from edgekit.pipeline.governor import EVERY_S, FULL, Governor
 from edgekit.pipeline.inbox import Camera, Inbox, Reader
 from edgekit.pipeline.lane import CameraState, Lane, Outcome, States
@@ -302,6 +302,7 @@ class Pipeline:
             "infer_ms": _percentiles(infer),
             "latency_ms": _percentiles(total),
             "mem_mb": round(resident_mb(), 1),
+            "model_mb": round(self._allowance.model_mb, 1),
             "budget_mb": self._allowance.memory_mb,
             **(_governor_health(governor, str(self._model["id"])) if governor else {}),
             "budget_ms": self._allowance.latency_ms,
@@ -347,12 +348,3 @@ def _governor_health(governor: Governor, model: str) -> dict[str, object]:
 def _percentiles(values: Sequence[float]) -> dict[str, float]:
     p50, p95 = np.percentile(values, [50, 95]) if values else (0.0, 0.0)
     return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
-
-
-def resident_mb() -> float:
-    """Resident memory of this process in MiB (Linux)."""
-    import os
-    from pathlib import Path
-
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -49,6 +49,10 @@ class Setup:
     cameras: Sequence[Camera] = field(default_factory=tuple)
     fallbacks: Sequence[Model] = ()
 
+    def held_mb(self) -> float:
+        """The memory of all its models."""
+        return sum(each.memory_mb for each in (self.model, *self.fallbacks))
+
     def info(self) -> dict[str, object]:
         """What the info message tells of it."""
         return {
@@ -173,5 +177,5 @@ class Runner:
             self._observer,
             self._tally,
             Governor(wanted, [setup.model, *setup.fallbacks], Thermometer()) if wanted else None,
-            Allowance(budget.latency_ms if budget else None, setup.budget_mb),
+            Allowance(budget.latency_ms if budget else None, setup.budget_mb, setup.held_mb),
         )

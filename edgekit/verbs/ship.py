@@ -119,6 +119,8 @@ def _in_words(target: str, what: str, said: dict[str, Any]) -> str:
     before = f", before it {said['previous']}" if said.get("previous") else ""
     if what == "status":
         state = ", waits for commit or rollback" if said["trial"] else ""
+        if said["undone"]:
+            state = f", as the device restarted before {said['undone']} was committed"
         return f"{target}: {release} (service: {said['service']}){state}{before}\n"
     if what == "commit":
         return f"{target}: {release} is committed{before}\n"

@@ -43,7 +43,8 @@ def _device(figures: Mapping[str, Any]) -> Iterable[Metric]:
     outbox, mqtt = figures["outbox"], figures["mqtt"]
     yield _gauge("uptime_seconds", "Since the start.", figures.get("uptime_s", 0))
     yield _gauge("memory_bytes", "Resident memory.", figures.get("mem_mb", 0) * 2**20)
-    yield _gauge("model_budget_bytes", "Most memory for the model.", (figures.get("budget_mb") or 0) * 2**20)
+    yield _gauge("model_memory_bytes", "What the models hold.", figures.get("model_mb", 0) * 2**20)
+    yield _gauge("model_budget_bytes", "Most that the models may.", (figures.get("budget_mb") or 0) * 2**20)
     for name, key, text in (
         ("inference_seconds", "infer_ms", "Time of the detector, last frames."),
         ("latency_seconds", "latency_ms", "From capture to the end, last frames."),

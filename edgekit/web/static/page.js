@@ -234,10 +234,11 @@ function showMachine(figures) {
   const pair = (times) => (times ? `${ms(times.p50 ?? 0)} · ${ms(times.p95 ?? 0)}` : "–");
   row("Latency p50 · p95", pair(figures.latency_ms));
   row("Model p50 · p95", pair(figures.infer_ms));
-  const memory = Math.round(figures.mem_mb ?? 0);
-  row("Memory", figures.budget_mb ? `${memory} of ${Math.round(figures.budget_mb)} MB` : `${memory} MB`);
+  row("Memory", `${Math.round(figures.mem_mb ?? 0)} MB`);
+  const held = figures.model_mb ?? 0;
+  row("Of it the model", `${held.toFixed(1)} MB` + (figures.budget_mb ? ` of ${Math.round(figures.budget_mb)}` : ""), held > (figures.budget_mb ?? Infinity));
   if (figures.budget_mb) {
-    const share = Math.min(100, (100 * memory) / figures.budget_mb);
+    const share = Math.min(100, (100 * held) / figures.budget_mb);
     const meter = make("dd", "meter");
     const bar = make("i", share >= 100 ? "bad" : "");
     bar.style.width = `${share}%`;
