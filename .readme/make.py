@@ -10,7 +10,6 @@ import cv2
 from rich.console import Console, Group
 
 import edgekit
-from edgekit import zoo
 from edgekit.config import quick_config
 from edgekit.pipeline import CameraState
 from edgekit.runtime import Limits, run

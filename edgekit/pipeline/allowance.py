@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+
+from edgekit.device.machine import resident_mb
 
 log = logging.getLogger("edgekit.budget")
 AGAIN = 0.9  # of the budget: what is above this does not yet count as kept again
@@ -75,12 +75,3 @@ class _Limit:
             end = ": choose a smaller model" if broken else " and is kept again"
             say("%s, model.budget.%s is %g%s", self._what % now, self._key, self._limit, end)
         self.is_broken = broken
-
-
-def resident_mb(process: int | str = "self") -> float:
-    """Resident memory of a process in MiB (Linux); 0 when it has gone."""
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

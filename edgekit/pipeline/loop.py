@@ -14,12 +14,13 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from edgekit.device.machine import resident_mb
 from edgekit.engine.worker import WorkerEngine
 from edgekit.errors import UsageError
 from edgekit.inference import Model
 from edgekit.mqtt.messages import utc_text
 from edgekit.mqtt.sink import Sink
-from edgekit.pipeline.allowance import Allowance, resident_mb
+from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.governor import EVERY_S, FULL, Governor
 from edgekit.pipeline.inbox import Camera, Inbox, Reader
 from edgekit.pipeline.lane import CameraState, Lane, Outcome, States
