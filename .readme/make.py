@@ -10,7 +10,6 @@ import cv2
 from rich.console import Console, Group
 
 import edgekit
-from edgekit import zoo
 from edgekit.config import quick_config
 from edgekit.pipeline import CameraState
 from edgekit.runtime import Limits, run
@@ -19,7 +18,7 @@ from edgekit.types import Detections, Image
 from edgekit.view import RunView
 
 HERE = Path(__file__).parent
-MODEL = zoo.list_models()[0].name
+MODEL = "detect/edgenano-025-320-coco10/dense_int8"
 COLORS = {"person": (80, 200, 80), "cat": (60, 160, 250), "dog": (250, 120, 60)}  # BGR
 
 

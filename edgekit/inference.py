@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import decode, preprocess, zoo
+from edgekit.device.machine import resident_mb
 from edgekit.engine import Engine, TensorInfo, load
 from edgekit.engine.worker import WorkerEngine
 from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
-from edgekit.plan.memory import resident_mb
 from edgekit.types import Detections, Image
 
 

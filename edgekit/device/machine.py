@@ -378,3 +378,12 @@ def _disk(root: Path, number: str) -> str:
 def _whole(path: Path) -> Path:
     """The disk that a partition is on."""
     return path.parent if (path / "partition").exists() else path
+
+
+def resident_mb(process: int | str = "self") -> float:
+    """Resident memory of a process in MiB (Linux); 0 when it has gone."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import errors
+from edgekit.device.machine import resident_mb
 from edgekit.errors import CrashError, EdgekitError, ModelError
 from edgekit.model.tensors import TensorInfo, check_inputs
-from edgekit.plan.memory import resident_mb
 
 _log = logging.getLogger("edgekit.engine")
 _RUN = "import sys; sys.path.append(sys.argv.pop(1)); from edgekit.engine.worker import main; main()"

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from edgekit.plan.memory import resident_mb
+from edgekit.device.machine import resident_mb
 
 log = logging.getLogger("edgekit.budget")
 AGAIN = 0.9  # of the budget: what is above this does not yet count as kept again

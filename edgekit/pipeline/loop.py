@@ -14,6 +14,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from edgekit.device.machine import resident_mb
 from edgekit.engine.worker import WorkerEngine
 from edgekit.errors import UsageError
 from edgekit.inference import Model
@@ -26,7 +27,6 @@ from edgekit.pipeline.lane import CameraState, Lane, Outcome, States
 from edgekit.pipeline.observe import Observer
 from edgekit.pipeline.snapshot import encode
 from edgekit.pipeline.tally import Tally
-from edgekit.plan.memory import resident_mb
 from edgekit.rules.alarm import AlarmChange
 from edgekit.types import Frame
 

@@ -1,10 +1,8 @@
-"""What a model adds to the process at its peak, by engine; and what a process holds."""
+"""What a model adds to the process at its peak, by engine."""
 
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 
@@ -86,12 +84,3 @@ def _pointer_bytes(graph: Graph) -> int:
             window = math.prod(weights[1:3])
             total += 8 * window * math.prod(result[1:3]) if window > 1 else 0
     return total
-
-
-def resident_mb(process: int | str = "self") -> float:
-    """Resident memory of a process in MiB (Linux); 0 when it has gone."""
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
