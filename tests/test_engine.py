@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +339,17 @@ def test_list_engine_returns_what_it_was_given() -> None:
     assert len(fake.seen) == 2
     with pytest.raises(ModelError, match="no outputs for run 3"):
         fake.run(x)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, object()])
+def test_what_is_no_array_is_said(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="takes arrays, not"):
+        engine.load_graph(network(), "test").run(wrong)
+
+
+def test_tensors_beyond_the_reach_of_kernels_are_refused() -> None:
+    wide = Tensor("x", (1 << 15, 1 << 15), np.dtype(np.int8), [0.1], [0])  # type: ignore[arg-type]
+    ends = tuple(replace(wide, name=name) for name in "xyz")
+    graph = Graph(ends, (Op("TANH", (0,), (1,)), Op("RELU", (1,), (2,))), (0,), (2,))
+    with pytest.raises(ModelError, match="bytes at once; 2147483647 are the most"):
+        engine.load_graph(graph, "test", "native")

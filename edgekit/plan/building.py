@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from edgekit.errors import ModelError
 from edgekit.model import operators
 from edgekit.model.graph import Graph, Op
 from edgekit.plan import convolution, plain, routes
@@ -19,6 +20,7 @@ from edgekit.plan.simplify import simplify, to_int8
 from edgekit.plan.step import Step
 
 MAX_OPS = 4096
+MAX_ARENA_BYTES = 2**31 - 1  # what the kernels' offsets reach
 NO_RANKS: Mapping[int, int] = MappingProxyType({})
 
 
@@ -68,7 +70,7 @@ def refusal(graph: Graph) -> str | None:
 def build(
     graph: Graph, isa: str, *, exact: bool = False, threads: int = 1, ranks: Mapping[int, int] = NO_RANKS
 ) -> Plan:
-    """Plan a graph for which `refusal` is None.
+    """Plan a graph for which `refusal` is None. ModelError where it needs more memory than kernels reach.
 
     `ranks` has operators that shall have the kernel that many places behind the one thought to be the best.
     """
@@ -128,6 +130,8 @@ def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
         for number, value in enumerate(numbered)
     }
     found, arena_bytes = arrange(sizes)
+    if arena_bytes > MAX_ARENA_BYTES:
+        raise ModelError(f"its tensors take {arena_bytes} bytes at once; {MAX_ARENA_BYTES} are the most")
     roots = {value: found[number] for number, value in enumerate(numbered)}
     storage = {value: planner.storage(value) for value in planner.made}
     buffers = {value: roots[holder] for value, holder in storage.items() if holder in roots}
