@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -293,6 +295,34 @@ def test_no_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(interpreter, "_PACKAGES", {"ai-edge-litert": "no_such_module"})
     with pytest.raises(EdgekitError, match="pip install ai-edge-litert"):
         engine.load_graph(real_convolution(), "test")
+
+
+_GROWTH = """
+import sys
+from pathlib import Path
+import numpy as np
+from edgekit import engine
+def kib(line):
+    return int(Path("/proc/self/status").read_text().split(line + ":")[1].split()[0])
+before = kib("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+loaded = engine.load(sys.argv[1], "native")
+loaded.run([np.zeros(info.shape, info.dtype) for info in loaded.inputs])
+print(loaded.peak_memory_bytes / 1024 / (kib("VmHWM") - before))
+"""
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(edgekit.__file__).parent.glob("zoo/*/*/*/model.tflite")), ids=str
+)
+def test_the_memory_that_is_told_is_what_the_process_grows_by(path: Path) -> None:
+    if not Path("/proc/self/clear_refs").is_file():
+        pytest.skip("the kernel does not say what a process took at its peak")
+    done = subprocess.run(
+        [sys.executable, "-c", _GROWTH, str(path)], capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr
+    assert 0.8 < float(done.stdout) < 1.25
 
 
 def test_memory_is_estimated_before_anything_is_allocated() -> None:
