@@ -411,8 +411,11 @@ enum {
     EK_MAXIMUM,
     EK_MINIMUM,
     EK_SQUARED_DIFFERENCE,
-    EK_DIV,   /* of floats only, like the next */
+    EK_DIV,   /* of floats only, like the next two */
     EK_PRELU, /* a < 0 ? a * b : a */
+    EK_POW,
+    EK_FLOOR_DIV, /* of whole numbers only where no divisor is 0, like the next */
+    EK_FLOOR_MOD, /* what FLOOR_DIV leaves */
     EK_EQUAL,
     EK_NOT_EQUAL,
     EK_LESS,
@@ -642,6 +645,58 @@ enum {
     NUMBER(int64_t, count)                                                                 \
     NUMBER(int64_t, inner)
 
+/* Items of one of two operands: out = condition ? first : second, all three broadcast. A unit is an index of the first
+   axis. */
+#define EK_SELECT(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, condition) /* bytes, 0 or not */                              \
+    EK_SOURCE(NUMBER, ARRAY, first)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, second)                                                       \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, item) /* bytes: 1, 2, 4 or 8 */                                        \
+    ARRAY(int64_t, sizes)                                                                  \
+    ARRAY(int64_t, condition_strides) /* bytes, an axis, like the next two */              \
+    ARRAY(int64_t, first_strides)                                                          \
+    ARRAY(int64_t, second_strides)
+
+/* Blocks of `run` bytes picked by numbers that are computed: an index is one number for each of `limits`, the last of
+   which varies fastest among the blocks. Every `share` of `outer` slices have the same `picks` indices. An index that
+   reaches outside gives zeros, and sets the int32 at `fault` to `number`. A unit is a slice. */
+#define EK_PICK(NUMBER, ARRAY)                                                             \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, index)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, index_type) /* INT32 or INT64 */                                       \
+    NUMBER(int64_t, outer)                                                                 \
+    NUMBER(int64_t, share)                                                                 \
+    NUMBER(int64_t, picks)                                                                 \
+    NUMBER(int64_t, run)                                                                   \
+    ARRAY(int64_t, limits)                                                                 \
+    NUMBER(int64_t, fault)                                                                 \
+    NUMBER(int32_t, number)
+
+/* The `picks` largest numbers of each row in falling order, the first of equal ones first, and where they stood. A unit
+   is a row. */
+#define EK_TOPK(NUMBER, ARRAY)                                                             \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, output_index) /* int32 */                                              \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth)                                                                 \
+    NUMBER(int64_t, picks) /* 1..depth */
+
+/* Sums of the numbers along an axis up to each, or, if `exclusive`, before it; from the end if `reverse`. Whole
+   numbers wrap around. A unit is one of `outer` slices of `count` rows of `inner` numbers. */
+#define EK_CUMSUM(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type) /* FLOAT32, INT32 or INT64 */                                    \
+    NUMBER(int32_t, exclusive)                                                             \
+    NUMBER(int32_t, reverse)                                                               \
+    NUMBER(int64_t, outer)                                                                 \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int64_t, inner)
+
 /* L2_NORMALIZATION of rows of int8, in TFLite's fixed point; an output of 127 is 127/128. A unit is a row. */
 #define EK_L2NORM(NUMBER, ARRAY)                                                           \
     EK_SOURCE(NUMBER, ARRAY, input)                                                        \
@@ -659,6 +714,8 @@ enum {
     EK_RSQRT,
     EK_FLOOR,
     EK_CEIL,
+    EK_ROUND, /* ties to even */
+    EK_SIGN,
     EK_CLAMP,      /* to low..high */
     EK_LEAKY_RELU, /* x below 0 times `low` */
     EK_HARD_SWISH,
@@ -717,6 +774,10 @@ enum {
     FAMILY(matmul, EK_MATMUL)                                                              \
     FAMILY(transpose_conv, EK_TRANSPOSE_CONV)                                              \
     FAMILY(arg, EK_ARG)                                                                    \
+    FAMILY(select, EK_SELECT)                                                              \
+    FAMILY(pick, EK_PICK)                                                                  \
+    FAMILY(topk, EK_TOPK)                                                                  \
+    FAMILY(cumsum, EK_CUMSUM)                                                              \
     FAMILY(l2norm, EK_L2NORM)                                                              \
     FAMILY(real, EK_REAL)
 

@@ -39,6 +39,8 @@ LINE(sqrt, sqrtf(x))
 LINE(rsqrt, 1 / sqrtf(x))
 LINE(floor, floorf(x))
 LINE(ceil, ceilf(x))
+LINE(round, rintf(x))
+LINE(sign, x > 0 ? 1 : x < 0 ? -1 : x)
 LINE(clamp, clamped(op, x))
 LINE(leaky_relu, x > 0 ? x : x * op->low)
 LINE(hard_swish, hard_swish(x))
@@ -55,7 +57,8 @@ LINE(cos, cosf(x))
 typedef void line_fn(const ek_real *op, const float *in, float *out, int64_t count);
 static line_fn *const lines[EK_REAL_FUNCTIONS] = {
     [EK_ABS] = line_abs, [EK_NEG] = line_neg, [EK_SQUARE] = line_square, [EK_SQRT] = line_sqrt,
-    [EK_RSQRT] = line_rsqrt, [EK_FLOOR] = line_floor, [EK_CEIL] = line_ceil, [EK_CLAMP] = line_clamp,
+    [EK_RSQRT] = line_rsqrt, [EK_FLOOR] = line_floor, [EK_CEIL] = line_ceil, [EK_ROUND] = line_round,
+    [EK_SIGN] = line_sign, [EK_CLAMP] = line_clamp,
     [EK_LEAKY_RELU] = line_leaky_relu, [EK_HARD_SWISH] = line_hard_swish, [EK_EXP] = line_exp, [EK_LOG] = line_log,
     [EK_LOGISTIC] = line_logistic, [EK_TANH] = line_tanh, [EK_ELU] = line_elu, [EK_GELU] = line_gelu,
     [EK_GELU_BY_TANH] = line_gelu_by_tanh, [EK_SIN] = line_sin, [EK_COS] = line_cos,

@@ -454,13 +454,13 @@ def test_auto_is_the_profile_of_this_machine(monkeypatch: pytest.MonkeyPatch) ->
     here = Device(
         "this-machine", "x", 948, isa="neon", arch="aarch64", ram_mb=3792, boards=("raspberrypi,4-model-b",)
     )
-    monkeypatch.setattr("edgekit.device.probe", lambda: here)
+    monkeypatch.setattr("edgekit.device.profile.probe", lambda: here)
     assert load_device("auto") == load_device("raspberry-pi-4")
 
 
 def test_auto_allows_no_more_memory_than_a_small_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Device("this-machine", "x", 128, isa="avx2", arch="x86_64", ram_mb=16_000, memory_limit_mb=512)
-    monkeypatch.setattr("edgekit.device.probe", lambda: here)
+    monkeypatch.setattr("edgekit.device.profile.probe", lambda: here)
     assert (load_device("auto").name, load_device("auto").kit_memory_mb) == ("x86-64-avx2", 128)
 
 
@@ -471,7 +471,7 @@ def test_auto_keeps_what_a_probe_did_not_find_out(tmp_path: Path, monkeypatch: p
         "this-machine", "Mine", 948, isa="neon", arch="aarch64", ram_mb=3792, cores=cores,
         boards=("raspberrypi,4-model-b",),
     )  # fmt: skip
-    monkeypatch.setattr("edgekit.device.probe", lambda: here)
+    monkeypatch.setattr("edgekit.device.profile.probe", lambda: here)
     measured_file().parent.mkdir()
     for isa, kept in (("neon", cores), ("avx2", load_device("raspberry-pi-4").cores)):
         measured_file().write_text(json.dumps(profile_facts(replace(here, isa=isa), "a probe of a test")))

@@ -15,7 +15,7 @@ SEEDS = st.integers(0, 2**31)
 BYTES = st.sampled_from([INT8, INT8, UINT8])
 WIDE = [np.dtype(name) for name in ("float32", "int32", "int64")]
 ACTIVATIONS = st.sampled_from(["NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
-SIGNED = ("ABS", "ELU", "EXP", "LOG")
+SIGNED = ("ABS", "ELU", "EXP", "LOG", "NEG", "RSQRT")
 UNARY = (
     *SIGNED,
     "GELU",
@@ -58,6 +58,10 @@ def test_tables(kind: str, data: st.DataObject) -> None:
         source, result = (
             replace(t, scale=np.array([s], np.float32)) for t, s in ((source, 0.02), (result, 0.9))
         )
+    if kind == "NEG":
+        source = result = replace(source, zero_point=np.array([0]))
+    if kind == "RSQRT":
+        source = replace(source, zero_point=np.array([-128]))
     every = np.arange(256, dtype=np.uint8).view(dtype).reshape(2, 128)
     compare(single(kind, [source], [result], **options), inputs=[every])
 
@@ -102,6 +106,36 @@ def test_numbers(kind: str, three: Any, dtype: np.dtype[Any], seed: int, data: s
     compare(single(kind, [first, second], [result], **options), seed)
 
 
+@pytest.mark.parametrize("kind", ["FLOOR_DIV", "FLOOR_MOD", "POW"])
+@settings(max_examples=30, deadline=None)
+@given(shapes(), st.sampled_from(WIDE), SEEDS)
+def test_quotients_and_powers(kind: str, three: Any, dtype: np.dtype[Any], seed: int) -> None:
+    dtype = FLOAT if kind == "POW" else INT32 if kind == "FLOOR_DIV" and dtype == np.int64 else dtype
+    first, second, result = (tensor(shape, dtype) for shape in three)
+    x, y = numbers(first, seed), numbers(second, seed + 1)
+    if dtype != FLOAT:
+        x, y = x // 2**20, y // 2 ** (8 * dtype.itemsize - 5)
+        second = replace(second, data=np.where(y == 0, 7, y))
+    x = np.abs(x) if kind == "POW" else x
+    inputs = [x] if second.data is not None else [x, y]
+    compare(single(kind, [first, second], [result]), inputs=inputs, near=1e-6 if kind == "POW" else 0)
+
+
+@pytest.mark.parametrize("kind", ["LOGICAL_AND", "LOGICAL_OR"])
+@settings(max_examples=15, deadline=None)
+@given(shapes(), SEEDS)
+def test_truth(kind: str, three: Any, seed: int) -> None:
+    first, second, result = (tensor(shape, np.dtype(np.bool_)) for shape in three)
+    compare(single(kind, [first, second], [result]), seed)
+    compare(single("LOGICAL_NOT", [first], [first]), seed)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("NEG", "int32"), ("NEG", "int64"), ("ABS", "int32")])
+def test_signs_of_whole_numbers(kind: str, dtype: str) -> None:
+    ends = tensor((3, 700), np.dtype(dtype))
+    compare(single(kind, [ends], [ends]), inputs=[np.maximum(numbers(ends, 1), 1 - 2**31)])
+
+
 @settings(max_examples=30, deadline=None)
 @given(shapes(), BYTES, st.sampled_from(["MAXIMUM", "MINIMUM"]), SEEDS)
 def test_extremes_of_bytes(three: Any, dtype: np.dtype[Any], kind: str, seed: int) -> None:
@@ -121,6 +155,12 @@ def test_what_is_not_exact_is_refused() -> None:
     assert two(byte, tensor((4,), scale=0.1), byte, "MAXIMUM") == "another scale or zero point"
     assert refuses(single("LOGISTIC", [byte], [byte])) == "an output scale that is not 1/256"
     assert refuses(single("RELU", [tensor((4,), INT32)], [tensor((4,), INT32)])) is not None
+    assert two(tensor((4,), INT32), tensor((4,), INT32), tensor((4,), INT32), "FLOOR_DIV") is not None
+    zeros = tensor((4,), INT32, data=np.zeros(4))
+    assert two(tensor((4,), INT32), zeros, tensor((4,), INT32), "FLOOR_MOD") == "a divisor of 0"
+    assert two(byte, byte, tensor((4,), np.dtype(np.bool_)), "LOGICAL_OR") == "operands that are no bool"
+    assert refuses(single("NEG", [byte], [byte])) == "another scale or a zero point"
+    assert refuses(single("RSQRT", [byte], [byte])) == "an input that may be negative"
     assert refuses(single("WHERE", [byte], [byte])) == "not among the native kernels"
 
 

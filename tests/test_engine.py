@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +297,34 @@ def test_no_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
         engine.load_graph(real_convolution(), "test")
 
 
+_GROWTH = """
+import sys
+from pathlib import Path
+import numpy as np
+from edgekit import engine
+def kib(line):
+    return int(Path("/proc/self/status").read_text().split(line + ":")[1].split()[0])
+before = kib("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+loaded = engine.load(sys.argv[1], "native")
+loaded.run([np.zeros(info.shape, info.dtype) for info in loaded.inputs])
+print(loaded.peak_memory_bytes / 1024 / (kib("VmHWM") - before))
+"""
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(edgekit.__file__).parent.glob("zoo/*/*/*/model.tflite")), ids=str
+)
+def test_the_memory_that_is_told_is_what_the_process_grows_by(path: Path) -> None:
+    if not Path("/proc/self/clear_refs").is_file():
+        pytest.skip("the kernel does not say what a process took at its peak")
+    done = subprocess.run(
+        [sys.executable, "-c", _GROWTH, str(path)], capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr
+    assert 0.8 < float(done.stdout) < 1.25
+
+
 def test_memory_is_estimated_before_anything_is_allocated() -> None:
     small, large = layer(1, 64, 64), layer(1, 1024, 1024)
     assert engine.estimate_memory(large) - engine.estimate_memory(small) >= 1024 * 1024
@@ -338,3 +369,17 @@ def test_list_engine_returns_what_it_was_given() -> None:
     assert len(fake.seen) == 2
     with pytest.raises(ModelError, match="no outputs for run 3"):
         fake.run(x)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, object()])
+def test_what_is_no_array_is_said(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="takes arrays, not"):
+        engine.load_graph(network(), "test").run(wrong)
+
+
+def test_tensors_beyond_the_reach_of_kernels_are_refused() -> None:
+    wide = Tensor("x", (1 << 15, 1 << 15), np.dtype(np.int8), [0.1], [0])  # type: ignore[arg-type]
+    ends = tuple(replace(wide, name=name) for name in "xyz")
+    graph = Graph(ends, (Op("TANH", (0,), (1,)), Op("RELU", (1,), (2,))), (0,), (2,))
+    with pytest.raises(ModelError, match="bytes at once; 2147483647 are the most"):
+        engine.load_graph(graph, "test", "native")

@@ -17,18 +17,18 @@ from test_postprocess import detector
 
 from edgekit.model.graph import Graph
 from edgekit.plan import plain
-from edgekit.plan.lowering import SCRATCH
+from edgekit.plan.lowering import FAULT, SCRATCH
 from edgekit.plan.step import Step
 
 FAMILIES = {
     "fc", "copy", "lut", "gather", "arithmetic", "pair", "binary", "quantize", "dequantize", "requantize",
     "cast", "reduce", "pool", "softmax", "softmax_float", "bilinear", "postprocess", "matmul",
-    "transpose_conv", "arg", "l2norm", "real",
+    "transpose_conv", "arg", "l2norm", "real", "select", "pick", "topk", "cumsum",
 }  # fmt: skip
 PICTURE = (2, 6, 5, 9)
 ROWS = tensor((4, 70))
 SMALL, LARGE = tensor((3, 1, 5)), tensor((3, 4, 5))
-FLOATS = tensor((4, 70), FLOAT)
+FLOATS, ONE = tensor((4, 70), FLOAT), tensor(())
 WINDOW = {"filter_height": 3, "filter_width": 2, "stride_h": 2, "stride_w": 1, "padding": "SAME"}
 
 
@@ -64,6 +64,10 @@ def graphs() -> list[Graph]:
         single("ARG_MAX", [picture, constant(1)], [tensor((2, 5, 9), INT32)]),
         single("L2_NORMALIZATION", [ROWS], [tensor((4, 70), INT8, 1 / 128, 0)]),
         single("EXP", [FLOATS], [FLOATS]),
+        single("ONE_HOT", [tensor((4,), INT32), constant(9), ONE, ONE], [tensor((4, 9))], axis=-1),
+        single("GATHER_ND", [picture, tensor((5, 2), INT32)], [tensor((5, 5, 9))]),
+        single("TOPK_V2", [ROWS, constant(6)], [tensor((4, 6)), tensor((4, 6), INT32)]),
+        single("CUMSUM", [FLOATS, constant(0)], [FLOATS], exclusive=True),
         detector(20),
         detector(20, UINT8, use_regular_nms=True),
     ]  # fmt: skip
@@ -72,8 +76,9 @@ def graphs() -> list[Graph]:
 def steps_of(graph: Graph) -> Iterator[tuple[Step, int]]:
     """The steps of the one operator, its tensors one behind another in an arena; and the bytes of that."""
     op, places, end = graph.ops[0], {}, 0
-    for i in (*graph.inputs, *op.outputs, SCRATCH):
-        size = plain.scratch(graph, op) if i == SCRATCH else graph.tensors[i].size_bytes
+    own = {SCRATCH: plain.scratch(graph, op), FAULT: 4}
+    for i in (*graph.inputs, *op.outputs, SCRATCH, FAULT):
+        size = own[i] if i in own else graph.tensors[i].size_bytes
         places[i], end = end, end + -(-size // native.ALIGNMENT) * native.ALIGNMENT
     for step in plain.lower(graph, op, places.__getitem__):
         yield step, end

@@ -102,6 +102,8 @@ SAME = (
     "RSQRT",
     "FLOOR",
     "CEIL",
+    "ROUND",
+    "SIGN",
     "RELU",
     "RELU6",
     "RELU_N1_TO_1",

@@ -53,6 +53,24 @@ def test_reductions(
         compare(graph, seed, twin=unsigned(graph) if kind == "SUM" and dtype == INT8 else None)
 
 
+@pytest.mark.parametrize("kind", ["REDUCE_ANY", "REDUCE_ALL"])
+@settings(max_examples=10, deadline=None)
+@given(SHAPES, SEEDS, st.data())
+def test_any_and_all(kind: str, shape: tuple[int, ...], seed: int, data: st.DataObject) -> None:
+    axis, dtype = data.draw(st.integers(0, len(shape) - 1)), np.dtype(np.bool_)
+    left = tensor((*shape[:axis], *shape[axis + 1 :]), dtype)
+    compare(single(kind, [tensor(shape, dtype), constant([axis])], [left], keep_dims=False), seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SHAPES, st.sampled_from([FLOAT, INT32, np.dtype(np.int64)]), SEEDS, st.data())
+def test_running_sums(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    options = {name: data.draw(st.booleans()) for name in ("exclusive", "reverse")}
+    ends = tensor(shape, dtype)
+    compare(single("CUMSUM", [ends, constant(axis)], [ends], **options), seed)
+
+
 @pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
 @settings(max_examples=30, deadline=None)
 @given(PICTURES, VALUES, SEEDS, st.data())

@@ -69,8 +69,9 @@ def test_a_closed_engine_says_so() -> None:
     loaded = NativeEngine(graph)
     other, inputs = loaded.stream(), random_inputs(graph, 0)
     loaded.close()
-    with pytest.raises(ValueError, match="the engine is closed"):
-        loaded.run(inputs)
+    for use in (lambda: loaded.run(inputs), lambda: loaded.profile(inputs), loaded.stream):
+        with pytest.raises(ValueError, match="the engine is closed"):
+            use()
     assert len(other.run(inputs)) == len(loaded.outputs)
 
 

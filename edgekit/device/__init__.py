@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from edgekit.device.profile import (
-    CoreGroup,
-    Device,
-    list_devices,
-    load_device,
-    match,
-    measured_facts,
-    measured_file,
-    probe,
-    profile_facts,
-)
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgekit.device.profile import (
+        CoreGroup,
+        Device,
+        list_devices,
+        load_device,
+        match,
+        measured_facts,
+        measured_file,
+        probe,
+        profile_facts,
+    )
 
 __all__ = [
     "CoreGroup",
@@ -25,3 +28,12 @@ __all__ = [
     "probe",
     "profile_facts",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load profiles when they are first used: engines ask for `machine` alone and need no pydantic."""
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module 'edgekit.device' has no attribute {name!r}")
+    return getattr(import_module("edgekit.device.profile"), name)

@@ -182,25 +182,35 @@ class NativeEngine:
     def _new_stream(self) -> Any:
         import edgekit._native as _native  # noqa: PLR0402
 
-        return _native.Stream(self._program, list(self.plan.inputs), list(self.plan.outputs))
+        fault = [self.plan.fault] if self.plan.fault else []
+        return _native.Stream(self._program, [*self.plan.inputs, *fault], [*self.plan.outputs, *fault])
 
     def stream(self) -> NativeEngine:
-        """Another engine with the same packed weights and memory of its own, for another thread."""
+        """Another engine with the same packed weights and memory of its own; ValueError after `close`."""
+        self._check_open()
         other = copy(self)
         other._stream = self._new_stream()  # noqa: SLF001
         return other
 
     def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """One inference. Raises ValueError for a wrong input and after `close`."""
-        if self._stream is None:
-            raise ValueError("the engine is closed")
+        """One inference. ValueError for a wrong input and after `close`, ModelError when the model fails."""
+        self._check_open()
         outputs = [np.empty(info.shape, info.dtype) for info in self.outputs]
-        self._stream.run(check_inputs(self.inputs, x), outputs, self.threads)
+        fault = [np.zeros(1, np.int32)] if self.plan.fault else []
+        self._stream.run([*check_inputs(self.inputs, x), *fault], [*outputs, *fault], self.threads)
+        if fault and fault[0][0]:
+            raise ModelError("an index that the network computes, or is given, reaches outside of its table")
         return outputs
 
     def profile(self, inputs: Sequence[NDArray[Any]]) -> list[float]:
         """One inference, step by step: the seconds that each step of `plan` took."""
-        return list(self._stream.profile(check_inputs(self.inputs, inputs), self.threads))
+        self._check_open()
+        fault = [np.zeros(1, np.int32)] if self.plan.fault else []
+        return list(self._stream.profile([*check_inputs(self.inputs, inputs), *fault], self.threads))
+
+    def _check_open(self) -> None:
+        if self._stream is None:
+            raise ValueError("the engine is closed")
 
     def close(self) -> None:
         """Give the memory back; what runs in another thread ends first."""

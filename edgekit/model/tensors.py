@@ -42,6 +42,8 @@ def check_inputs(infos: Sequence[TensorInfo], x: NDArray[Any] | Sequence[NDArray
 
     Raises ValueError when number, shape or type is not what `infos` say, or a float is not finite.
     """
+    if not isinstance(x, np.ndarray | Sequence):
+        raise ValueError(f"the model takes arrays, not {type(x).__name__}")  # noqa: TRY004  as all of them
     given = [x] if isinstance(x, np.ndarray) else list(x)
     if len(given) != len(infos):
         raise ValueError(f"the model takes {len(infos)} inputs, not {len(given)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from edgekit.model.graph import Tensor
 from edgekit.plan.arithmetic import Whole, bounds, clamp, codes, is_quantised, multiplier, multiply, stored
 from edgekit.plan.lowering import (
     FLOAT,
+    SCRATCH,
     Lower,
     Lowering,
     dense,
@@ -22,15 +24,17 @@ from edgekit.plan.lowering import (
     zero_point_of,
 )
 from edgekit.plan.step import Fields, Step
-from edgekit.plan.strided import merge
-from edgekit.plan.unary import look_up
+from edgekit.plan.strided import Source, merge
+from edgekit.plan.unary import UNARY, look_up
 
 # In the order of native/ops.h; the comparisons come last.
-_FUNCTIONS = """
-    ADD SUB MUL MAXIMUM MINIMUM SQUARED_DIFFERENCE DIV PRELU
+FUNCTIONS = """
+    ADD SUB MUL MAXIMUM MINIMUM SQUARED_DIFFERENCE DIV PRELU POW FLOOR_DIV FLOOR_MOD
     EQUAL NOT_EQUAL LESS LESS_EQUAL GREATER GREATER_EQUAL
 """.split()  # noqa: SIM905
 _ACTIVATED = ("ADD", "SUB", "MUL", "DIV")
+_LOGICAL = {"LOGICAL_AND": "MINIMUM", "LOGICAL_OR": "MAXIMUM"}
+_WHOLE = (np.dtype(np.int32), np.dtype(np.int64))
 _LARGEST = float(np.finfo(np.float32).max)
 _WIDTH = 20  # bits by which ADD and SUB widen their operands
 
@@ -175,9 +179,56 @@ def _numbers(job: Lowering, kind: str) -> list[Step]:
             min(max(b, -_LARGEST), _LARGEST) for b in bounds(job.option("fused_activation_function"))
         )
         need(first.dtype == FLOAT or low == -_LARGEST, f"an activation on {first.dtype}")
-    need(kind not in ("DIV", "PRELU") or first.dtype == FLOAT, f"{first.dtype}")
-    fields = {"type": type_number(first), "function": _FUNCTIONS.index(kind), "low": low, "high": high}
+    need(kind not in ("DIV", "PRELU", "POW") or first.dtype == FLOAT, f"{first.dtype}")
+    if kind in ("FLOOR_DIV", "FLOOR_MOD") and first.dtype != FLOAT:
+        need(np.all(job.constant(1, "divisors")), "a divisor of 0")
+    fields = {"type": type_number(first), "function": FUNCTIONS.index(kind), "low": low, "high": high}
     return [Step("binary", {**_operands(job), **fields})]
+
+
+def _logical(job: Lowering) -> list[Step]:
+    """Of truth values, which are bytes of 0 or 1, the least or the largest."""
+    need(all(t.dtype == np.bool_ for t in (*job.inputs, job.result)), "operands that are no bool")
+    fields = {
+        "type": type_number(job.result), "function": FUNCTIONS.index(_LOGICAL[job.op.kind]),
+        "low": -_LARGEST, "high": _LARGEST,
+    }  # fmt: skip
+    return [Step("binary", {**_operands(job), **fields})]
+
+
+def _signed(job: Lowering) -> list[Step]:
+    """NEG and ABS of whole numbers: 0 less the number, and the larger of the two."""
+    source = job.inputs[0]
+    if source.dtype not in _WHOLE:
+        return UNARY[job.op.kind](job)
+    job.takes(1)
+    job.same_type()
+    job.shaped(source.shape)
+    is_abs, zero = job.op.kind == "ABS", Source(0, np.zeros(1, source.dtype))
+    negated = job.place(SCRATCH) if is_abs else job.output()
+    steps = [_whole(job, "SUB", (zero, 0), (job.source(0), 1), negated)]
+    if is_abs:
+        steps.append(_whole(job, "MAXIMUM", (job.source(0), 1), (Source(negated), 1), job.output()))
+    return steps
+
+
+def _whole(
+    job: Lowering, kind: str, first: tuple[Source, int], second: tuple[Source, int], output: int
+) -> Step:
+    """A function of two rows of whole numbers of the result's type, a number or (0) none apart."""
+    dtype, count = job.result.dtype, math.prod(job.result.shape)
+    fields: Fields = {
+        **first[0].fields("first"), **second[0].fields("second"), "output": output,
+        "sizes": np.array([count], np.int64), "type": type_number(job.result),
+        "first_strides": np.array([first[1] * dtype.itemsize], np.int64),
+        "second_strides": np.array([second[1] * dtype.itemsize], np.int64),
+        "function": FUNCTIONS.index(kind),
+    }  # fmt: skip
+    return Step("binary", fields)
+
+
+def signed_scratch(job: Lowering) -> int:
+    return job.result.size_bytes if job.result.dtype in _WHOLE else 0
 
 
 def _lower(kind: str) -> Lower:
@@ -200,4 +251,8 @@ def _lower(kind: str) -> Lower:
     return lower
 
 
-BINARY: dict[str, Lower] = {kind: _lower(kind) for kind in _FUNCTIONS}
+BINARY: dict[str, Lower] = {
+    **{kind: _lower(kind) for kind in FUNCTIONS},
+    **dict.fromkeys(_LOGICAL, _logical),
+    **dict.fromkeys(("ABS", "NEG"), _signed),
+}

@@ -9,16 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from edgekit.errors import ModelError
 from edgekit.model import operators
 from edgekit.model.graph import Graph, Op
 from edgekit.plan import convolution, plain, routes
 from edgekit.plan.layout import PLAIN, Value, arrange
-from edgekit.plan.lowering import SCRATCH
-from edgekit.plan.planner import Node, Places, Planner
+from edgekit.plan.lowering import FAULT, SCRATCH
+from edgekit.plan.planner import FAULTS, Node, Places, Planner
 from edgekit.plan.simplify import simplify, to_int8
 from edgekit.plan.step import Step
 
 MAX_OPS = 4096
+MAX_ARENA_BYTES = 2**31 - 1  # what the kernels' offsets reach
 NO_RANKS: Mapping[int, int] = MappingProxyType({})
 
 
@@ -27,6 +29,8 @@ class Plan:
     """Steps over one arena. `inputs` and `outputs` are (place, size) in bytes.
 
     `operators` has for each step the operator of the graph that it belongs to, -1 for a change of form.
+    `fault` is where an int32 stands, 0 at the start, that is not 0 after a run with indices that reach
+    outside; None if that cannot be.
     """
 
     isa: str
@@ -35,6 +39,7 @@ class Plan:
     arena_bytes: int
     inputs: tuple[tuple[int, int], ...]
     outputs: tuple[tuple[int, int], ...]
+    fault: tuple[int, int] | None = None
 
     @property
     def constant_bytes(self) -> int:
@@ -65,7 +70,7 @@ def refusal(graph: Graph) -> str | None:
 def build(
     graph: Graph, isa: str, *, exact: bool = False, threads: int = 1, ranks: Mapping[int, int] = NO_RANKS
 ) -> Plan:
-    """Plan a graph for which `refusal` is None.
+    """Plan a graph for which `refusal` is None. ModelError where it needs more memory than kernels reach.
 
     `ranks` has operators that shall have the kernel that many places behind the one thought to be the best.
     """
@@ -89,7 +94,8 @@ def build(
         tuple((places.plain(i), graph.tensors[i].size_bytes) for i in side)
         for side in (graph.inputs, graph.outputs)
     )
-    return Plan(isa, tuple(steps), tuple(operators), arena_bytes, inputs, outputs)
+    fault = (places.buffers[FAULTS], 4) if FAULTS in places.buffers else None
+    return Plan(isa, tuple(steps), tuple(operators), arena_bytes, inputs, outputs, fault)
 
 
 def _plain(planner: Planner, op: Op) -> None:
@@ -100,17 +106,21 @@ def _plain(planner: Planner, op: Op) -> None:
         planner.share(writes[0], reads[0])
     else:
         spare = planner.add_scratch(plain.scratch(graph, op))
+        faults = (planner.add_faults(),) if plain.can_fail(graph, op) else ()
 
         def emit(places: Places) -> list[Step]:
-            return plain.lower(graph, op, lambda i: places.plain(spare.tensor if i == SCRATCH else i))
+            own = {SCRATCH: spare, FAULT: FAULTS}
+            return plain.lower(graph, op, lambda i: places.buffers[own.get(i, Value(i, PLAIN))])
 
-        planner.node(reads, (*writes, spare), emit)
+        planner.node(reads, (*writes, spare, *faults), emit)
 
 
 def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
     """Settle the layout and give every value that holds memory a place in the arena."""
     planes = planner.layout.settle()
-    lives = _lives(planner.nodes, [Value(i, PLAIN) for i in planner.graph.inputs], ends, planner.storage)
+    inputs = [Value(i, PLAIN) for i in planner.graph.inputs]
+    kept = [FAULTS] if FAULTS in planner.made else []
+    lives = _lives(planner.nodes, inputs + kept, ends + kept, planner.storage)
     numbered = list(lives)
     sizes = {
         number: (
@@ -120,6 +130,8 @@ def _arrange(planner: Planner, ends: list[Value]) -> tuple[Places, int]:
         for number, value in enumerate(numbered)
     }
     found, arena_bytes = arrange(sizes)
+    if arena_bytes > MAX_ARENA_BYTES:
+        raise ModelError(f"its tensors take {arena_bytes} bytes at once; {MAX_ARENA_BYTES} are the most")
     roots = {value: found[number] for number, value in enumerate(numbered)}
     storage = {value: planner.storage(value) for value in planner.made}
     buffers = {value: roots[holder] for value, holder in storage.items() if holder in roots}

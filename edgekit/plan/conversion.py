@@ -92,6 +92,14 @@ def shape(job: Lowering) -> list[Step]:
     return _constant(job, numbers)
 
 
+def rank(job: Lowering) -> list[Step]:
+    """The number of axes, known before."""
+    job.takes(1)
+    need(job.result.dtype == np.int32, f"a rank that is {job.result.dtype}")
+    job.shaped(())
+    return _constant(job, np.array(len(job.inputs[0].shape), np.int32))
+
+
 def zeros_like(job: Lowering) -> list[Step]:
     _, result = _ends(job)
     return _constant(job, np.zeros((), result.dtype))
@@ -117,6 +125,7 @@ CONVERSIONS: dict[str, Lower] = {
     "DEQUANTIZE": dequantize,
     "FILL": fill,
     "QUANTIZE": quantize,
+    "RANK": rank,
     "SHAPE": shape,
     "ZEROS_LIKE": zeros_like,
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.model.graph import Tensor
 from edgekit.plan.arithmetic import codes, is_quantised, nearest, stored
 from edgekit.plan.lowering import (
     Lower,
@@ -46,16 +47,24 @@ def concatenation(job: Lowering) -> list[Step]:
     return steps
 
 
-def _rescale(job: Lowering, number: int, target: Strided, axis: int) -> list[Step]:
-    """Bytes of another scale. TFLite does it for uint8 only, in float32; int8 gives the same, 128 below."""
-    source, result = job.inputs[number], job.result
+def rescaling(source: Tensor, result: Tensor) -> NDArray[np.uint8]:
+    """The table from the bytes of one quantisation to those of another, as CONCATENATION has it.
+
+    TFLite does it for uint8 only, in float32; int8 gives the same, 128 below.
+    """
     need(is_quantised(source, result), f"{source.dtype} of another scale")
     flip = 128 if source.dtype == np.int8 else 0
     scale = scale_of(source) * (np.float32(1) / scale_of(result))
     x = (codes(source) + flip).astype(np.float32)
     y = nearest(x * scale + np.float32(-(zero_point_of(source) + flip)) * scale)
     need(np.all(np.abs(y) < 2**31), "scales that are too far apart")
-    values = stored(y.astype(np.int64) + zero_point_of(result), result)
+    return stored(y.astype(np.int64) + zero_point_of(result), result)
+
+
+def _rescale(job: Lowering, number: int, target: Strided, axis: int) -> list[Step]:
+    """Bytes of another scale, into a view of the output."""
+    source, result = job.inputs[number], job.result
+    values = rescaling(source, result)
     rows, columns = math.prod(source.shape[:axis]), math.prod(source.shape[axis:])
     if not rows * columns:
         return []

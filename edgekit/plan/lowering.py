@@ -20,6 +20,7 @@ from edgekit.plan.step import Step
 from edgekit.plan.strided import Source, Strided, copy
 
 SCRATCH = -1  # the "tensor" at which `place` gives the bytes that `scratch` asked for
+FAULT = -2  # that at which it gives the int32 that a kernel sets when it meets a wrong number
 
 BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 FLOAT = np.dtype(np.float32)

@@ -140,6 +140,22 @@ def reverse(job: Lowering) -> list[Step]:
     return move(job, view, dense(job.result))
 
 
+def dynamic_update_slice(job: Lowering) -> list[Step]:
+    """The first input, with the second in it where the third says, which is kept inside."""
+    job.takes(3)
+    job.same_type()
+    source, part = job.inputs[:2]
+    same_type(part, job.result)
+    job.shaped(source.shape)
+    starts = job.constant(2, "starts").ravel().tolist()
+    need(len(starts) == len(source.shape) == len(part.shape), f"{len(starts)} starts")
+    view = dense(job.result)
+    for axis, (start, size, count) in enumerate(zip(starts, source.shape, part.shape, strict=True)):
+        need(count <= size, f"{count} of {size}")
+        view = view.slice(axis, min(max(start, 0), size - count), count)
+    return move(job, dense(source), dense(job.result)) + move(job, dense(part), view, 1)
+
+
 def alias(job: Lowering) -> list[Step]:
     """The same bytes in another shape; a copy, where the two do not share their place."""
     need(job.op.inputs and job.op.inputs[0] >= 0 and len(job.op.outputs) == 1, "absent inputs")
@@ -157,6 +173,7 @@ def alias(job: Lowering) -> list[Step]:
 
 MOVES: dict[str, Lower] = {
     "BROADCAST_TO": broadcast_to,
+    "DYNAMIC_UPDATE_SLICE": dynamic_update_slice,
     "EXPAND_DIMS": alias,
     "GATHER": gather,
     "MIRROR_PAD": mirror_pad,

@@ -46,7 +46,7 @@ def align_groups(weights: NDArray[np.integer], groups: int) -> tuple[NDArray[np.
     first = np.arange(outputs) // (outputs // groups) * inputs
     shift = first % QUAD
     aligned = np.zeros((outputs, height, width, inputs + int(shift.max())), weights.dtype)
-    for offset in np.unique(shift):
+    for offset in sorted(set(shift.tolist())):
         rows = shift == offset
         aligned[rows, :, :, offset : offset + inputs] = weights[rows]
     return aligned, first // QUAD

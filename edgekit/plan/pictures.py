@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.model.graph import Graph, Op
-from edgekit.plan import plain
+from edgekit.plan import joining, plain
 from edgekit.plan.convolve import add_into_convolution, add_weights, fused_convolution
 from edgekit.plan.fully_connected import clamp, scale_of, zero_point_of
 from edgekit.plan.layout import PLAIN, PLANES, QUAD, Value
@@ -234,9 +234,7 @@ def rescaling(planner: Planner, source: int, result: int) -> NDArray[np.uint8] |
     a, b = planner.graph.tensors[source], planner.graph.tensors[result]
     if (scale_of(a), zero_point_of(a)) == (scale_of(b), zero_point_of(b)):
         return None
-    codes = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64) - zero_point_of(a)
-    moved = multiply_exactly(codes, scale_of(a) / scale_of(b)) + zero_point_of(b)
-    return np.clip(moved, -128, 127).astype(np.int8).view(np.uint8)
+    return joining.rescaling(a, b)
 
 
 def split(planner: Planner, op: Op) -> bool:

@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable
 
 from edgekit.model.graph import Graph, Op
-from edgekit.plan import fully_connected, postprocess
-from edgekit.plan.binary import BINARY
+from edgekit.plan import fully_connected, picking, postprocess
+from edgekit.plan.binary import BINARY, signed_scratch
 from edgekit.plan.blocks import BLOCKS
 from edgekit.plan.conversion import CONVERSIONS
 from edgekit.plan.joining import JOINING
 from edgekit.plan.lowering import Lower, Lowering, Refused
 from edgekit.plan.movement import MOVES
+from edgekit.plan.picking import PICKING
 from edgekit.plan.products import PRODUCTS
 from edgekit.plan.real import ARG, REAL
 from edgekit.plan.reduction import REDUCTIONS
@@ -38,11 +39,14 @@ _LOWER: dict[str, Lower] = {
     **SAMPLING,
     **PRODUCTS,
     **ARG,
+    **PICKING,
     "FULLY_CONNECTED": fully_connected.lower,
     postprocess.POSTPROCESS: postprocess.lower,
 }
 _SCRATCH: dict[str, Callable[[Lowering], int]] = {
+    "ABS": signed_scratch,
     "FULLY_CONNECTED": fully_connected.scratch,
+    "ONE_HOT": picking.one_hot_scratch,
     postprocess.POSTPROCESS: postprocess.scratch,
 }
 _ALIASES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
@@ -68,8 +72,9 @@ def lower(graph: Graph, op: Op, place: Callable[[int], int]) -> list[Step]:
     """The steps of an operator for which `refusal` is None.
 
     `place(i)` is where tensor i stands in the arena, at a multiple of ALIGNMENT. Constants are not asked
-    for: they travel in the steps; scratch memory is, as `place(SCRATCH)`. No two tensors of an operator
-    overlap, unless it `aliases` them.
+    for: they travel in the steps; scratch memory is, as `place(SCRATCH)`, and, where `can_fail`, an int32
+    that is not 0 after a failure, as `place(FAULT)`. No two tensors of an operator overlap, unless it
+    `aliases` them.
     """
     return _LOWER[op.kind](Lowering(graph, op, place))
 
@@ -77,6 +82,12 @@ def lower(graph: Graph, op: Op, place: Callable[[int], int]) -> list[Step]:
 def scratch(graph: Graph, op: Op) -> int:
     """Bytes of the arena that the operator needs while it runs; `place(SCRATCH)` says where they are."""
     return _SCRATCH[op.kind](Lowering(graph, op, lambda _: 0)) if op.kind in _SCRATCH else 0
+
+
+def can_fail(graph: Graph, op: Op) -> bool:
+    """Whether numbers that are computed may turn out to be wrong: indices that reach outside."""
+    picks = op.kind in ("EMBEDDING_LOOKUP", "GATHER", "GATHER_ND")
+    return picks and any(step.family == "pick" for step in lower(graph, op, lambda _: 0))
 
 
 def aliases(graph: Graph, op: Op) -> bool:

@@ -19,6 +19,7 @@ from edgekit.plan.layout import PLAIN, PLANES, QUAD, Form, Layout, Picture, Plan
 from edgekit.plan.step import Step
 
 MAX_SPLIT = 32  # phases of planes that can be told apart
+FAULTS = Value(-1 - 2**31, PLAIN)  # memory of its own that all operators which can fail share
 Function = tuple[int, NDArray[np.uint8]]  # of the bytes of which tensor, and its table
 
 
@@ -109,6 +110,11 @@ class Planner:
         value = Value(-1 - self.number, PLAIN)
         self.scratch[value] = size_bytes
         return value
+
+    def add_faults(self) -> Value:
+        """Where operators say that the numbers which they were given are wrong."""
+        self.scratch[FAULTS] = 4
+        return FAULTS
 
     def size_bytes(self, value: Value) -> int:
         """Of a plain value or of scratch memory."""

@@ -32,7 +32,8 @@ from edgekit.plan.lowering import (
 from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import merge
 
-_REDUCTIONS = {"SUM": 0, "MEAN": 1, "REDUCE_MAX": 2, "REDUCE_MIN": 3}  # as in native/ops.h
+# As in native/ops.h; of truth values, which are bytes of 0 or 1, any is the largest and all the least.
+_REDUCTIONS = {"SUM": 0, "MEAN": 1, "REDUCE_MAX": 2, "REDUCE_MIN": 3, "REDUCE_ANY": 2, "REDUCE_ALL": 3}
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -48,11 +49,28 @@ def reduce(job: Lowering) -> list[Step]:
     count = math.prod(source.shape[axis] for axis in axes)
     need(0 < count < 2**23, f"{count} numbers at once")
     fields = {"type": type_number(source), "function": _REDUCTIONS[kind], **_axes(job, kept, axes)}
-    if kind in ("REDUCE_MAX", "REDUCE_MIN"):
+    need(kind not in ("REDUCE_ANY", "REDUCE_ALL") or source.dtype == np.bool_, f"{source.dtype}")
+    if _REDUCTIONS[kind] > 1:
         need(equally_scaled(source, result), "another scale or zero point")
     elif source.dtype in BYTES:
         fields |= _rescaled(job, count)
     return [Step("reduce", {**job.source(0).fields(), "output": job.output(), **fields})]
+
+
+def cumsum(job: Lowering) -> list[Step]:
+    job.takes(2)
+    source, axis = job.inputs[0], job.constant(1, "an axis")
+    need(source.dtype in (FLOAT, np.int32, np.int64) and source.dtype == job.result.dtype, f"{source.dtype}")
+    need(axis.size == 1, "an axis that is no single number")
+    job.shaped(source.shape)
+    at = axis_of(int(axis.ravel()[0]), len(source.shape))
+    fields: Fields = {
+        **job.source(0).fields(), "output": job.output(), "type": type_number(source),
+        "exclusive": int(bool(job.option("exclusive"))), "reverse": int(bool(job.option("reverse"))),
+        "outer": math.prod(source.shape[:at]), "count": source.shape[at],
+        "inner": math.prod(source.shape[at + 1 :]),
+    }  # fmt: skip
+    return [Step("cumsum", fields)]
 
 
 def _axes(job: Lowering, kept: list[int], axes: list[int]) -> Fields:
@@ -170,6 +188,7 @@ def _exp_of_quarter(x: NDArray[np.int64]) -> NDArray[np.int64]:
 REDUCTIONS: dict[str, Lower] = {
     **dict.fromkeys(_REDUCTIONS, reduce),
     "AVERAGE_POOL_2D": pool,
+    "CUMSUM": cumsum,
     "MAX_POOL_2D": pool,
     "SOFTMAX": softmax,
 }

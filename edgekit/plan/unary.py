@@ -23,12 +23,12 @@ from edgekit.plan.arithmetic import (
     table,
     truncate,
 )
-from edgekit.plan.lowering import Lower, Lowering, need, scale_of, zero_point_of
+from edgekit.plan.lowering import Lower, Lowering, equally_scaled, need, scale_of, zero_point_of
 from edgekit.plan.real import real
 from edgekit.plan.step import Step
 
 Float = NDArray[np.float32]
-_SIGNED = ("ABS", "ELU", "EXP", "LOG")  # TFLite has these for int8 only
+_SIGNED = ("ABS", "ELU", "EXP", "LOG", "NEG", "RSQRT")  # TFLite has these for int8 only
 Table = Callable[[Lowering, Tensor, Tensor], NDArray[np.uint8]]
 
 
@@ -129,6 +129,37 @@ def _abs(_job: Lowering, source: Tensor, result: Tensor) -> NDArray[np.uint8]:
     return stored((x if same else multiply(x, _factor(source, result))) + zero_point_of(result), result)
 
 
+def _neg(_job: Lowering, source: Tensor, result: Tensor) -> NDArray[np.uint8]:
+    """TFLite negates what is stored, which is right without a zero point."""
+    same = equally_scaled(source, result) and zero_point_of(source) == 0
+    need(same, "another scale or a zero point")
+    return (-codes(source)).astype(np.int8).view(np.uint8)
+
+
+def _rsqrt(_job: Lowering, source: Tensor, result: Tensor) -> NDArray[np.uint8]:
+    """With 20 bits behind the point in between; 0 becomes the largest number."""
+    need(zero_point_of(source) == -128, "an input that may be negative")
+    x, bits = codes(source) + 128, 20
+    fixed, shift = multiplier(1 / float(np.sqrt(scale_of(source)) * scale_of(result)))
+    need(shift - bits >= -31, "scales that are too far apart")
+    roots = np.array([_inverse_root(int(n), bits) for n in x])
+    y = multiply(roots, (fixed, shift - bits)) + zero_point_of(result)
+    return stored(np.where(x == 0, 127, y), result)
+
+
+def _inverse_root(number: int, bits: int) -> Whole:
+    """1 / sqrt(number) with so many bits behind the point: Newton's method on numbers of 31 bits."""
+    if number <= 1:
+        return multiply(np.array(1), (2**31 - 1, bits))
+    pairs = (31 - number.bit_length()) // 2 - 1
+    half = shift_right(np.array((number << 2 * pairs) >> 1), 1)
+    x = np.array(1 << 28)
+    for _ in range(5):
+        cube = doubling_high(doubling_high(x, x), x) << 6
+        x = (doubling_high(x, (1 << 28) + (1 << 27)) - doubling_high(half, cube)) << 3
+    return multiply(np.array(1), (int(doubling_high(x, 1518500250)), bits - (11 - pairs)))
+
+
 def _hard_swish(_job: Lowering, source: Tensor, result: Tensor) -> NDArray[np.uint8]:
     """The product x * relu6(x + 3) / 6 on 16-bit fractions."""
     fine = np.float32(1 / 128) * scale_of(source)
@@ -155,7 +186,16 @@ def _saturated(x: Whole) -> Whole:
     return np.clip(x, -32768, 32767)
 
 
+def logical_not(job: Lowering) -> list[Step]:
+    job.takes(1)
+    need(job.inputs[0].dtype == job.result.dtype == np.bool_, "an operand that is no bool")
+    job.shaped(job.inputs[0].shape)
+    return look_up(job, (np.arange(256) == 0).astype(np.uint8))
+
+
 UNARY: dict[str, Lower] = {
+    "LOGICAL_NOT": logical_not,
+} | {
     kind: unary(make)
     for kind, make in {
         "ABS": _abs,
@@ -165,11 +205,13 @@ UNARY: dict[str, Lower] = {
         "HARD_SWISH": _hard_swish,
         "LEAKY_RELU": _leaky_relu,
         "LOG": _log_table,
+        "NEG": _neg,
         "LOGISTIC": _sigmoid_table,
         "RELU": _relu(0, math.inf),
         "RELU6": _relu(0, 6),
         "RELU_0_TO_1": _relu(0, 1),
         "RELU_N1_TO_1": _relu(-1, 1),
+        "RSQRT": _rsqrt,
         "TANH": _real(_tanh),
     }.items()
 }
