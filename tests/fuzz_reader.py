@@ -1,8 +1,10 @@
-"""Feeds damaged `.tflite` files to the reader, which must give a graph or a ModelError for each.
+"""Feeds damaged `.tflite` files to the reader, which must give a graph or a ModelError for each, and what it
+gives to the planner, which must give a plan or a ModelError.
 
     python tests/fuzz_reader.py --cases 1000000 --files FOLDER --log FILE
 
 The seeds are self-made networks and real ones of the folder. Counts go to the log every ten thousand cases.
+The file that took longest is kept beside the log.
 """
 
 from __future__ import annotations
@@ -13,17 +15,16 @@ import sys
 import time
 import tracemalloc
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from packed import encode, rewritten
 from strategies import convolution, layer, network
 
-from edgekit import model
+from edgekit import model, plan
 from edgekit.errors import ModelError
 from edgekit.model.graph import Graph, Op, Tensor
-from edgekit.plan.simplify import simplify, to_int8
 
 _WORDS = (
     0,
@@ -119,7 +120,8 @@ class Outcome:
     """What came of all cases so far."""
 
     counts: Counter[str]
-    slowest_s: float = 0.0
+    slowest_s: float = 0.0  # of this process, however busy the machine is
+    slowest: bytes = field(default=b"", repr=False)
     largest_ratio: float = (
         0.0  # bytes allocated to bytes of file and tensors, of the cases that were measured
     )
@@ -129,9 +131,11 @@ def try_one(data: bytes, outcome: Outcome, measure: bool) -> None:
     """Read one file; all but a graph and a ModelError of one short line is a failure and is raised."""
     if measure:
         tracemalloc.start()
-    start = time.perf_counter()
+    start_s = time.process_time()
     found = read(data)
-    outcome.slowest_s = max(outcome.slowest_s, time.perf_counter() - start)
+    taken_s = time.process_time() - start_s
+    if taken_s > outcome.slowest_s:
+        outcome.slowest_s, outcome.slowest = taken_s, data
     if measure:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -144,8 +148,20 @@ def try_one(data: bytes, outcome: Outcome, measure: bool) -> None:
         assert len(found.splitlines()) == 1
         assert len(found) < 1000
     elif measure:
-        simplify(to_int8(found))
+        outcome.counts[try_plan(found)] += 1
     outcome.counts["refused" if isinstance(found, str) else "graph"] += 1
+
+
+def try_plan(graph: Graph) -> str:
+    """Plan a graph for the lowest level; what came of it."""
+    try:
+        ready = plan.prepare(graph)
+        if plan.refusal(ready):
+            return "not native"
+        plan.build(ready, "scalar")
+    except ModelError:
+        return "no plan"
+    return "plan"
 
 
 def read(data: bytes) -> Graph | str:
@@ -156,15 +172,16 @@ def read(data: bytes) -> Graph | str:
         return str(error)
 
 
-def fuzz(count: int, seed: int, folder: Path | None, log: Path | None = None) -> Outcome:
-    """Try `count` cases; one in fifty is measured, simplified too if it is a graph."""
+def fuzz(count: int, seed: int, folder: Path | None, log: Path | None = None, every: int = 50) -> Outcome:
+    """Try `count` cases; one in `every` is measured, and planned too if it is a graph."""
     files, rng, outcome = seeds(folder), np.random.default_rng(seed), Outcome(Counter())
     for case in range(1, count + 1):
         data = damage(files[int(rng.integers(0, len(files)))], rng, files)
-        try_one(data, outcome, case % 50 == 0)
+        try_one(data, outcome, case % every == 0)
         if log and (case % _REPORT_EVERY == 0 or case == count):
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"{case} cases: {outcome}\n")
+            log.with_suffix(".slowest").write_bytes(outcome.slowest)
     return outcome
 
 
@@ -174,8 +191,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--files", type=Path)
     parser.add_argument("--log", type=Path)
+    parser.add_argument("--every", type=int, default=50, help="one in so many is measured and planned")
     options = parser.parse_args()
-    sys.stdout.write(f"{fuzz(options.cases, options.seed, options.files, options.log)}\n")
+    sys.stdout.write(f"{fuzz(options.cases, options.seed, options.files, options.log, options.every)}\n")
 
 
 if __name__ == "__main__":
