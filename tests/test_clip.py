@@ -13,7 +13,7 @@ import pytest
 import yaml
 from scripted import Noting
 
-from edgekit import inference, zoo
+from edgekit import inference
 from edgekit.config.settings import DetectConfig, MotionConfig
 from edgekit.mqtt.sink import ListSink
 from edgekit.pipeline import Pipeline
@@ -31,7 +31,7 @@ def watch(clip: Path, detect: DetectConfig) -> tuple[list[Span], CameraState, fl
     """Start and end of each visit of a person that a pipeline reports, what it did, and its CPU seconds."""
     sink = ListSink()
     source = Noting(open_source(str(clip), camera="hall"))
-    model = inference.open(zoo.list_models()[0].name)
+    model = inference.open("detect/edgenano-025-320-coco10/dense_int8")
     pipeline = Pipeline([Camera("hall", detect, lambda: source)], model, sink)
     before_s = time.process_time()
     pipeline.run()
@@ -45,6 +45,7 @@ def meet(a: Span, b: Span) -> bool:
     return a[0] < b[1] and b[0] < a[1]
 
 
+BRIEF_S = 0.3
 SLOW = pytest.mark.skipif("EDGEKIT_PYTHON" in os.environ, reason="takes too long on an emulated CPU")
 PERSONS = DetectConfig(labels=["person"])
 GATED = PERSONS.model_copy(update={"motion": MotionConfig()})
@@ -72,8 +73,13 @@ def test_cars_are_reported_alike_with_and_without_the_motion_gate(shared: Path) 
     gated, state, cpu_s = watch(clip, DetectConfig(motion=MotionConfig()))
     print(f"\n{len(every)} visits: {saving(all_state, all_cpu_s)}")  # noqa: T201
     print(f"{len(gated)} visits: {saving(state, cpu_s)}")  # noqa: T201
-    assert len(every) == len(gated)
-    assert all(any(meet(a, b) for b in gated) for a in every)
+    for some, others in (
+        (every, gated),
+        (gated, every),
+    ):  # what is seen for a moment hangs on which frame it is
+        lasting = [(start_s, end_s) for start_s, end_s in some if end_s - start_s >= BRIEF_S]
+        assert lasting
+        assert all(any(meet(a, b) for b in others) for a in lasting)
     assert state.looked < 0.75 * state.frames
 
 

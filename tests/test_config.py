@@ -830,7 +830,7 @@ def test_a_relative_source_starts_at_the_folder_of_the_file(source: str, found: 
 def test_the_schema_for_editors_is_that_of_the_program() -> None:
     """Its text may differ between versions of pydantic; the keys of every part may not."""
     shipped = json.loads(
-        resources.files("edgekit.pipelines").joinpath("edgekit.model.schema.json").read_text("utf-8")
+        resources.files("edgekit.pipelines").joinpath("edgekit.schema.json").read_text("utf-8")
     )
     assert keys_of_parts(shipped) == keys_of_parts(config_schema())
 

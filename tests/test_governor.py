@@ -158,7 +158,7 @@ class Busy:
 def test_a_hot_machine_says_so_and_uses_the_smaller_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline's clock is the test's own: half a second passes with each look at it."""
     now_s = iter(np.arange(0, 1e6, 0.5).tolist())
-    monkeypatch.setattr("edgekit.pipeline.time.monotonic", lambda: next(now_s))
+    monkeypatch.setattr("edgekit.pipeline.loop.time.monotonic", lambda: next(now_s))
     sink = ListSink()
     governor = Governor(CONFIG, MODELS[:2], lambda: Heat(90.0))
     camera = Camera("front", DetectConfig(), lambda: _slowly(Busy(500), governor))

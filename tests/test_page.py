@@ -110,7 +110,8 @@ def test_the_page_shows_each_camera_with_all_that_is_known(watched: tuple[Filled
     machine = text(browser, "#machine").replace("\n", " ")
     for told in (
         "30 ms · 45 ms",
-        "96 of 150 MB",
+        "96 MB",
+        "9.3 MB of 150",
         "broker.lan:1883",
         "7 wait",
         "on disk, 4 KiB",

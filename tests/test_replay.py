@@ -13,12 +13,12 @@ from jsonschema import Draft202012Validator
 from scripted import Seen, scripted_model
 from views import noisy, place, with_person
 
-from edgekit import replay
 from edgekit.cli import main
 from edgekit.config import Config, parse_config
 from edgekit.errors import CheckError, UsageError
 from edgekit.mqtt import messages
 from edgekit.replay import Message, compare, explain, to_text
+from edgekit.replay import clip as replay
 from edgekit.replay.strip import to_html
 
 TEXT = """\

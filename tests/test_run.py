@@ -55,7 +55,7 @@ def test_the_demo_is_reported_as_its_card_says() -> None:
     seconds = 20.0 if EMULATED else card["loop_s"]
     source = Noting(open_source("demo:seed=0&pace=none", camera="front", fps=fps))
     sink = ListSink()
-    model = inference.open(zoo.list_models()[0].name)
+    model = inference.open("detect/edgenano-025-320-coco10/dense_int8")
     camera = Camera("front", DetectConfig(), lambda: source)
     Pipeline([camera], model, sink).run(frames=int(seconds * (fps or card["fps"])))
     ends = [event for event in sink.events if event.type == "end"]
