@@ -32,6 +32,7 @@ mqtt
 inference
 pipeline
 bench analyze evaluate optimize
+pareto
 notify web
 runtime doctor kit service
 replay
@@ -61,7 +62,7 @@ ROOMS = {
     "onnxruntime": {"bench", "optimize"},
     "openvino": {"bench"},
     "optuna": {"optimize"},
-    "matplotlib": {"analyze", "optimize"},
+    "matplotlib": {"analyze", "optimize", "pareto"},
 }
 
 

@@ -28,7 +28,7 @@ from edgekit.optimize.oneshot import Calibration, Goal, prune
 from edgekit.optimize.oneshot.budget import allocate
 from edgekit.optimize.oneshot.elimination import eliminate
 from edgekit.optimize.oneshot.latency import layer_ms
-from edgekit.optimize.oneshot.layers import find_layers, input_rows, real_values
+from edgekit.optimize.oneshot.layers import find_layers, input_rows, real_values, replaced
 from edgekit.optimize.oneshot.masks import trace
 from edgekit.optimize.oneshot.pattern import parse_pattern
 from edgekit.optimize.oneshot.refit import Moments, Problem, damped, refit, round_weights
@@ -522,6 +522,26 @@ def test_the_layer_that_breaks_the_network_is_spared_and_named() -> None:
     assert len(noted) <= 2
     assert all(line.zeros_after < report.sparsity for line in noted)
     assert report.lines[1].zeros_after > report.sparsity
+
+
+def test_a_layer_makes_up_for_what_it_is_added_to() -> None:
+    net, rng = Net(), np.random.default_rng(4)
+    x, one = net.input(1, 4, 4, 8), {"stride_w": 1, "stride_h": 1}
+    ends = [(scaled(net, rng, (8, 1, 1, 8)), net.bias(rng.integers(-99, 99, 8))) for _ in range(2)]
+    first, second = (net.op("CONV_2D", [x, *both], (1, 4, 4, 8), scale=0.4, **one) for both in ends)
+    dense = net.graph(net.op("ADD", [first, second], (1, 4, 4, 8), scale=0.6))
+    layers, shown = find_layers(dense), smooth_inputs(dense, 6)
+    pruned = replaced(dense, layers[0], np.zeros_like(layers[0].matrix), np.zeros(8))
+    drift = [
+        real_values(dense.tensors[first], then) - real_values(dense.tensors[first], now)
+        for (then,), (now,) in zip(shown.values(dense, first), shown.values(pruned, first), strict=True)
+    ]
+    before, after = (shown.moments(layers[1], graph, dense) for graph in (dense, pruned))
+    missing = np.mean(drift, axis=(0, 1, 2, 3))
+    assert np.abs(missing).max() > 0.1
+    assert after.output_mean - before.output_mean == pytest.approx(missing, abs=1e-4)
+    undone = shown.moments(layers[0], pruned, dense)  # comes first, so that the other has to make up
+    assert undone.output_mean == pytest.approx(shown.moments(layers[0], dense, dense).output_mean)
 
 
 # ---- files ---------------------------------------------------------------------------------------

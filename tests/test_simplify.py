@@ -318,6 +318,21 @@ def test_one_channel_stays_where_none_is_needed() -> None:
     assert_same(graph, done)
 
 
+@pytest.mark.parametrize(("dead", "left"), [((1,), 8), ((0, 1, 2, 3), 4)])
+def test_blocks_of_zeros_stay_in_step(dead: tuple[int, ...], left: int) -> None:
+    net = Pruned()
+    x = net.conv(net.input(1, 4, 4, 3), 8, dead=dead)
+    x = net.conv(x, 2)
+    index = net.ops[-1].inputs[1]
+    weights = np.array(net.tensors[index].data)
+    weights[0, ..., 4:], weights[1, ..., :4] = 0, 0
+    net.tensors[index] = replace(net.tensors[index], data=weights)
+    graph = net.graph(x)
+    done = simplify(graph)
+    assert widths(done) == [left, 2]
+    assert_same(graph, done)
+
+
 def test_what_is_asked_for_stays() -> None:
     net = Pruned()
     x = net.conv(net.input(1, 4, 4, 3), 5, dead=(0, 1))

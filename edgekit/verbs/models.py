@@ -6,12 +6,14 @@ import argparse
 from typing import Any
 
 from edgekit.verbs import add_command, add_verbs
+from edgekit.verbs.compare import add_compare
 
 
 def add_zoo(commands: Any) -> None:
     verbs = add_verbs(commands, "zoo", "The models that ship with edgekit.")
     add_command(verbs, "list", _zoo_list, "List the models of the zoo.")
     add_command(verbs, "show", _zoo_show, "Show a model's card.").add_argument("name", metavar="MODEL")
+    add_compare(verbs)
 
 
 def _zoo_list(arguments: argparse.Namespace) -> int:

@@ -48,12 +48,31 @@ class Calibration:
             yield [inputs[known[i]] if i in known else found[i] for i in tensors]
 
     def moments(self, layer: Layer, pruned: Graph, dense: Graph) -> Moments:
-        """Of the layer's inputs in the network as pruned so far, and its outputs in the dense one."""
-        weights = layer.real.astype(np.float32)
+        """Of the layer's inputs in the network as pruned so far, and its outputs in the dense one.
+
+        Where these are added to what other layers give, they also make up for how that has changed.
+        """
+        weights = layer.real.astype(np.float32).T
         sums = _Sums(centred=layer.bias >= 0)
-        for now, before in zip(self._rows(layer, pruned), self._rows(layer, dense), strict=True):
-            sums.add(now, before, weights)
-        return sums.moments(weights)
+        missing = self._missing(layer, pruned, dense)
+        for now, before, more in zip(
+            self._rows(layer, pruned), self._rows(layer, dense), missing, strict=True
+        ):
+            sums.add(now, before @ weights + more)
+        return sums.moments()
+
+    def _missing(self, layer: Layer, pruned: Graph, dense: Graph) -> Iterator[Real]:
+        """By how much what is added to the layer's rows is less in the network as pruned so far."""
+        other = None if pruned is dense else _added_before(dense, layer)
+        if other is None:
+            yield from (np.zeros((1, len(layer.matrix)), np.float32) for _ in self.inputs)
+            return
+        pairs = zip(self.values(dense, other), self.values(pruned, other), strict=True)
+        for number, parts in enumerate(pairs):
+            then, now = (
+                real_values(dense.tensors[other], part[0]).reshape(-1, len(layer.matrix)) for part in parts
+            )
+            yield (then - now)[self._places(layer, len(then), number)]
 
     def drift(self, layer: Layer, pruned: Graph, dense: Graph) -> NDArray[np.float64]:
         """By how much the mean of each of the layer's inputs is less in the network as pruned so far."""
@@ -100,6 +119,20 @@ class Outputs:
         return [real_values(graph.tensors[i], np.stack(v)) for i, v in zip(self.tensors, runs, strict=True)]
 
 
+def _added_before(graph: Graph, layer: Layer) -> int | None:
+    """The tensor of the same shape that is added to the layer's outputs, if it is there before them."""
+    readers = graph.readers.get(layer.result, [])
+    activation = graph.ops[layer.number].options.get("fused_activation_function", "NONE")
+    if [op.kind for op in readers] != ["ADD"] or activation != "NONE":
+        return None
+    other = next((i for i in readers[0].inputs if i != layer.result), None)
+    if other is None or graph.tensors[other].shape != graph.tensors[layer.result].shape:
+        return None
+    maker = graph.producer.get(other)
+    before = maker is None or graph.ops.index(maker) < layer.number
+    return other if before and graph.tensors[other].data is None else None
+
+
 def _judged(graph: Graph, tensor: int) -> list[int]:
     op = graph.producer.get(tensor)
     if op is None or not (op.kind in _SAYS_LESS or op.is_custom):
@@ -116,14 +149,14 @@ class _Sums:
         self.waiting: list[tuple[Real, Real]] = []
         self.totals: list[NDArray[np.float64]] = []
 
-    def add(self, now: Real, before: Real, weights: Real) -> None:
-        self.waiting.append((now, before))
+    def add(self, inputs: Real, wanted: Real) -> None:
+        self.waiting.append((inputs, wanted))
         if sum(len(rows) for rows, _ in self.waiting) >= _CHUNK:
-            self._flush(weights)
+            self._flush()
 
-    def _flush(self, weights: Real) -> None:
-        x = np.concatenate([now for now, _ in self.waiting])
-        y = np.concatenate([before for _, before in self.waiting]) @ weights.T
+    def _flush(self) -> None:
+        x = np.concatenate([inputs for inputs, _ in self.waiting])
+        y = np.concatenate([wanted for _, wanted in self.waiting])
         sums = [x.T @ x, y.T @ x, np.square(y).sum(0), x.sum(0, dtype=np.float64), y.sum(0, dtype=np.float64)]
         if not self.totals:
             self.totals = [np.zeros(part.shape) for part in sums]
@@ -131,9 +164,9 @@ class _Sums:
         self.count += len(x)
         self.waiting = []
 
-    def moments(self, weights: Real) -> Moments:
+    def moments(self) -> Moments:
         if self.waiting:
-            self._flush(weights)
+            self._flush()
         hessian, cross, power, mean_x, mean_y = (total / self.count for total in self.totals)
         if not self.centred:
             return Moments(hessian, cross, power, np.zeros_like(mean_x), np.zeros_like(mean_y), self.count)

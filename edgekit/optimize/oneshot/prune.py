@@ -28,7 +28,8 @@ from edgekit.optimize.oneshot.report import Report, make_report
 Progress = Callable[[str], None]
 _DAMPING = 1e-2
 _TRIAL_INPUTS = 128
-_LEAST_TRIAL = 0.3  # below, an error drowns in that of rounding
+_LEAST_TRIAL = 0.3  # below this sparsity, and below this error, what a layer does drowns in rounding
+_LEAST_ERROR = 1e-3
 
 
 def prune(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress) -> tuple[Graph, Report]:
@@ -100,7 +101,7 @@ class _Run:
         weighed = []
         for number, (candidate, level) in enumerate(zip(candidates, levels, strict=True)):
             self.progress(f"trying layer {number + 1} of {len(candidates)}: {candidate.layer.name}")
-            place = int(np.abs(candidate.levels - max(level, _LEAST_TRIAL)).argmin())
+            place = _place_of_trial(candidate, level)
             mask = candidate.trace.mask(float(candidate.levels[place]))
             graph, _ = _solve(
                 self.dense, self.dense, candidate.layer, candidate.moments, candidate.problem, mask
@@ -143,6 +144,13 @@ class _Run:
             return graph
         bias = bias_of(self.dense, layer) + (layer.real * drift.T).sum(axis=1)
         return replaced(graph, layer, layer.matrix, bias)
+
+
+def _place_of_trial(candidate: Candidate, level: float) -> int:
+    """The level nearest to one that is asked for at which the layer errs enough for the outputs to tell."""
+    place = int(np.abs(candidate.levels - max(level, _LEAST_TRIAL)).argmin())
+    heard = np.flatnonzero(candidate.losses[place:] >= _LEAST_ERROR)
+    return place + int(heard[0]) if heard.size else len(candidate.levels) - 1
 
 
 def _solve(

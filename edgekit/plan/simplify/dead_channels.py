@@ -1,7 +1,8 @@
 """Removes channels that nothing needs: those for which all that read them have only zero weights.
 
 Layers need the channels that they have weights for, some operators tie channels of several tensors together
-(see `edgekit.plan.simplify.ties`), and all else needs every channel. Needs spread until nothing changes.
+(see `edgekit.plan.simplify.ties`), and all else needs every channel. Needs spread until nothing changes. A
+layer whose zeros stand in blocks needs the channels that keep the blocks in step, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.model.graph import Graph, Op, Tensor
+from edgekit.plan.layout import QUAD
 from edgekit.plan.simplify.draft import Draft, drop_unused
 from edgekit.plan.simplify.layers import Layer, Mask, read_layer
 from edgekit.plan.simplify.ties import EACH_ALONE, Tie, channels, may_lose, ties_of
@@ -34,7 +36,7 @@ class _Needs:
     """Spreads what is needed, from tensor to tensor."""
 
     def __init__(self, graph: Graph, layers: dict[int, Layer]) -> None:
-        self._graph = graph
+        self._graph, self._layers = graph, layers
         self._masks = {i: np.zeros(channels(t), bool) for i, t in enumerate(graph.tensors) if may_lose(t)}
         self._ties: dict[int, list[Tie]] = defaultdict(list)
         self._reads: dict[int, Mask] = {}  # of what a layer computes: (its channels, those of its source)
@@ -53,6 +55,11 @@ class _Needs:
 
     def masks(self) -> dict[int, Mask] | None:
         """What is needed of each tensor, one channel at least; None where that takes too long to find."""
+        self._spread()
+        for layer in self._layers.values():
+            index = layer.op.inputs[0]
+            if index in self._masks and not layer.depthwise and _shifts_blocks(layer, self._masks[index]):
+                self._need(index, _whole_blocks(self._masks[index]))
         self._spread()
         for index, mask in self._masks.items():
             if not mask.any():
@@ -93,6 +100,23 @@ def _layer_ties(layer: Layer) -> list[Tie]:
         return []
     times = layer.outputs // channels(layer.source)
     return [Tie(layer.op.inputs[0], layer.op.outputs[0], np.arange(layer.outputs) // times)]
+
+
+def _shifts_blocks(layer: Layer, kept: Mask) -> bool:
+    """Whether more blocks have a weight that is not zero when only these channels of the source stay."""
+    there = (layer.weights != 0).reshape(layer.outputs, -1, len(kept))
+    return bool(_blocks(there[..., kept]) > _blocks(there))
+
+
+def _blocks(there: Mask) -> int:
+    wide = np.pad(there, ((0, 0), (0, 0), (0, -there.shape[2] % QUAD)))
+    return int(wide.reshape(*wide.shape[:2], -1, QUAD).any(axis=3).sum())
+
+
+def _whole_blocks(kept: Mask) -> Mask:
+    """All channels of the blocks of which some stay."""
+    wide = np.pad(kept, (0, -len(kept) % QUAD)).reshape(-1, QUAD)
+    return np.asarray(wide.any(axis=1).repeat(QUAD)[: len(kept)])
 
 
 def _present(layer: Layer) -> Mask:
