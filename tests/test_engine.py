@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -308,7 +309,7 @@ before = kib("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
 loaded = engine.load(sys.argv[1], "native")
 loaded.run([np.zeros(info.shape, info.dtype) for info in loaded.inputs])
-print(loaded.peak_memory_bytes / 1024 / (kib("VmHWM") - before))
+print(loaded.peak_memory_bytes // 1024, kib("VmHWM") - before)
 """
 
 
@@ -318,11 +319,15 @@ print(loaded.peak_memory_bytes / 1024 / (kib("VmHWM") - before))
 def test_the_memory_that_is_told_is_what_the_process_grows_by(path: Path) -> None:
     if not Path("/proc/self/clear_refs").is_file():
         pytest.skip("the kernel does not say what a process took at its peak")
+    if "EDGEKIT_PYTHON" in os.environ:
+        pytest.skip("the emulator's own memory counts too")
     done = subprocess.run(
         [sys.executable, "-c", _GROWTH, str(path)], capture_output=True, text=True, check=False
     )
     assert not done.returncode, done.stderr
-    assert 0.8 < float(done.stdout) < 1.25
+    told_kib, grown_kib = map(int, done.stdout.split())
+    slack_kib = 1536  # which pages of code are touched differs between versions of Python and numpy
+    assert abs(told_kib - grown_kib) < max(0.15 * grown_kib, slack_kib)
 
 
 def test_memory_is_estimated_before_anything_is_allocated() -> None:
