@@ -378,9 +378,9 @@ def test_the_invalid_model_is_refused_with_its_reason(shared: Path) -> None:
 
 def test_damaged_files_end_as_a_plan_or_an_error_and_take_no_more_than_they_hold() -> None:
     cases = 2_000 if "EDGEKIT_PYTHON" in os.environ else 20_000  # an emulated CPU takes its time
-    outcome = fuzz(cases, 1, None)
+    outcome = fuzz(cases, 1, None, every=cases // 400)
     assert min(outcome.counts["graph"], outcome.counts["refused"]) > cases // 20
-    assert outcome.counts["plan"] > cases // 2000  # of one case in fifty
+    assert outcome.counts["plan"] > 10  # of 400
     assert outcome.largest_ratio < 4
 
 
