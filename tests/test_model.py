@@ -271,7 +271,7 @@ def test_a_small_file_does_not_unfold_into_a_huge_network() -> None:
 
 
 def nibbles(values: Array) -> bytes:
-    flat = np.append(values.ravel(), [0] * (values.size % 2)).astype(np.uint8) & 15
+    flat = np.pad(values.ravel(), (0, values.size % 2)).astype(np.uint8) & 15
     return (flat[0::2] | flat[1::2] << 4).tobytes()
 
 
