@@ -161,7 +161,7 @@ def test_a_hot_machine_says_so_and_uses_the_smaller_model(monkeypatch: pytest.Mo
     monkeypatch.setattr("edgekit.pipeline.loop.time.monotonic", lambda: next(now_s))
     sink = ListSink()
     governor = Governor(CONFIG, MODELS[:2], lambda: Heat(90.0))
-    camera = Camera("front", DetectConfig(), lambda: _slowly(Busy(500), governor))
+    camera = Camera("front", DetectConfig(), lambda: _slowly(Busy(500), sink))
     pipeline = Pipeline([camera], MODELS[0], sink, governor=governor)
     pipeline.run()
     last = sink.healths[-1]
@@ -175,8 +175,8 @@ def test_a_hot_machine_says_so_and_uses_the_smaller_model(monkeypatch: pytest.Mo
         checker.validate(health["governor"])
 
 
-def _slowly(source: Busy, governor: Governor) -> Busy:
-    """Give the next frame when the last was taken, until the governor has done its most."""
+def _slowly(source: Busy, sink: ListSink) -> Busy:
+    """Give the next frame when the last was taken, until health says that the governor has done its most."""
     frames = source.frames()
 
     def paced() -> Iterator[Frame]:
@@ -184,7 +184,7 @@ def _slowly(source: Busy, governor: Governor) -> Busy:
         for frame in frames:
             yield frame
             pause.wait(0.001)
-            if governor.step.tier:
+            if sink.healths and sink.healths[-1]["governor"]["model"] == "half":
                 return
 
     source.frames = paced  # type: ignore[method-assign]
