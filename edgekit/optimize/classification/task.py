@@ -28,8 +28,8 @@ SCORE_BATCH = 256
 class Classification:
     """The task of a classifier's recipe. `folders` are where relative paths of data start."""
 
-    def __init__(self, recipe: ClassifyRecipe, folders: list[Path]) -> None:
-        self.recipe, self.folders = recipe, folders
+    def __init__(self, recipe: ClassifyRecipe, folders: list[Path], device: torch.device) -> None:
+        self.recipe, self.folders, self.device = recipe, folders, device
         self.train, self.val = _pictures(recipe, folders)
         self.names = self._names()
         self.steps_per_epoch = len(self.train) // recipe.batch
@@ -37,7 +37,7 @@ class Classification:
             raise SourceError(
                 f"{recipe.data.train}: {len(self.train)} pictures, fewer than one batch of {recipe.batch}"
             )
-        self.weights = class_weights(self.train) if recipe.balance else None
+        self.weights = class_weights(self.train).to(device) if recipe.balance else None
         self.model_path = _model_path(recipe.network.model, folders) if recipe.network.model else None
         self.centre = CENTRE if self.model_path is None else centre_of(self.model_path)
 
@@ -63,7 +63,7 @@ class Classification:
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         recipe = self.recipe
         for images, labels in batches(self.train, recipe.batch, recipe.augment, recipe.seed, epoch, first):
-            yield as_input(images, self.centre), torch.from_numpy(labels)
+            yield as_input(images, self.centre).to(self.device), torch.from_numpy(labels).to(self.device)
 
     def loss(self, outputs: Any, wanted: Tensor) -> Tensor:
         smoothing = self.recipe.label_smoothing
@@ -72,7 +72,10 @@ class Classification:
     def score(self, network: nn.Module) -> dict[str, float]:
         with torch.inference_mode():
             parts = [
-                network(as_input(self.val.images[start : start + SCORE_BATCH], self.centre)).argmax(1).numpy()
+                network(as_input(self.val.images[start : start + SCORE_BATCH], self.centre).to(self.device))
+                .argmax(1)
+                .cpu()
+                .numpy()
                 for start in range(0, len(self.val), SCORE_BATCH)
             ]
         found = np.concatenate(parts)

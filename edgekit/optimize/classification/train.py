@@ -29,15 +29,22 @@ COMPARED = 256  # pictures on which the file is compared with training
 
 
 def train(
-    recipe: ClassifyRecipe, path: Path, data_dir: Path | None, out_dir: Path, watch: Watch, *, resume: bool
+    recipe: ClassifyRecipe,
+    path: Path,
+    data_dir: Path | None,
+    out_dir: Path,
+    watch: Watch,
+    device: torch.device,
+    *,
+    resume: bool,
 ) -> Path:
     """Run the recipe of file `path`; returns the model's path in `out_dir`."""
     folders = [*([data_dir] if data_dir else []), path.parent]
     _check_devices(recipe)
     recipe = _with_files(recipe, folders)
-    task = Classification(recipe, folders)
+    task = Classification(recipe, folders, device)
     schedule = schedule_of(recipe, task.centre)
-    outcome = run(task, schedule, run_settings(recipe), out_dir, watch, resume=resume)
+    outcome = run(task, schedule, run_settings(recipe), out_dir, watch, device, resume=resume)
     target = out_dir / "model.tflite"
     target.write_bytes(outcome.content)
     found = _facts(task, schedule, outcome, target)

@@ -30,6 +30,7 @@ from edgekit.optimize.detection.score import Predict, average_precision
 from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid
 from edgekit.optimize.detection.teacher import load_teacher
 from edgekit.optimize.detection.transplant import make_student
+from edgekit.optimize.training.accelerator import title
 from edgekit.optimize.training.quantization import is_quantized
 from edgekit.optimize.training.session import Session, wrap
 
@@ -55,12 +56,14 @@ def train(
     data_dir: Path,
     teacher_path: Path,
     out_dir: Path,
+    device: torch.device,
     *,
     resume: bool,
     progress: Callable[[str], None],
 ) -> list[Path]:
     """Train and write `out_dir/<size>/model.tflite` and its card for every size; returns their paths."""
     recipe = load_recipe(recipe_path)
+    progress(title(device))
     teacher = load_teacher(teacher_path).to(memory_format=torch.channels_last)
     job = Job(recipe, *_photos(data_dir, recipe), teacher, out_dir, progress)
     session = _run(job, resume=resume)

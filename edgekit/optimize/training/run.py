@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, EdgekitError
+from edgekit.optimize.training.accelerator import title
 from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
 from edgekit.optimize.training.session import Session, wrap
 from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
@@ -94,8 +95,9 @@ class Outcome:
 
 
 def run(
-    task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch, *, resume: bool = True
-) -> Outcome:
+    task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch,
+    device: torch.device, *, resume: bool = True,
+) -> Outcome:  # fmt: skip
     """Train, with a checkpoint in `out_dir` every few minutes and after an interruption.
 
     Raises ConfigError for a recipe that does not fit, KeyboardInterrupt after the checkpoint of an
@@ -105,17 +107,24 @@ def run(
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        return _Run(task, schedule, settings, out_dir, watch).go(resume=resume)
+        return _Run(task, schedule, settings, out_dir, watch, device).go(resume=resume)
     finally:
         torch.set_num_threads(before)
 
 
 class _Run:
     def __init__(
-        self, task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch
-    ) -> None:
-        self.task, self.settings, self.out_dir, self.watch = task, settings, out_dir, watch
-        network = task.network().to(memory_format=torch.channels_last)
+        self, task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.task, self.settings, self.out_dir, self.watch, self.device = (
+            task,
+            settings,
+            out_dir,
+            watch,
+            device,
+        )
+        network = task.network().to(device, memory_format=torch.channels_last)
         self.session = wrap(
             network, optimizer_of(network, settings.optimizer), schedule, task.steps_per_epoch
         )
@@ -127,6 +136,7 @@ class _Run:
         if resume:
             self._restore()
         self.begun = self.saved = time.monotonic()
+        self.watch.say(title(self.device))
         network, steps = self.session.model, self.task.steps_per_epoch
         with interruptible() as stopped:
             if not self.history.epochs:
@@ -142,6 +152,7 @@ class _Run:
                 self._score(epoch + 1)
             self._save()
         self.session.finish()
+        network.cpu()  # the file is written there
         content = self.session.content(self._inputs(), self.settings.name)
         return Outcome(network.eval(), self.history, content, self._seconds())
 
@@ -154,7 +165,7 @@ class _Run:
             found.append(inputs)
             if sum(map(len, found)) >= count:
                 break
-        return torch.cat(found)[:count]
+        return torch.cat(found)[:count].cpu()
 
     def _calibrate(self) -> None:
         """Set the ranges of a network that is quantised without a step of training in int8."""
@@ -168,7 +179,7 @@ class _Run:
         torch.manual_seed(self.settings.seed * 1_000_003 + session.steps)  # for dropout and the like
         low = self.settings.bfloat16 and not is_quantized(session.model)
         session.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             outputs = session.model(images.contiguous(memory_format=torch.channels_last))
         loss = self.task.loss(outputs, wanted)
         loss.backward()
@@ -226,7 +237,7 @@ class _Run:
         if not path.exists():
             return
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location=self.device, weights_only=True)
         except Exception as error:
             raise ConfigError(f"{path}: not a readable checkpoint: delete it to start anew") from error
         session, own = self.session, RunSettings.model_validate_json(state["settings"])
