@@ -64,8 +64,8 @@ STAGES = [
 
 def write_recipe(path: Path, **changes: Any) -> Path:
     content: dict[str, Any] = {
-        "version": 1, "task": "detect", "name": "detect/tiny-{size}/sparse50_int8", "seed": 3, "sizes_px": [64, 96],
-        "batch": 4, "calibration_photos": 4, "watched_photos": 2,
+        "version": 1, "task": "detect", "name": "detect/tiny-{size}/sparse50_int8", "seed": 3,
+        "sizes_px": [64, 96], "batch": 4, "calibration_photos": 4, "watched_photos": 2,
         "classes": [{"name": "person", "category_id": 1, "teacher_column": 0}], "stages": STAGES,
     }  # fmt: skip
     path.write_text(yaml.safe_dump(content | changes))

@@ -203,9 +203,8 @@ def _score(job: Job, network: nn.Module) -> str:
     network.eval()
     size = job.recipe.sizes_px[0]
     figures = average_precision(opinion(network, len(names)), job.val, size, names)
-    return f"on {len(job.val)} photos at {size} px: " + " ".join(
-        f"{key} {value:.3f}" for key, value in figures.items()
-    )
+    told = " ".join(f"{key} {value:.3f}" for key, value in figures.items())
+    return f"on {len(job.val)} photos at {size} px: {told}"
 
 
 def opinion(network: nn.Module, classes: int) -> Predict:
