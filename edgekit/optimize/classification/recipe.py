@@ -50,6 +50,9 @@ class NetworkConfig(Part):
     head: Literal["keep", "new"] = Field(
         default="keep", description="new: the last layer of `model` is made anew for other classes."
     )
+    enlarge: Int = Field(
+        default=1, ge=1, le=16, description="Pictures are made so many times larger before: for teachers."
+    )
     compact: Bool = Field(
         default=False, description="Leave out the channels of `model` that are always the same value."
     )
@@ -77,12 +80,16 @@ class AugmentConfig(Part):
     shift: Float = Field(default=0.125, ge=0, le=0.5, description="Largest move, as a share of the side.")
     zoom: Float = Field(default=0.0, ge=0, le=0.9, description="Largest share of the side that is cut off.")
     light: Float = Field(default=0.0, ge=0, le=0.9, description="Largest change of brightness and contrast.")
+    hide: Float = Field(default=0.0, ge=0, le=0.9, description="Side of a square that is made grey.")
 
 
 class ClassifyRecipe(Schedule, RunSettings):
     """`task: classify`: a network that tells which of its classes a picture shows."""
 
     task: Literal["classify"] = "classify"
+    makes: Literal["file", "teacher"] = Field(
+        default="file", description="teacher: OUT/teacher.pt, a float network that other recipes learn from."
+    )
     size: Int = Field(ge=8, le=1024, description="Side of the square input in pixels.")
     data: DataConfig
     classes: list[Text] | None = Field(
@@ -91,7 +98,8 @@ class ClassifyRecipe(Schedule, RunSettings):
     network: NetworkConfig
     teacher: Text | None = Field(
         default=None,
-        description="A .pt file of a checkpoint, .onnx or .tflite, for stages without their own.",
+        description="A .onnx or .tflite file, or the teacher.pt of a recipe without quantize, for stages "
+        "distill without their own.",
     )
     augment: AugmentConfig = AugmentConfig()
     label_smoothing: Float = Field(default=0.0, ge=0, lt=1)
@@ -105,8 +113,13 @@ class ClassifyRecipe(Schedule, RunSettings):
 
     @model_validator(mode="after")
     def _ends_quantised(self) -> ClassifyRecipe:
-        if not any(stage.quantize for stage in self.stages):
-            raise PlaceError(("stages",), "needs a stage quantize: the file is int8")
+        quantises = any(stage.quantize for stage in self.stages)
+        if self.makes == "file" and not quantises:
+            raise PlaceError(
+                ("stages",), "needs a stage quantize: the file is int8 (makes: teacher makes no file)"
+            )
+        if self.makes == "teacher" and quantises:
+            raise PlaceError(("makes",), "a teacher stays float: leave the stage quantize out")
         return self
 
 
