@@ -35,6 +35,14 @@ class Pictures:
     def part(self, indices: NDArray[np.int64]) -> Pictures:
         return Pictures(self.images[indices], self.labels[indices], self.names)
 
+    def and_of(self, other: Pictures, classes: dict[str, str]) -> Pictures:
+        """These, and those of `other` whose class is named: its name there to the name here."""
+        there = {other.names.index(one): self.names.index(here) for one, here in classes.items()}
+        chosen = np.flatnonzero(np.isin(other.labels, list(there)))
+        labels = np.array([there[label] for label in other.labels[chosen].tolist()], np.int64)
+        images = np.concatenate([self.images, other.images[chosen]])
+        return Pictures(images, np.concatenate([self.labels, labels]), self.names)
+
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Images and labels there."""
         return torch.from_numpy(self.images).to(device), torch.from_numpy(self.labels).to(device)
@@ -50,11 +58,16 @@ class Pictures:
         return self.part(np.flatnonzero(~apart)), self.part(np.flatnonzero(apart))
 
 
-def load(path: Path, size: int) -> Pictures:
-    """Read a .npz file or a folder per class. SourceError, naming the file, for what cannot be read."""
+def load(path: Path, size: int, each: int | None = None) -> Pictures:
+    """Read a .npz file or a folder per class, of each class the first `each`.
+
+    SourceError, naming the file, for what cannot be read.
+    """
     found = read_labelled(path)
-    images = [_square(found.read(i), size) for i in range(len(found))]
-    return Pictures(np.stack(images), found.labels, found.names)
+    kinds = range(len(found.names))
+    wanted = np.sort(np.concatenate([np.flatnonzero(found.labels == kind)[:each] for kind in kinds]))
+    images = [_square(found.read(int(i)), size) for i in wanted]
+    return Pictures(np.stack(images), found.labels[wanted], found.names)
 
 
 def load_views(photos: list[Photo], rule: str, count: int, seed: int, size: int) -> Pictures:

@@ -12,6 +12,14 @@ from edgekit.optimize.training.settings import RunSettings
 from edgekit.optimize.training.stages import Schedule
 
 
+class MoreConfig(Part):
+    """Pictures of another file or folder, whose classes bear other names."""
+
+    train: Text = Field(description="File or folder; relative to --data, else to the recipe.")
+    classes: dict[str, Text] = Field(min_length=1, description="Its class to the class that it is here.")
+    each: Int = Field(default=1000, ge=1, le=10**6, description="The most pictures of each of its classes.")
+
+
 class DataConfig(Part):
     """Labelled pictures: .npz files, folders with one folder of pictures per class, or COCO's boxes by a
     rule.
@@ -29,6 +37,8 @@ class DataConfig(Part):
     views: Int = Field(
         default=0, ge=0, le=100, description="Random cut-outs of each photo or box that are trained on too."
     )
+
+    more: MoreConfig | None = Field(default=None, description="More pictures to train on, of other data.")
 
     @model_validator(mode="after")
     def _is_whole(self) -> DataConfig:
@@ -103,8 +113,11 @@ class ClassifyRecipe(Schedule, RunSettings):
     )
     augment: AugmentConfig = AugmentConfig()
     label_smoothing: Float = Field(default=0.0, ge=0, lt=1)
-    balance: Bool = Field(
-        default=False, description="Every class counts alike in the loss, however few pictures it has."
+    balance: Float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="0: every picture counts alike in the loss; 1: every class, however few pictures it has.",
     )
     card: dict[str, Any] = Field(
         default={}, description="What only people know, for the card: licences, known failures."

@@ -19,7 +19,14 @@ from edgekit.errors import ConfigError, SourceError
 from edgekit.evaluate.labelled import read_photos
 from edgekit.optimize.classification.images import Pictures, batches, load, load_views
 from edgekit.optimize.classification.nets import NETWORKS, Enlarged
-from edgekit.optimize.classification.recipe import CENTRE, SPREAD, ClassifyRecipe, NetworkConfig, data_path
+from edgekit.optimize.classification.recipe import (
+    CENTRE,
+    SPREAD,
+    ClassifyRecipe,
+    MoreConfig,
+    NetworkConfig,
+    data_path,
+)
 from edgekit.optimize.training.imported import centre_of, import_model, renew_head
 
 BATCH = 256  # pictures that are scored at once
@@ -31,6 +38,8 @@ class Classification:
     def __init__(self, recipe: ClassifyRecipe, folders: list[Path], device: torch.device) -> None:
         self.recipe, self.folders, self.device = recipe, folders, device
         self.train, self.val = _pictures(recipe, folders)
+        if recipe.data.more is not None:
+            self.train = self.train.and_of(*self._more(recipe.data.more))
         self.names = self._names()
         self.train_there, self.val_there = self.train.on(device), self.val.on(device)
         self.steps_per_epoch = len(self.train) // recipe.batch
@@ -38,9 +47,20 @@ class Classification:
             raise SourceError(
                 f"{recipe.data.train}: {len(self.train)} pictures, fewer than one batch of {recipe.batch}"
             )
-        self.weights = class_weights(self.train).to(device) if recipe.balance else None
+        self.weights = class_weights(self.train, recipe.balance).to(device) if recipe.balance else None
         begun_from = recipe.network.model
         self.centre = CENTRE if begun_from is None else centre_of(_model_path(begun_from, folders))
+
+    def _more(self, more: MoreConfig) -> tuple[Pictures, dict[str, str]]:
+        """The other data. ConfigError where a class that the recipe names does not exist."""
+        found = load(data_path(more.train, self.folders), self.recipe.size, more.each)
+        pairs = more.classes.items()
+        known = [(one, found.names) for one, _ in pairs] + [(other, self.train.names) for _, other in pairs]
+        for name, names in known:
+            if name not in names:
+                place = self.recipe.where("data", "more", "classes")
+                raise ConfigError(f"{place}: there is no class {name!r}{similar(name, names)}")
+        return found, dict(pairs)
 
     def _names(self) -> tuple[str, ...]:
         """The classes, which training, validation and recipe must agree on."""
@@ -118,11 +138,13 @@ def mean_recall(found: NDArray[np.int64], pictures: Pictures) -> float:
     return float(np.mean([right[pictures.labels == label].mean() for label in np.unique(pictures.labels)]))
 
 
-def class_weights(pictures: Pictures) -> Tensor:
-    """A weight for each class, so that all classes together weigh the same; their mean over pictures is 1."""
-    counts = np.bincount(pictures.labels, minlength=len(pictures.names))
-    weights = len(pictures) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return torch.from_numpy(weights.astype(np.float32))
+def class_weights(pictures: Pictures, balance: float = 1.0) -> Tensor:
+    """A weight for each class, so that with `balance` 1 all classes together weigh the same; their mean over
+    pictures is 1.
+    """
+    counts = np.maximum(np.bincount(pictures.labels, minlength=len(pictures.names)), 1)
+    weights = counts.astype(np.float64) ** -balance
+    return torch.from_numpy((weights / weights[pictures.labels].mean()).astype(np.float32))
 
 
 def network_of(recipe: ClassifyRecipe, names: tuple[str, ...], folders: list[Path]) -> nn.Module:

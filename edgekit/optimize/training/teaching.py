@@ -99,7 +99,7 @@ class DistillModifier(Modifier):
         self._hooks = []
 
     def state(self) -> Any:
-        return self.teacher.module.state_dict() if self.stage.teacher == SELF else None
+        return self.teacher.module.state_dict() if self.stage.teacher == SELF and self.active else None
 
     def restore(self, state: Any) -> None:
         if state is not None:
