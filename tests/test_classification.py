@@ -27,8 +27,16 @@ from edgekit import inference, model  # noqa: E402
 from edgekit.cli import main  # noqa: E402
 from edgekit.device import load_device  # noqa: E402
 from edgekit.optimize import Lines, auto, optimize  # noqa: E402
-from edgekit.optimize.classification.images import batches, changed, draw, load, load_views  # noqa: E402
+from edgekit.optimize.classification.images import (  # noqa: E402
+    Pictures,
+    batches,
+    changed,
+    draw,
+    load,
+    load_views,
+)
 from edgekit.optimize.classification.nets import NETWORKS  # noqa: E402
+from edgekit.optimize.classification.task import class_weights  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.accelerator import accelerator  # noqa: E402
 from edgekit.optimize.training.imported import import_model  # noqa: E402
@@ -166,6 +174,27 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", z=np.zeros(3))
     with pytest.raises(SourceError, match="expected the arrays jpeg, offsets and labels"):
         load(tmp_path / "b.npz", SIZE)
+
+
+def test_more_pictures_bear_the_names_of_the_first(tmp_path: Path) -> None:
+    write_folders(tmp_path / "first", ["dark", "light"], each=4)
+    write_folders(tmp_path / "more", ["dim", "light", "odd"], each=6)
+    first, more = load(tmp_path / "first", SIZE), load(tmp_path / "more", SIZE, each=3)
+    both = first.and_of(more, {"light": "light", "dim": "dark"})
+    assert both.names == ("dark", "light")
+    assert both.labels.tolist() == [0] * 4 + [1] * 4 + [0] * 3 + [1] * 3
+    assert both.images[-3:].mean() > 180
+    data = {"train": "first", "more": {"train": "more", "classes": {"dimm": "dark"}}}
+    with pytest.raises(ConfigError, match=r"more.classes.*no class 'dimm', did you mean 'dim'"):
+        train(write_recipe(tmp_path, data=data, batch=2), tmp_path / "out")
+
+
+def test_classes_weigh_alike_as_far_as_the_recipe_balances() -> None:
+    pictures = Pictures(np.zeros((10, 8, 8, 3), np.uint8), np.array([0] * 8 + [1] * 2), ("many", "few"))
+    for balance, ratio in ((0.0, 1.0), (0.5, 2.0), (1.0, 4.0)):
+        weights = class_weights(pictures, balance).tolist()
+        assert weights[1] / weights[0] == pytest.approx(ratio)
+        assert weights[0] * 8 + weights[1] * 2 == pytest.approx(10)
 
 
 def test_batches_are_the_same_wherever_one_begins(folder: Path) -> None:
