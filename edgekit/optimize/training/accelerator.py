@@ -22,6 +22,7 @@ def accelerator(name: str = "auto") -> torch.device:
     if name == "cpu" or not seen:
         return torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False  # int8 is imitated in float32, whose last bits matter there
+    torch.backends.cudnn.deterministic = True
     return torch.device("cuda")
 
 
