@@ -23,7 +23,7 @@ from edgekit.optimize.detection.losses import (
     feature_loss,
     teacher_opinion,
 )
-from edgekit.optimize.detection.nets import STUDENT, Detector
+from edgekit.optimize.detection.nets import Detector, student_network
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
 from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
@@ -122,7 +122,7 @@ def _student(job: Job) -> Detector:
     """As the recipe wants it: the teacher's twin, or what an earlier training left in its `float.pt`."""
     if job.recipe.start is None:
         return make_student(job.teacher, _calibration(job), job.recipe.columns)
-    path, student = (job.out_dir / job.recipe.start).resolve(), Detector(STUDENT)
+    path, student = (job.out_dir / job.recipe.start).resolve(), student_network()
     if not path.is_file():
         raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
     student.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
