@@ -24,7 +24,6 @@ from edgekit.model import read
 from edgekit.mqtt import Publisher
 from edgekit.mqtt.broker import EmbeddedBroker, Guard
 from edgekit.mqtt.commands import Commands, Verb
-from edgekit.notify import Notifier
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.lane import CameraState
 from edgekit.pipeline.observe import Observer, Observers
@@ -32,6 +31,7 @@ from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.reload import Limits, Runner, Setup
 from edgekit.pipeline.tally import Tally
 from edgekit.select import Wish, select
+from edgekit.service.notify import Notifier
 from edgekit.sources import Source, open_source
 from edgekit.web import Board, Facts, serve
 from edgekit.zoo import check_digest, list_models

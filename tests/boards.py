@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from brokers import free_port
 
-from edgekit.config.settings import CameraConfig, WebConfig
+from edgekit.config.page import WebConfig
+from edgekit.config.settings import CameraConfig
 from edgekit.mqtt.messages import health_payload
 from edgekit.pipeline.lane import EVERY_FRAME, CameraState, Outcome, States
 from edgekit.pipeline.progress import Progress

@@ -12,7 +12,7 @@ import pytest
 from brokers import PATIENCE_S, Mosquitto, Subscriber, until
 from jsonschema import Draft202012Validator
 
-from edgekit.config.settings import MqttConfig
+from edgekit.config.broker import MqttConfig
 from edgekit.errors import UsageError
 from edgekit.mqtt import Limits, Publisher, messages
 from edgekit.mqtt.commands import Clerk, Commands

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from scripted import blank_frames
 
-from edgekit.notify import Notifier
 from edgekit.pipeline.lane import EVERY_FRAME, CameraState, Outcome
 from edgekit.pipeline.progress import Progress
+from edgekit.service.notify import Notifier
 from edgekit.types import Detections
 
 ONLINE = CameraState("front", "online", fps=9.8)

@@ -12,8 +12,9 @@ from scripted import Seen, blank_frames, scripted_model
 
 from edgekit.cli import main
 from edgekit.config import parse_config
+from edgekit.config.models import SecondLookConfig
 from edgekit.config.scene import ConfirmConfig
-from edgekit.config.settings import DetectConfig, SecondLookConfig
+from edgekit.config.settings import DetectConfig
 from edgekit.engine import ListEngine, TensorInfo
 from edgekit.errors import SourceError, UsageError
 from edgekit.evaluate.labelled import Photo

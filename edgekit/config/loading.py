@@ -15,20 +15,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from edgekit.config.broker import MqttConfig, TlsConfig
 from edgekit.config.complaint import check, complain, mask_url
 from edgekit.config.document import Document, parse_document, read_document
+from edgekit.config.models import BudgetConfig, ModelConfig
+from edgekit.config.page import WebConfig
 from edgekit.config.scene import ConfirmConfig
-from edgekit.config.settings import (
-    BudgetConfig,
-    CameraConfig,
-    Config,
-    DetectConfig,
-    DeviceConfig,
-    ModelConfig,
-    MqttConfig,
-    TlsConfig,
-    WebConfig,
-)
+from edgekit.config.settings import CameraConfig, Config, DetectConfig, DeviceConfig
 from edgekit.errors import UsageError
 
 __all__ = [

@@ -34,8 +34,8 @@ from edgekit.errors import ConfigError, UsageError
 from edgekit.files import write_bytes
 from edgekit.inference import find_file
 from edgekit.kit import agent
-from edgekit.kit.unit import unit_of_kit
 from edgekit.kit.wheel import make_wheel, read_wheel
+from edgekit.service.unit import unit_of_kit
 
 __all__ = ["Contents", "bundle"]
 

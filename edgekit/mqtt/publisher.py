@@ -39,7 +39,7 @@ from edgekit.mqtt.topics import Topics
 from edgekit.types import Event
 
 if TYPE_CHECKING:
-    from edgekit.config.settings import MqttConfig
+    from edgekit.config.broker import MqttConfig
 
 __all__ = ["CLOCK", "LIMITS", "Clock", "Limits", "ListSink", "Publisher", "Sink", "machine_hash"]
 

@@ -1,4 +1,4 @@
-"""`edgekit service`: a pipeline as a service of systemd, its installation and its state."""
+"""The installation of a pipeline as a service of systemd, and its state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from edgekit.config import load_config
 from edgekit.config.document import read_document
 from edgekit.errors import EdgekitError, UnavailableError, UsageError
-from edgekit.kit.unit import unit_text
+from edgekit.service.unit import unit_text
 
 UNITS = Path("/etc/systemd/system")
 CREDENTIALS = Path("/etc/credstore")
