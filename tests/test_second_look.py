@@ -24,9 +24,9 @@ from edgekit.mqtt import messages
 from edgekit.mqtt.messages import Stamp
 from edgekit.mqtt.sink import ListSink
 from edgekit.pipeline import Pipeline
+from edgekit.pipeline.fit import open_seconds
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.second_look import SecondLook
-from edgekit.runtime import open_seconds
 from edgekit.sources import ListSource
 from edgekit.types import Detections
 from edgekit.zoo import Card

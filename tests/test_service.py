@@ -15,7 +15,7 @@ from edgekit.service import installation
 from edgekit.service.installation import Service
 from edgekit.service.unit import unit_of_kit
 
-GOOD = "version: 1\nmodel: detect/x\ncameras: {front: {source: 'demo:'}}\n"
+GOOD = "version: 1\nmodel: detect/edgenano-025-224-coco10/dense_int8\ncameras: {front: {source: 'demo:'}}\n"
 SECRET = GOOD + "mqtt: {host: broker.lan, user: '${MQTT_USER}', password: !credential mqtt_password}\n"
 HIGHEST_EXPOSURE = 2.5  # of 10, as systemd-analyze counts: "OK" below 4.5, cameras and a network are needed
 

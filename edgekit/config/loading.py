@@ -36,6 +36,7 @@ __all__ = [
     "TlsConfig",
     "WebConfig",
     "config_hash",
+    "config_of",
     "config_schema",
     "load_config",
     "mask_url",
@@ -48,15 +49,16 @@ __all__ = [
 
 def load_config(path: str | Path) -> Config:
     """Read and check a pipeline's YAML file. Raises ConfigError, one line for each mistake."""
-    return _check(read_document(path))
+    return config_of(read_document(path))
 
 
 def parse_config(text: str, name: str, base_dir: Path) -> Config:
     """Check YAML text; `name` stands in messages, relative paths start at `base_dir`. Raises ConfigError."""
-    return _check(parse_document(text, name, base_dir.absolute()))
+    return config_of(parse_document(text, name, base_dir.absolute()))
 
 
-def _check(document: Document) -> Config:
+def config_of(document: Document) -> Config:
+    """A Document as a Config. Raises ConfigError."""
     config = check(document, Config, {"base_dir": document.base_dir})
     config._secret = frozenset(document.secret)  # noqa: SLF001  (its own)
     return config
