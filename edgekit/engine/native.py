@@ -24,10 +24,14 @@ from edgekit.engine.interpreter import TfliteEngine
 from edgekit.errors import ModelError, UsageError
 from edgekit.model.graph import Graph
 from edgekit.model.tensors import TensorInfo, check_inputs, describe
-from edgekit.plan import memory, ranks
+from edgekit.plan import lowering, memory, ranks
 
 __all__ = ["Engine", "ListEngine", "TensorInfo", "estimate_memory", "load"]
 
+FAULTS = {
+    lowering.OUTSIDE: "an index that the network computes, or is given, reaches outside of its table",
+    lowering.ZERO: "a divisor that the network computes, or is given, is 0",
+}
 ENGINES = ("auto", "native", "tflite")
 MAX_THREADS = 64
 
@@ -199,7 +203,7 @@ class NativeEngine:
         fault = [np.zeros(1, np.int32)] if self.plan.fault else []
         self._stream.run([*check_inputs(self.inputs, x), *fault], [*outputs, *fault], self.threads)
         if fault and fault[0][0]:
-            raise ModelError("an index that the network computes, or is given, reaches outside of its table")
+            raise ModelError(FAULTS[int(fault[0][0])])
         return outputs
 
     def profile(self, inputs: Sequence[NDArray[Any]]) -> list[float]:
