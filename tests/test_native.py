@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, currently_in_test_context, given, settings
 from hypothesis import strategies as st
+from mixed_nets import mixed_net
 from nets import Net, random_inputs, run_reference
 from numpy.typing import NDArray
 from picture_nets import LAYERS, Step, picture_net, single_layer, with_float_ends
@@ -92,6 +93,16 @@ def test_random_networks_are_exact(choices: Random, length: int, dtype: str, rea
     graph = with_float_ends(graph) if real else graph
     inputs = random_inputs(graph, choices.randint(0, 99))
     assert_equal(outputs(prepared(graph), inputs, exact=True), run_reference(graph, inputs))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 9), DTYPES)
+def test_networks_that_move_pictures_about_are_exact(seed: int, length: int, dtype: str) -> None:
+    graph = mixed_net(Random(seed), length, dtype)
+    inputs = random_inputs(graph, seed)
+    made = prepared(graph)
+    assert_equal(outputs(made, inputs, exact=True), run_reference(graph, inputs))
+    assert_equal(outputs(made, inputs, isa="scalar"), outputs(made, inputs, threads=2))
 
 
 @settings(max_examples=60, deadline=None)
