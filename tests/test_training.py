@@ -397,6 +397,31 @@ def test_channels_are_left_alone_where_that_would_cost(middle: list[nn.Module]) 
     assert torch.equal(norm.weight, before)
 
 
+class Gated(nn.Module):
+    """A layer that hands its input on, then a SiLU; maybe something else reads what the SiLU reads."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.conv, self.act, self.shared = nn.Conv2d(1, 1, 1, bias=False), nn.SiLU(), shared
+        nn.init.ones_(self.conv.weight)
+
+    def forward(self, x: Any) -> Any:
+        x = self.conv(x)
+        return self.act(x) + x if self.shared else self.act(x)
+
+
+@pytest.mark.parametrize(("shared", "lowest"), [(False, quantization.SILU_LEAST), (True, -100.0)])
+def test_a_range_that_only_a_silu_reads_ends_where_the_gate_is_zero(shared: bool, lowest: float) -> None:
+    values = torch.linspace(-100, 10, 4096).reshape(1, 1, 64, 64)
+    net = quantized(Gated(shared=shared).eval(), values)
+    behind = next(one for name, one in net.activation_ranges.items() if name.startswith("conv"))
+    scale, zero_point = behind.quant()
+    assert scale * (-128 - zero_point) == pytest.approx(lowest, abs=scale / 2)
+    if not shared:
+        with torch.no_grad():
+            assert not net.eval()(values)[values < quantization.SILU_LEAST].any()
+
+
 def test_quantisation_keeps_the_parameters_that_the_optimiser_has() -> None:
     net = small()
     before = {id(one) for one in net.parameters()}
