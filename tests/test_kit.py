@@ -18,9 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from strategies import network
 
-from edgekit import model
+from edgekit import zoo
 from edgekit.cli import main
 from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
 from edgekit.kit import Contents, Deployment, Remote, agent, bundle
@@ -45,7 +44,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contents(tmp_path: Path, wheel: Path) -> Contents:
     config = tmp_path / "doorbell.yaml"
     config.write_text(CONFIG % "x86-64-avx2")
-    (tmp_path / "net.tflite").write_bytes(model.write(network()))
+    ships = zoo.list_models()[0]
+    shutil.copy(ships.path, tmp_path / "net.tflite")
+    shutil.copy(ships.path.with_name("card.yaml"), tmp_path / "net.yaml")
     return Contents(config, wheel=wheel)
 
 
@@ -64,7 +65,7 @@ def test_the_wheel_of_this_installation_is_whole(wheel: Path) -> None:
 
 def test_a_kit_holds_all_and_is_the_same_for_the_same_contents(contents: Contents, tmp_path: Path) -> None:
     manifest = bundle(contents, tmp_path / "kit.tar")
-    files = {"config.yaml", "model/model.tflite", "profile.yaml"}
+    files = {"config.yaml", "model/card.yaml", "model/model.tflite", "profile.yaml"}
     files |= {f"systemd/{kind}/edgekit.service" for kind in ("system", "user")}
     assert manifest["files"].keys() == files | {f"wheel/{contents.wheel.name}" if contents.wheel else ""}
     assert manifest["device"] == "x86-64-avx2"
@@ -337,16 +338,28 @@ def test_what_edgekit_requires_is_installed_from_the_kit(
     assert len(list((tmp_path / "home/kit/venv").iterdir())) == 1
 
 
+def test_a_kit_whose_model_does_not_know_its_classes_is_not_made(contents: Contents, tmp_path: Path) -> None:
+    name = zoo.list_models()[0].name
+    contents.config.write_text(QUIET.replace("net.tflite", name) + "detect: {labels: [submarine]}\n")
+    with pytest.raises(ConfigError, match=r"yaml:4:19: detect.labels\[0\]: .* knows no 'submarine'"):
+        bundle(contents, tmp_path / "kit.tar")
+
+
 def test_a_release_that_does_not_work_leaves_nothing_behind(
     contents: Contents, remote: Remote, tmp_path: Path
 ) -> None:
     kit = tmp_path / "kit.tar"
     bundle(contents, kit)
     there = Deployment(remote, "~/kit", sys.executable, service="none")
-    with pytest.raises(EdgekitError, match=r"the config failed: .*secret does not exist; nothing runs"):
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*secret does not exist; nothing runs"):
         there.deploy(kit)
     assert there.status()["release"] is None
     contents.config.write_text(QUIET)
+    card = (tmp_path / "net.yaml").rename(tmp_path / "net.away")
+    bundle(contents, kit)
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*decoder.*; nothing runs"):
+        there.deploy(kit)
+    card.rename(tmp_path / "net.yaml")
     bundle(contents, kit)
     there = replace(there, check="test -f manifest.json && exit 3")
     with pytest.raises(EdgekitError, match=r"check .* failed: exit code 3; nothing runs, as before"):

@@ -315,7 +315,7 @@ def examine(root: Path, service: Service, patience_s: float, check: str) -> Said
     """Whether the service stays up, the model runs, and the user's own check is content."""
     release = root / "current"
     if service.kind == "none":
-        _call([str(release / "run"), "--print-resolved"], "the config", env=_with_env(root))
+        _call([str(release / "run"), "--dry-run"], "the pipeline", env=_with_env(root))
     service.watch(patience_s)
     manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
     words = ["benchmark", manifest["model"]["file"], "--duration", "300ms", "--warmup", "100ms", "--json"]

@@ -11,6 +11,8 @@ from typing import Any
 from edgekit.errors import UsageError
 from edgekit.verbs import add_command, at_least_one, seconds
 
+NAMING = {"model", "device", "labels"}  # flags by which the file's own words need not hold
+
 
 def add_run(commands: Any) -> None:
     parser = add_command(commands, "run", _run, "Run a pipeline: a YAML config, or one source and flags.")
@@ -35,6 +37,7 @@ def add_run(commands: Any) -> None:
         "--require", action="store_true", help="end at once when a camera or the broker is absent"
     )
     parser.add_argument("--print-resolved", action="store_true", help="print the merged config and end")
+    parser.add_argument("--dry-run", action="store_true", help="check all that a start needs, and end")
     parser.add_argument("-v", "--verbose", action="count", default=0)
     parser.add_argument("-q", "--quiet", action="store_true", help="no table, no event lines")
     parser.add_argument("--log-json", action="store_true", help="logs and events as a JSON object a line")
@@ -52,6 +55,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     arguments.secrets = logs.secrets_of(config)
     logs.set_up(arguments.verbose, as_json=arguments.log_json, secrets=arguments.secrets)
+    if arguments.dry_run:
+        runtime.prepare(config)
+        return 0
     limits = Limits(arguments.frames, arguments.duration)
     with view.RunLog() if arguments.log_json else view.RunView(quiet=arguments.quiet) as shown:
         summary = runtime.run(
@@ -74,6 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _run_config(arguments: argparse.Namespace) -> Any:
     from edgekit.config import load_config, override_config, quick_config
+    from edgekit.pipeline.fit import read_config
 
     given = {
         "model": arguments.model,
@@ -91,7 +98,8 @@ def _run_config(arguments: argparse.Namespace) -> Any:
     }
     flags = {key: value for key, value in given.items() if value is not None}
     if _is_config(arguments.what):
-        return override_config(load_config(arguments.what), **flags)
+        read = load_config if flags.keys() & NAMING or arguments.print_resolved else read_config
+        return override_config(read(arguments.what), **flags)
     if "model" not in flags:
         flags["model"] = _default_model()
     return quick_config(arguments.what, **flags)
