@@ -17,6 +17,18 @@ cdef extern from "time.h" nogil:
     int clock_gettime(int clock, timespec *now)
 
 
+cdef extern from * nogil:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #else
+    #define malloc_trim(pad) 0
+    #endif
+    """
+    int malloc_trim(size_t pad)
+
+
 cdef extern from "ek.h" nogil:
     ctypedef int ek_level
     ctypedef void ek_kernel_fn(const void *op, uint8_t *arena, int64_t begin, int64_t end) noexcept
@@ -100,6 +112,12 @@ def kernels():
         for i in range(ek_kernel_count)
         if ek_cpu_levels() >> ek_kernel_list[i].level & 1
     ]
+
+
+def trim_heap():
+    """Give memory that is free in the C library's heap back to the system, where that library can."""
+    with nogil:
+        malloc_trim(0)
 
 
 def limit_threads(int cpus):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from single import INT8, UINT8, compare, refuses, single, tensor, unsigned
@@ -129,15 +128,11 @@ def test_weights_are_packed_without_loss() -> None:
     assert not plain[:, 6:].any()
 
 
-@pytest.mark.parametrize(("kind", "reason"), [("weights", "weights that are no constant matrix of int8")])
-def test_other_layers_are_refused(kind: str, reason: str) -> None:
-    graph = layer(2, 5, 3)
-    computed = replace(
-        graph.tensors[1], data=None, zero_point=np.array([0]), scale=np.array([0.1], np.float32)
-    )
-    assert (
-        refuses(replace(graph, tensors=(graph.tensors[0], computed, *graph.tensors[2:]), inputs=(0, 1)))
-        == reason
-    )
-    floats = single("FULLY_CONNECTED", [tensor((2, 5)), tensor((3, 5))], [tensor((2, 3), INT8, 0.1)])
-    assert refuses(floats) == reason
+def test_other_layers_are_refused() -> None:
+    byte, ends = tensor((3, 5)), [tensor((2, 3), INT8, 0.1)]
+    channels = replace(byte, scale=np.full(3, 0.1, np.float32), zero_point=np.zeros(3, np.int64))
+    reason = "int8; only int8 with one scale each"
+    assert refuses(single("FULLY_CONNECTED", [tensor((2, 5)), channels], ends)) == reason
+    reals = tensor((3, 5), np.dtype(np.float32), data=np.ones((3, 5)))
+    reason = "weights that are no constant matrix of int8"
+    assert refuses(single("FULLY_CONNECTED", [tensor((2, 5)), reals], ends)) == reason

@@ -213,6 +213,7 @@ class NativeEngine:
         self.outputs = describe(graph, graph.outputs)
         self.threads = min(threads, machine.usable_threads())
         _native.limit_threads(machine.usable_threads())
+        _native.trim_heap()  # of what preparing the graph has left
         self.plan = plan.build(graph, self.level, exact=exact, threads=threads, ranks=ranks)
         self.peak_memory_bytes = memory.native_bytes(graph, self.plan)
         steps = [(_native.Op(step.family, step.fields), True) for step in self.plan.steps]
@@ -220,6 +221,7 @@ class NativeEngine:
             self._program = _native.Program(self.level, self.plan.arena_bytes, steps)
         except ValueError as error:
             raise ModelError(_refusal([op for op, _ in steps], self.plan) or str(error)) from error
+        _native.trim_heap()
         self._stream: Any = self._new_stream()
 
     def _new_stream(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgekit.plan.simplify.padding import explicit_padding
 
 MAX_SUM = 2**31 - 1024
 MAX_SCALED = 2.0**30
+PART = 1 << 15  # weights that are looked at, and packed, at once
 MAX_STRIDE = 64  # as EK_MAX_STEP in native/ek.h
 
 
@@ -94,13 +96,24 @@ class Layer:
         """Less their zero point."""
         return self.stored.astype(np.int16) - np.int16(self.weight_zero)
 
+    def parts(self) -> Iterator[tuple[slice, NDArray[np.int16]]]:
+        """The weights of some outputs after another: as int16 all of them would take twice the file."""
+        axis = 3 if self.axes == (0, 1, 2) else 0
+        outputs = self.stored.shape[axis]
+        step = max(1, PART // max(1, self.stored.size // outputs) // 8) * 8
+        for start in range(0, outputs, step):
+            some = slice(start, min(start + step, outputs))
+            part = self.stored[..., some] if axis else self.stored[some]
+            yield some, part.astype(np.int16) - np.int16(self.weight_zero)
+
     @property
     def channels(self) -> int:
         return len(self.bias)
 
     def reach(self, flip: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The least and the most that each sum can be, over stored bytes from flip - 128 to flip + 127."""
-        up = np.maximum(self.weights, 0).sum(axis=self.axes, dtype=np.int64)
+        rising = [np.maximum(part, 0).sum(axis=self.axes, dtype=np.int64) for _, part in self.parts()]
+        up = np.concatenate(rising)
         down = up - self.sums
         start = self.bias - (self.zero_in + flip) * self.sums
         least, most = flip - 128, flip + 127
@@ -120,7 +133,7 @@ def window_of(graph: Graph, op: Op, size: tuple[int, int]) -> tuple[Window, int]
 def layer_of(graph: Graph, op: Op) -> Layer:
     """The layer of a CONV_2D or DEPTHWISE_CONV_2D that `refusal` has nothing against."""
     source, weights, result = (graph.tensors[i] for i in (*op.inputs[:2], op.outputs[0]))
-    kernel = np.asarray(weights.data).astype(np.int16) - np.int16(zero_point_of(weights))
+    kernel, zero = np.asarray(weights.data), zero_point_of(weights)
     depthwise = op.kind == "DEPTHWISE_CONV_2D"
     outputs = kernel.shape[3] if depthwise else kernel.shape[0]
     bias = graph.tensors[op.inputs[2]].data if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
@@ -129,8 +142,8 @@ def layer_of(graph: Graph, op: Op) -> Layer:
     window, padded = window_of(graph, op, kernel.shape[1:3])
     factors = np.broadcast_to(sum_factors(op.kind, source, weights, result), (outputs,))
     return Layer(
-        padded, window, np.asarray(weights.data), zero_point_of(weights),
-        kernel.sum(axis=axes, dtype=np.int64),
+        padded, window, kernel, zero,
+        kernel.sum(axis=axes, dtype=np.int64) - zero * (kernel.size // outputs),
         np.zeros(outputs, np.int64) if bias is None else bias.reshape(-1).astype(np.int64),
         factors, zero_point_of(source), zero_point_of(result), low, high, axes,
     )  # fmt: skip
@@ -160,10 +173,13 @@ def _reach(layer: Layer) -> str | None:
     """Steps are short; sums, and what they are scaled to, must stay within 32 bits."""
     if (stride := max(layer.window.stride_y, layer.window.stride_x)) > MAX_STRIDE:
         return f"a stride of {stride}; {MAX_STRIDE} are the most"
-    sizes = np.abs(layer.weights)
-    if sizes.max(initial=0) > 255:
-        return "weights beyond 9 bits"
-    reach = 255 * sizes.sum(axis=layer.axes, dtype=np.int64) + np.abs(layer.bias)
+    sums = []
+    for _, part in layer.parts():
+        sizes = np.abs(part)
+        if sizes.max(initial=0) > 255:
+            return "weights beyond 9 bits"
+        sums.append(sizes.sum(axis=layer.axes, dtype=np.int64))
+    reach = 255 * np.concatenate(sums) + np.abs(layer.bias)
     if reach.max(initial=0) >= MAX_SUM or (reach * layer.multiplier).max(initial=0) >= MAX_SCALED:
         return "sums beyond 32 bits"
     return None

@@ -88,14 +88,18 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
 
 def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
     """Whether the layer's zeros stand so much alone that spreading its input to planes of a channel pays."""
-    weights = layer.weights
-    is_grouped = weights.shape[3] != planner.shape(layer.source)[3]
-    if not costs.UNITS[planner.isa].planar or is_grouped or weights.min() < -128 or weights.max() > 127:
+    is_grouped = layer.stored.shape[3] != planner.shape(layer.source)[3]
+    if not costs.UNITS[planner.isa].planar or is_grouped:
         return False
-    used, pixels = weights != 0, picture.images * picture.height * picture.width
-    quads = np.asarray(pack.quads_of(weights).any(axis=2))
-    planar = costs.choose_planar(planner.isa, used.sum(axis=(1, 2, 3)), picture.planes, pixels)
-    return planar[0].cycles < costs.choose(planner.isa, quads, pixels)[0].cycles
+    counts, quads = [], []
+    for _, part in layer.parts():
+        if part.min() < -128 or part.max() > 127:
+            return False
+        counts.append(np.count_nonzero(part, axis=(1, 2, 3)))
+        quads.append(pack.quads_of(part).any(axis=2))
+    pixels = picture.images * picture.height * picture.width
+    planar = costs.choose_planar(planner.isa, np.concatenate(counts), picture.planes, pixels)
+    return planar[0].cycles < costs.choose(planner.isa, np.concatenate(quads), pixels)[0].cycles
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +142,8 @@ class _Convolution:
         best = self._ranked(choices)
         plane, pixel = _taps(layer.window, places, self.value)
         quads = np.arange(-(-depth // QUAD)) * planes.stride
-        offsets = starts + ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
-        entries = pack.pack_entries(words, offsets, best.group, channels)
+        offsets = ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
+        entries = pack.pack_entries(words, starts, offsets, best.group, channels)
         return _Lists(used, choices, best, _in_lists(entries, planner.isa))
 
     def _planar(self, places: Places, channels: int) -> _Lists:
@@ -147,12 +151,13 @@ class _Convolution:
         plane, pixel = _taps(layer.window, places, self.value)
         stride, inputs = planes.stride // QUAD, layer.stored.shape[3]
         offsets = (QUAD * plane * stride + pixel)[:, None] + np.arange(inputs) * stride
-        weights = layer.weights.reshape(layer.channels, -1)
-        used = weights != 0
+        used = (layer.stored != layer.weight_zero).reshape(layer.channels, -1)
         pixels = places.of(self.out).pixels
         choices = costs.choose_planar(self.planner.isa, used.sum(axis=1), planes.planes, pixels)
-        filled = np.pad(weights, ((0, channels - layer.channels), (0, 0)))
-        entries = pack.pack_planar(filled, offsets.reshape(-1))
+        parts = [
+            pack.pack_planar(part.reshape(len(part), -1), offsets.reshape(-1)) for _, part in layer.parts()
+        ]
+        entries = pack.join_entries(parts, channels)
         fields = {"starts": entries.starts, "entries": entries.records, "planar": 1}
         return _Lists(used, choices, self._ranked(choices), fields)
 
@@ -163,11 +168,16 @@ class _Convolution:
         """The weights in words, the byte offset of each output's first input plane, the inputs of a group."""
         layer, isa = self.layer, self.planner.isa
         groups = self.planner.shape(layer.source)[3] // layer.stored.shape[3]
-        weights, first = pack.align_groups(layer.weights, groups)
-        least = -127 if isa == "neon" else -128
-        words = pack.words_of(pack.quads_of(weights), narrow_pairs=isa == "avx2", least=least)
+        first, shift = pack.group_starts(layer.channels, groups, layer.stored.shape[3])
+        least, room = -127 if isa == "neon" else -128, int(shift.max())
+        aligned = (pack.align_groups(part, shift[some], room) for some, part in layer.parts())
+        parts = (
+            pack.words_of(pack.quads_of(part), narrow_pairs=isa == "avx2", least=least) for part in aligned
+        )
+        words = pack.join_words(parts, -(-layer.channels // 8) * 8)
         filled = np.pad(first, (0, len(words) - len(first)), "edge")
-        return words, filled[:, None] * places.of(self.value).stride, weights.shape[3]
+        stride, depth = places.of(self.value).stride, layer.stored.shape[3] + room
+        return words, filled * stride, depth
 
     def _fields(self, places: Places, channels: int) -> Fields:
         fields = read(places, self.value) | written(places, self.out)
@@ -180,7 +190,7 @@ class _Convolution:
 
 def _fits(starts: NDArray[np.int64], group: int) -> bool:
     """Whether the outputs of each group read the same inputs."""
-    return bool(np.all(starts.reshape(-1, group) == starts[::group]))
+    return bool(np.all(starts.reshape(-1, group) == starts[::group, None]))
 
 
 def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) -> Fields:

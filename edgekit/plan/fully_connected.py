@@ -6,7 +6,7 @@ The shapes and bounds are those of EK_FC in native/ops.h.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from edgekit.plan.strided import Strided, copy
 ALIGNMENT = 64  # bytes; as in native/ek.h, like the next three
 TILE = 16
 QUAD = 4
+PART_TILES = 8  # tiles that are packed at once
 MAX_DEPTH = 32768
 MAX_SUM = 2**31 - 1024
 MAX_SPARSE_ROWS = 8  # with more the dense form, which loads a weight once for several, is faster
@@ -71,7 +72,8 @@ def _check_weights(weights: Tensor) -> str | None:
         return "weights without a scale"
     if len(weights.scale) > 1 and (weights.axis != 0 or np.any(weights.zero_point != 0)):
         return f"scales on axis {weights.axis} of the weights, or zero points"
-    if np.any(np.abs(_centred(weights)) > 255):
+    least, most = int(weights.data.min(initial=0)), int(weights.data.max(initial=0))
+    if max(abs(n - int(weights.zero_point[0])) for n in (least, most)) > 255:
         return "weights beyond 8 bits"
     return None if np.all(weights.scale > 0) else "a scale that is zero"
 
@@ -83,6 +85,8 @@ def _centred(weights: Tensor) -> NDArray[np.int16]:
 
 def _sets(weights: Tensor) -> list[NDArray[np.int8]]:
     """Matrices of int8 that add up to the weights: one, or more for those that were uint8."""
+    if weights.dtype == np.int8 and not np.any(weights.zero_point):
+        return [np.asarray(weights.data)]
     rest = _centred(weights)
     sets: list[NDArray[np.int8]] = []
     while not sets or rest.any():
@@ -225,20 +229,28 @@ def _quads(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
 
 def _starts(matrix: NDArray[np.int8]) -> NDArray[np.int32]:
     """First step of each tile: there are as many as its fullest output has quads that are not zero."""
-    counts = np.count_nonzero(_quads(matrix).any(axis=3), axis=2).max(axis=1)
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    counts = [np.count_nonzero(quads.any(axis=3), axis=2).max(axis=1) for quads in _parts(matrix)]
+    return np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int32)
+
+
+def _parts(matrix: NDArray[np.int8]) -> Iterator[NDArray[np.int8]]:
+    """The quads of some tiles after another: what is made of all at once would take much memory."""
+    for start in range(0, len(matrix), PART_TILES * TILE):
+        yield _quads(matrix[start : start + PART_TILES * TILE])
 
 
 def pack_sparse(matrix: NDArray[np.int8]) -> Fields:
     """EK_FC's weights, starts and offsets in native/ops.h; the depth is a multiple of 4."""
-    quads, starts = _quads(matrix), _starts(matrix)
+    starts = _starts(matrix)
     weights = _aligned((int(starts[-1]), TILE, QUAD), np.int8)
     offsets = _aligned((int(starts[-1]), TILE), np.int32)
-    used = quads.any(axis=3)
-    tile, lane, quad = np.nonzero(used)
-    step = starts[tile] + (np.cumsum(used, axis=2) - 1)[tile, lane, quad]
-    weights[step, lane] = quads[tile, lane, quad]
-    offsets[step, lane] = QUAD * quad
+    for number, quads in enumerate(_parts(matrix)):
+        used = quads.any(axis=3)
+        tile, lane, quad = np.nonzero(used)
+        first = starts[number * PART_TILES + tile]
+        step = first + (np.cumsum(used, axis=2, dtype=np.int32) - 1)[tile, lane, quad]
+        weights[step, lane] = quads[tile, lane, quad]
+        offsets[step, lane] = QUAD * quad
     return {"weights": weights, "starts": starts, "offsets": offsets}
 
 
@@ -246,11 +258,11 @@ def pack_weights(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
     """(cols, depth) to (tiles, quads, 16, 4), aligned, with zeros where there was nothing."""
     cols, depth = matrix.shape
     packed = _aligned((-(-cols // TILE), -(-depth // QUAD), TILE, QUAD), np.int8)
-    padded = matrix
-    if cols % TILE or depth % QUAD:
-        padded = np.zeros((packed.shape[0] * TILE, packed.shape[1] * QUAD), np.int8)
-        padded[:cols, :depth] = matrix
-    packed[...] = padded.reshape(packed.shape[0], TILE, packed.shape[1], QUAD).transpose(0, 2, 1, 3)
+    for start in range(0, len(packed), PART_TILES):
+        some = matrix[start * TILE : (start + PART_TILES) * TILE]
+        filled = np.pad(some, ((0, -len(some) % TILE), (0, -depth % QUAD)))
+        quads = filled.reshape(-1, TILE, packed.shape[1], QUAD)
+        packed[start : start + PART_TILES] = quads.transpose(0, 2, 1, 3)
     return packed
 
 

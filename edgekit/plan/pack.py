@@ -8,12 +8,14 @@ form, which loads each input once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 QUAD = 4
+PART = 1 << 14  # entries that are made at once
 LARGEST_PAIR = 32767 // 255  # of two weights of one sign, that AVX2's vpmaddubsw adds up in 16 bits
 
 
@@ -37,19 +39,25 @@ def quads_of(weights: NDArray[np.integer]) -> NDArray[np.int16]:
     return padded.reshape(len(padded), -1, QUAD)
 
 
-def align_groups(weights: NDArray[np.integer], groups: int) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+def group_starts(outputs: int, groups: int, inputs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each output the first quad of its group of inputs, and where in that quad the group starts."""
+    first = np.arange(outputs) // (outputs // groups) * inputs
+    return first // QUAD, first % QUAD
+
+
+def align_groups(weights: NDArray[np.int16], shift: NDArray[np.int64], room: int) -> NDArray[np.int16]:
     """Weights (outputs, height, width, inputs of a group) with the inputs where they stand in their quads.
 
-    The second array has for each output the first quad of its group.
+    Those of each output move by its `shift`, which is `room` at most.
     """
     outputs, height, width, inputs = weights.shape
-    first = np.arange(outputs) // (outputs // groups) * inputs
-    shift = first % QUAD
-    aligned = np.zeros((outputs, height, width, inputs + int(shift.max())), weights.dtype)
+    if not room:
+        return weights
+    aligned = np.zeros((outputs, height, width, inputs + room), weights.dtype)
     for offset in sorted(set(shift.tolist())):
         rows = shift == offset
         aligned[rows, :, :, offset : offset + inputs] = weights[rows]
-    return aligned, first // QUAD
+    return aligned
 
 
 def words_of(quads: NDArray[np.int16], *, narrow_pairs: bool = False, least: int = -128) -> NDArray[np.int32]:
@@ -70,6 +78,20 @@ def words_of(quads: NDArray[np.int16], *, narrow_pairs: bool = False, least: int
         rest = rest - layer
 
 
+def join_words(parts: Iterable[NDArray[np.int32]], outputs: int) -> NDArray[np.int32]:
+    """The words of some outputs after another, with layers of zeros where others have more."""
+    words, start = np.zeros((outputs, 0, 0), np.int32), 0
+    for part in parts:
+        if part.shape[2] > words.shape[2]:
+            grown = np.zeros((outputs, *part.shape[1:]), np.int32)
+            if start:
+                grown[:start, :, : words.shape[2]] = words[:start]
+            words = grown
+        words[start : start + len(part), :, : part.shape[2]] = part
+        start += len(part)
+    return words
+
+
 def _narrow(layer: NDArray[np.int16]) -> NDArray[np.int16]:
     pairs = layer.reshape(*layer.shape[:-1], -1, 2)
     positive, negative = np.maximum(pairs, 0).sum(-1), -np.minimum(pairs, 0).sum(-1)
@@ -78,20 +100,31 @@ def _narrow(layer: NDArray[np.int16]) -> NDArray[np.int16]:
     return narrowed.reshape(layer.shape)
 
 
-def pack_entries(words: NDArray[np.int32], places: NDArray[np.int64], group: int, channels: int) -> Entries:
+def pack_entries(
+    words: NDArray[np.int32],
+    starts_of: NDArray[np.int64],
+    quads: NDArray[np.int64],
+    group: int,
+    channels: int,
+) -> Entries:
     """Entries of the first `channels` outputs in groups of `group`; `words` are those of `words_of`.
 
-    `places` has the byte offset of each quad of each output, (outputs, quads), the same throughout a group.
+    `starts_of` has the byte offset at which each output's inputs start, the same throughout a group, and
+    `quads` that of each quad from there.
     """
     # (groups, quads and layers, channels): a group lists a quad and layer if one of its channels has it
     grouped = words[:channels].reshape(channels // group, group, -1).transpose(0, 2, 1)
     used = np.asarray(grouped.any(axis=2) if group > 1 else grouped[..., 0] != 0)
     starts = np.zeros(len(grouped) + 1, np.int32)
     np.cumsum(np.count_nonzero(used, axis=1), out=starts[1:])
-    offsets = np.broadcast_to(places[:channels:group, :, None], (len(used), places.shape[1], words.shape[2]))
     records = np.empty((int(starts[-1]), 1 + group), np.int32)
-    records[:, 0] = offsets.reshape(used.shape)[used]
-    records[:, 1:] = grouped[used]
+    layered, begins = np.repeat(quads, words.shape[2]).astype(np.int32), starts_of[:channels:group]
+    step = max(1, PART // max(1, used.shape[1]))
+    for first in range(0, len(grouped), step):  # some after another: offsets of all would take much memory
+        some = slice(first, min(first + step, len(grouped)))
+        listed = records[starts[some.start] : starts[some.stop]]
+        listed[:, 0] = (begins[some, None].astype(np.int32) + layered)[used[some]]
+        listed[:, 1:] = grouped[some][used[some]]
     return Entries(group, starts, records)
 
 
@@ -113,6 +146,14 @@ def pack_planar(weights: NDArray[np.integer], places: NDArray[np.int64]) -> Entr
     # a place without a weight reads what its neighbour reads
     offsets = places[np.where(chosen < 0, chosen.max(axis=1, keepdims=True), chosen)]
     return Entries(1, starts, np.hstack([offsets, values.view("<i4")]).astype(np.int32))
+
+
+def join_entries(parts: list[Entries], channels: int) -> Entries:
+    """The entries of some outputs after another, and none for what `channels` there are beyond them."""
+    counts = np.concatenate([np.diff(part.starts) for part in parts])
+    starts = np.zeros(channels + 1, np.int32)
+    starts[1:] = np.cumsum(np.pad(counts, (0, channels - len(counts))))
+    return Entries(parts[0].group, starts, np.concatenate([part.records for part in parts]))
 
 
 def _in_pairs(row: NDArray[np.integer]) -> NDArray[np.intp]:

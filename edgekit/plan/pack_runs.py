@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.plan.pack import LARGEST_PAIR, Entries
+from edgekit.plan.pack import LARGEST_PAIR, PART, Entries
 
 Numbers = NDArray[np.int64]
 LARGEST_SUM = 255  # of magnitudes of weights whose products with int8 ARM adds up
@@ -33,6 +33,21 @@ class _Runs:
 
 def in_runs(entries: Entries, isa: str) -> tuple[Entries, NDArray[np.int32]]:
     """The entries, each list in fours, then in twos, then the rest; and EK_CONV's runs in native/ops.h."""
+    records, runs, starts = np.empty_like(entries.records), [], entries.starts
+    first = 0
+    while first < len(starts) - 1:  # some lists after another, as all together would take much memory
+        last = int(np.searchsorted(starts, starts[first] + PART, "right")) - 1
+        last = min(max(last, first + 1), len(starts) - 1)
+        some = slice(starts[first], starts[last])
+        part = Entries(entries.group, starts[first : last + 1] - starts[first], entries.records[some])
+        ordered, ends = _in_runs(part, isa)
+        records[some] = ordered.records
+        runs.append(ends + starts[first])
+        first = last
+    return Entries(entries.group, starts, records), np.concatenate(runs)
+
+
+def _in_runs(entries: Entries, isa: str) -> tuple[Entries, NDArray[np.int32]]:
     reach, limit = (_pairs, LARGEST_PAIR) if isa == "avx2" else (_magnitudes, LARGEST_SUM)
     group = np.repeat(np.arange(len(entries.starts) - 1), np.diff(entries.starts))
     ones = _Runs(np.arange(len(group))[:, None], group, reach(entries.records[:, 1:]))

@@ -63,6 +63,8 @@ def refusal(graph: Graph, op: Op) -> str | None:
         return "a variable"
     if not all(math.prod(graph.tensors[i].shape) for i in op.outputs):
         return "an output without elements"
+    if op.kind == "FULLY_CONNECTED" and not products.has_computed_weights(graph, op):
+        return fully_connected.check(graph, op)  # and nothing is packed in vain
     try:
         _LOWER[op.kind](Lowering(graph, op, lambda _: 0))
     except Refused as reason:

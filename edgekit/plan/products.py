@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.model.graph import Tensor
+from edgekit.model.graph import Graph, Op, Tensor
 from edgekit.plan import fully_connected as layers
 from edgekit.plan.arithmetic import bounds, clamp, is_quantised, multiplier
 from edgekit.plan.lowering import FLOAT, Lower, Lowering, dense, need, scale_of, type_number, zero_point_of
@@ -65,9 +65,13 @@ def _zero_points(job: Lowering) -> Fields:
     return {name: zero_point_of(tensor) for name, tensor in names.items()}
 
 
+def has_computed_weights(graph: Graph, op: Op) -> bool:
+    return len(op.inputs) > 1 and op.inputs[1] >= 0 and graph.tensors[op.inputs[1]].data is None
+
+
 def fully_connected(job: Lowering) -> list[Step]:
     """A layer whose weights are computed is a product of two matrices."""
-    if len(job.op.inputs) < 2 or job.op.inputs[1] < 0 or job.inputs[1].data is not None:
+    if not has_computed_weights(job.graph, job.op):
         return layers.lower(job)
     job.takes(2, 3)
     source, weights, result = job.inputs[0], job.inputs[1], job.result

@@ -8,6 +8,7 @@ layer whose zeros stand in blocks needs the channels that keep the blocks in ste
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from edgekit.plan.simplify.draft import Draft, drop_unused
 from edgekit.plan.simplify.layers import Layer, Mask, read_layer
 from edgekit.plan.simplify.ties import EACH_ALONE, Tie, channels, may_lose, ties_of
 
+_PART = 1 << 16  # weights that are looked at at once
 _STEPS = 50  # for each tensor on average; more, no real network takes
 
 
@@ -39,7 +41,8 @@ class _Needs:
         self._graph, self._layers = graph, layers
         self._masks = {i: np.zeros(channels(t), bool) for i, t in enumerate(graph.tensors) if may_lose(t)}
         self._ties: dict[int, list[Tie]] = defaultdict(list)
-        self._reads: dict[int, Mask] = {}  # of what a layer computes: (its channels, those of its source)
+        # of what a layer computes: (its channels, those of its source), eight in a byte
+        self._reads: dict[int, NDArray[np.uint8]] = {}
         self._waiting: list[int] = []
         self._steps = _STEPS * len(graph.tensors)
         for number, op in enumerate(graph.ops):
@@ -84,7 +87,8 @@ class _Needs:
             mask = self._masks[index]
             if index in self._reads:
                 source = self._graph.producer[index].inputs[0]
-                self._need(source, np.asarray(self._reads[index][mask].any(axis=0)))
+                read = np.bitwise_or.reduce(self._reads[index][mask], axis=0)
+                self._need(source, np.unpackbits(read, count=len(self._masks[source])).astype(bool))
             for tie in self._ties.get(index, ()):
                 self._steps -= 1
                 if tie.one == index:
@@ -104,8 +108,11 @@ def _layer_ties(layer: Layer) -> list[Tie]:
 
 def _shifts_blocks(layer: Layer, kept: Mask) -> bool:
     """Whether more blocks have a weight that is not zero when only these channels of the source stay."""
-    there = (layer.weights != 0).reshape(layer.outputs, -1, len(kept))
-    return bool(_blocks(there[..., kept]) > _blocks(there))
+    more = 0
+    for part in _used(layer):
+        there = part.reshape(len(part), -1, len(kept))
+        more += _blocks(there[..., kept]) - _blocks(there)
+    return more > 0
 
 
 def _blocks(there: Mask) -> int:
@@ -119,10 +126,20 @@ def _whole_blocks(kept: Mask) -> Mask:
     return np.asarray(wide.any(axis=1).repeat(QUAD)[: len(kept)])
 
 
-def _present(layer: Layer) -> Mask:
-    """Which channels of its source each output has weights for."""
-    there = (layer.weights != 0).any(axis=1)
-    return np.asarray(there.reshape(layer.outputs, -1, channels(layer.source)).any(axis=1))
+def _present(layer: Layer) -> NDArray[np.uint8]:
+    """Which channels of its source each output has weights for, eight in a byte."""
+    masks = [
+        part.any(axis=1).reshape(len(part), -1, channels(layer.source)).any(axis=1) for part in _used(layer)
+    ]
+    return np.concatenate([np.packbits(mask, axis=1) for mask in masks])
+
+
+def _used(layer: Layer) -> Iterator[Mask]:
+    """Where weights are not zero, for some outputs after another."""
+    weights = layer.weights
+    step = max(1, _PART // max(1, weights[0].size))
+    for start in range(0, len(weights), step):
+        yield weights[start : start + step] != 0
 
 
 def _cut(graph: Graph, layers: dict[int, Layer], masks: dict[int, Mask]) -> Graph:
