@@ -23,20 +23,20 @@ from edgekit.optimize.detection.losses import (
     feature_loss,
     teacher_opinion,
 )
-from edgekit.optimize.detection.nets import STUDENT, Detector
+from edgekit.optimize.detection.nets import Detector, student_network
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
 from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
-from edgekit.optimize.detection.targets import Grid, Target, decode, flatten, make_grid, make_target
+from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid, make_target
 from edgekit.optimize.detection.teacher import load_teacher
 from edgekit.optimize.detection.transplant import make_student
 from edgekit.optimize.training.accelerator import title
 from edgekit.optimize.training.quantization import device_of, is_quantized
-from edgekit.optimize.training.recording import Recorder
 from edgekit.optimize.training.session import Session, wrap
 
 FIDELITY_PHOTOS = 20
 GRADIENT_NORM = 20.0
+SILENCE_S = 60.0  # at most, between two lines of progress
 FLOAT = "float.pt"  # the weights at the last end of an epoch before the network became int8
 
 
@@ -110,8 +110,7 @@ def _train(job: Job, session: Session, first: int) -> None:
         begin = time.monotonic()
         losses = lesson.run_epoch(ahead(_batches(job, session, album, epoch)))
         speed = len(album) / (time.monotonic() - begin)
-        means = " ".join(f"{value:.3f}" for value in losses)
-        job.progress(f"epoch {epoch + 1}/{session.epochs} loss {means} {speed:.1f} images/s")
+        job.progress(f"epoch {epoch + 1}/{session.epochs} loss {_shown(losses)} {speed:.1f} images/s")
         if (epoch + 1) % job.recipe.pause == 0 or epoch + 1 == session.epochs:
             _save(job, session, epoch + 1)
             job.progress(_score(job, session.model))
@@ -123,7 +122,7 @@ def _student(job: Job) -> Detector:
     """As the recipe wants it: the teacher's twin, or what an earlier training left in its `float.pt`."""
     if job.recipe.start is None:
         return make_student(job.teacher, _calibration(job), job.recipe.columns)
-    path, student = (job.out_dir / job.recipe.start).resolve(), Detector(STUDENT)
+    path, student = (job.out_dir / job.recipe.start).resolve(), student_network()
     if not path.is_file():
         raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
     student.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
@@ -134,7 +133,7 @@ class Lesson:
     """One network learning from boxes and from the teacher's opinion and features."""
 
     def __init__(self, job: Job, session: Session) -> None:
-        self.job, self.session, self.recorder = job, session, Recorder(session.model)
+        self.job, self.session = job, session
         self.grids = {size: make_grid(size, job.device) for size in job.recipe.sizes_px}
         self.total = session.epochs * session.steps_per_epoch
         self.features: dict[nn.Module, tuple[Tensor, ...]] = {}
@@ -144,53 +143,46 @@ class Lesson:
     def _keep(self, trunk: nn.Module, _inputs: object, output: tuple[Tensor, ...]) -> None:
         self.features[trunk] = output
 
-    def run_epoch(self, batches: Iterator[Batch]) -> list[float]:
+    def run_epoch(self, batches: Iterator[Batch]) -> Tensor:
         """Train on the batches; the mean losses of classes, boxes and features."""
-        sums, count = torch.zeros(3, device=self.job.device), 0
+        sums, count, told = torch.zeros(3, device=self.job.device), 0, time.monotonic()
         self.session.model.train()
         for batch in batches:
-            sums += self.step(batch)
+            sums += self._step(batch)
             count += 1
-        return list((sums / max(count, 1)).tolist())
+            if time.monotonic() - told > SILENCE_S:
+                told = time.monotonic()
+                self.job.progress(f"step {self.session.steps}/{self.total} loss {_shown(sums / count)}")
+        return sums / max(count, 1)
 
-    def step(self, batch: Batch) -> Tensor:
-        """Learn from a batch; the losses (3,)."""
-        session, recorder = self.session, self.recorder
+    def _step(self, batch: Batch) -> Tensor:
+        session, teacher = self.session, self.job.teacher
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        self.features.clear()  # of what a rewriting of the network left there
-        scores, boxes, *features = recorder.run(self._teach, images)
-        target = make_target(scores, boxes, batch.truth, self._grid(images))
-        # int8 channels have scales of their own: the features are alike only while the network is float
-        share = images.new_full((), self.job.recipe.feature_weight * (1 - session.steps / self.total))
-        wanted = (target.scores, target.boxes, target.weights, share, *features)
-        losses = recorder.run(self._learn, images, *wanted)[0]
-        nn.utils.clip_grad_norm_(session.model.parameters(), GRADIENT_NORM)
-        session.step()
-        return losses
-
-    def _grid(self, images: Tensor) -> Grid:
-        return self.grids[images.shape[-1]]
-
-    @torch.no_grad()
-    def _teach(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The teacher's scores and boxes, and its features."""
-        teacher = self.job.teacher
-        told = teacher_opinion(teacher(images), self.job.recipe.columns, self._grid(images))
-        return (*told, *self.features.pop(teacher.trunk))
-
-    def _learn(
-        self, images: Tensor, scores: Tensor, boxes: Tensor, weights: Tensor, share: Tensor, *wanted: Tensor
-    ) -> tuple[Tensor]:
-        """Leave the gradients in the network; the losses (3,)."""
-        session = self.session
+        grid = self.grids[images.shape[-1]]
+        self.features.clear()
+        with torch.no_grad():
+            scores, boxes = teacher_opinion(teacher(images), self.job.recipe.columns, grid)
+            target = make_target(scores, boxes, batch.truth, grid)
         session.zero_grad()
         maps = session.model(images)
-        target = Target(scores, boxes, weights)
-        classes, apart = detection_loss(maps, target, self._grid(images), len(self.job.recipe.classes))
-        own = self.features.pop(session.model.trunk, None)
-        likeness = torch.zeros_like(share) if own is None else share * feature_loss(own, wanted)
+        classes, apart = detection_loss(maps, target, grid, len(self.job.recipe.classes))
+        likeness = self._likeness(classes)
         (classes + apart + likeness).backward()
-        return (torch.stack((classes.detach(), apart.detach(), likeness.detach())),)
+        nn.utils.clip_grad_norm_(session.model.parameters(), GRADIENT_NORM)
+        session.step()
+        return torch.stack((classes.detach(), apart.detach(), likeness.detach()))
+
+    def _likeness(self, like: Tensor) -> Tensor:
+        """Of the features; int8 channels have scales of their own, so only while the network is float."""
+        own = self.features.get(self.session.model.trunk)
+        if own is None:
+            return like.new_zeros(())
+        weight = self.job.recipe.feature_weight * (1 - self.session.steps / self.total)
+        return weight * feature_loss(own, self.features[self.job.teacher.trunk])
+
+
+def _shown(losses: Tensor) -> str:
+    return " ".join(f"{value:.3f}" for value in losses.tolist())
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
