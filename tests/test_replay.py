@@ -261,3 +261,6 @@ def test_the_commands_print_compare_and_explain(
     told = json.loads(capsys.readouterr().out)
     assert told["reasons"][0]["stage"] == "motion"
     assert page.read_text().startswith("<!doctype html>")
+    absent = tmp_path / "absent" / "page.html"
+    assert main(["explain", "1", "--clip", str(clip), "--config", str(path), "--html", str(absent)]) == 2
+    assert "make it first" in capsys.readouterr().err

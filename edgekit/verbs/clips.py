@@ -59,19 +59,22 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 def _explain(arguments: argparse.Namespace) -> int:
     from edgekit import console
+    from edgekit.files import check_writable, write_text
     from edgekit.pipeline.fit import read_config
     from edgekit.replay import choose_camera
     from edgekit.replay.explain import explain, parse_target
     from edgekit.replay.strip import to_html
 
     visit, at_s = parse_target(arguments.event, arguments.at)
+    if arguments.html:
+        check_writable(arguments.html)
     config = read_config(arguments.config)
     camera = choose_camera(config, arguments.camera)
     clip = arguments.clip or config.cameras[camera].source
     told = explain(config, camera, clip, visit=visit, at_s=at_s)
     title = f"{Path(clip).name} at {told.at_s:.2f} s"
     if arguments.html:
-        arguments.html.write_text(to_html(told, title), encoding="utf-8")
+        write_text(arguments.html, to_html(told, title))
     if arguments.json:
         reasons = [{"stage": r.stage, "passed": r.passed, "text": r.text} for r in told.reasons]
         console.print_json({"at_s": round(told.at_s, 3), "reasons": reasons})

@@ -94,6 +94,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 
 def _auto(arguments: argparse.Namespace) -> int:
+    from edgekit.files import write_text
     from edgekit.inference import find_file
     from edgekit.optimize.auto import auto_recipe
 
@@ -105,6 +106,6 @@ def _auto(arguments: argparse.Namespace) -> int:
     if arguments.out is None:
         sys.stdout.write(text)
     else:
-        arguments.out.write_text(text, encoding="utf-8")
+        write_text(arguments.out, text)
         sys.stdout.write(f"{arguments.out}\n")
     return 0

@@ -118,7 +118,8 @@ class Camera {
     pill.className = `pill ${figures.status}`;
     say(pill, figures.status);
     const there = Object.entries(figures.counts).map(([label, count]) => `${count} ${label}`);
-    say(this.part(".there"), there.join(", ") || "nobody there");
+    const nobody = ["online", "degraded"].includes(figures.status) ? "nobody there" : "";
+    say(this.part(".there"), there.join(", ") || nobody);
     this.part(".there").title = there.join(", ");
     const number = (name, text) => say(this.part(`[data-is="${name}"]`), text);
     number("fps", `${figures.fps.toFixed(1)} fps`);
