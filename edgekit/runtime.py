@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
+
 from edgekit.config import BudgetConfig, CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
 from edgekit.engine import estimate_memory
@@ -38,6 +40,7 @@ from edgekit.zoo import check_digest, list_models
 
 _budget_log = logging.getLogger("edgekit.budget")
 _log = logging.getLogger("edgekit.mqtt")
+GREY = (480, 640)  # height and width of the picture that a model is tried on
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
 
 
@@ -138,6 +141,20 @@ def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) 
         for name, camera in config.cameras.items()
     ]
     return Setup(config, device, model, budget_mb, cameras, fallbacks)
+
+
+def try_out(config: Config) -> None:
+    """Load the models of `config` and run each once on a grey picture: no camera, no broker.
+
+    Raises what `prepare` does, and ModelError for a model whose outputs are not those that its card tells.
+    """
+    setup = prepare(config, wait=True)
+    grey = np.full((*GREY, 3), 128, np.uint8)
+    for model in (setup.model, *setup.fallbacks):
+        model.detect(grey)
+    for camera in setup.cameras:
+        if camera.second:
+            camera.second.classify(grey)
 
 
 def _fixed(config: Config) -> tuple[object, ...]:

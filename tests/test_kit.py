@@ -18,13 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from strategies import network
 
-from edgekit import model
 from edgekit.cli import main
 from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
 from edgekit.kit import Contents, Deployment, Remote, agent, bundle
 from edgekit.kit.wheel import make_wheel, read_wheel
+from edgekit.zoo import list_models
 
 CONFIG = """\
 version: 1
@@ -45,7 +44,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contents(tmp_path: Path, wheel: Path) -> Contents:
     config = tmp_path / "doorbell.yaml"
     config.write_text(CONFIG % "x86-64-avx2")
-    (tmp_path / "net.tflite").write_bytes(model.write(network()))
+    detector = min((m for m in list_models() if m.card.task == "detect"), key=lambda m: m.name)
+    shutil.copy(detector.path, tmp_path / "net.tflite")
+    shutil.copy(detector.path.with_name("card.yaml"), tmp_path / "net.yaml")
     return Contents(config, wheel=wheel)
 
 
@@ -64,7 +65,7 @@ def test_the_wheel_of_this_installation_is_whole(wheel: Path) -> None:
 
 def test_a_kit_holds_all_and_is_the_same_for_the_same_contents(contents: Contents, tmp_path: Path) -> None:
     manifest = bundle(contents, tmp_path / "kit.tar")
-    files = {"config.yaml", "model/model.tflite", "profile.yaml"}
+    files = {"config.yaml", "model/model.tflite", "model/card.yaml", "profile.yaml"}
     files |= {f"systemd/{kind}/edgekit.service" for kind in ("system", "user")}
     assert manifest["files"].keys() == files | {f"wheel/{contents.wheel.name}" if contents.wheel else ""}
     assert manifest["device"] == "x86-64-avx2"
@@ -233,6 +234,7 @@ def _await_port(port: int, daemon: subprocess.Popen[bytes], log: Path) -> None:
 def test_deploy_commit_and_rollback_drill(contents: Contents, remote: Remote, tmp_path: Path) -> None:
     home, kit = tmp_path / "home", tmp_path / "kit.tar"
     (tmp_path / "secret").write_text("x")
+    contents = replace(contents, extra=(tmp_path / "secret",))
     there = Deployment(remote, "~/kit", sys.executable, patience_s=0.1, service="user")
     assert there.status()["release"] is None
     for verb in (there.commit, there.rollback):
@@ -343,13 +345,31 @@ def test_a_release_that_does_not_work_leaves_nothing_behind(
     kit = tmp_path / "kit.tar"
     bundle(contents, kit)
     there = Deployment(remote, "~/kit", sys.executable, service="none")
-    with pytest.raises(EdgekitError, match=r"the config failed: .*secret does not exist; nothing runs"):
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*secret does not exist; nothing runs"):
         there.deploy(kit)
     assert there.status()["release"] is None
     contents.config.write_text(QUIET)
     bundle(contents, kit)
     there = replace(there, check="test -f manifest.json && exit 3")
     with pytest.raises(EdgekitError, match=r"check .* failed: exit code 3; nothing runs, as before"):
+        there.deploy(kit)
+
+
+def test_a_model_that_does_not_fit_its_pipeline_is_no_release(
+    contents: Contents, remote: Remote, tmp_path: Path
+) -> None:
+    """Each service: `systemctl` here says that all is well."""
+    kit = tmp_path / "kit.tar"
+    contents.config.write_text(QUIET.replace("'demo:'}", "'demo:', detect: {labels: [zebra]}}"))
+    bundle(contents, kit)
+    for service in ("none", "user"):
+        there = Deployment(remote, "~/kit", sys.executable, patience_s=0.1, service=service)
+        with pytest.raises(EdgekitError, match=r"the pipeline failed: .*'zebra'.*nothing runs, as before"):
+            there.deploy(kit)
+    classifier = next(entry.name for entry in list_models() if entry.card.task == "classify")
+    contents.config.write_text(QUIET)
+    bundle(replace(contents, model=classifier), kit)
+    with pytest.raises(EdgekitError, match="a pipeline needs one to detect"):
         there.deploy(kit)
 
 

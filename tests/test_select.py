@@ -15,14 +15,17 @@ import pytest
 from strategies import convolution, layer, real_convolution
 
 from edgekit import inference, model, plan, runtime
-from edgekit.bench.probe_nets import probe_nets
+from edgekit.bench import prediction_check, probing
+from edgekit.bench.probe_nets import DENSITIES, probe_nets
+from edgekit.bench.probing import Probed
+from edgekit.bench.rates import LayerRate, Rates, Sustained
 from edgekit.cli import main
 from edgekit.config import parse_config
 from edgekit.device import load_device, measured_file
-from edgekit.device.calibration import Calibration, fit, nonnegative
+from edgekit.device.calibration import ORDER_SHARE, Calibration, fit, nonnegative
 from edgekit.device.speeds import calibration_facts, calibration_from
 from edgekit.device.work import Work
-from edgekit.engine import estimate_memory
+from edgekit.engine import estimate_memory, native_levels
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.latency import layer_ms, predict, predict_file
 from edgekit.pipeline import allowance as allowing
@@ -147,6 +150,7 @@ def test_threads_share_the_units_of_a_step() -> None:
     assert one.compute_us(Work("lut", (10.0,), 4, 0)) == pytest.approx(10)
     assert one.compute_us(Work("lut", (10.0,), 4, 0), 2) == pytest.approx(10 * 1.1 / 2 + 2)
     assert one.compute_us(Work("lut", (10.0,), 1, 0), 2) == pytest.approx(10)
+    assert one.compute_us(Work("lut", (1.0,), 4, 0), 2) == pytest.approx(1 + 2 * ORDER_SHARE), "done alone"
 
 
 def test_a_measured_profile_is_written_and_taken(
@@ -154,15 +158,23 @@ def test_a_measured_profile_is_written_and_taken(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     found = Calibration("avx2", {"fc": (0.1, 1.0, 2.0, 3.0)}, 3.0, 1.1, 0.5, 0.9, 1.1)
-    monkeypatch.setattr("edgekit.bench.probing.calibrate", lambda _: {"avx2": found})
+    rates = Rates((LayerRate("conv4", "1x4", 0.5, 120.0),), {"lut_planes": 5.0}, 0.05, 1.6)
+    probed = {"avx2": Probed(found, rates)}, Sustained(1.0, 1.25, 12.0)
+    monkeypatch.setattr("edgekit.bench.probing.probe", lambda _: probed)
     assert main(["devices", "probe", "--write", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["measured"]["kernels"]["value"]["avx2"]["run_us"] == 3
     kept = load_device(str(measured_file()))
+    assert kept.rates["avx2"]["layers"] == [
+        {"kernel": "conv4", "pattern": "1x4", "density": 0.5, "gmacs": 120.0}
+    ]
+    assert kept.sustained == {"cold_ms": 1.0, "sustained_ms": 1.25, "seconds": 12.0}
     assert kept.tier == load_device("auto").tier == "measured"
     assert calibration_from("avx2", kept.kernels["avx2"]) == found
     assert calibration_facts(found) == kept.kernels["avx2"]
     text = measured_file().read_text()
-    for wrong in (text.replace("run_us: 3.0", "run_us: -3.0"), text.replace("high: 1.1", "high: 0.5")):
+    for right, absurd in (("run_us: 3.0", "run_us: -3.0"), ("high: 1.1", "high: 0.5"), (": 120.0", ": .nan")):
+        wrong = text.replace(right, absurd)
+        assert wrong != text
         (tmp_path / "wrong.yaml").write_text(wrong)
         with pytest.raises(ConfigError, match="expected"):
             load_device(str(tmp_path / "wrong.yaml"))
@@ -173,7 +185,7 @@ def test_nothing_is_timed_under_emulation_and_what_is_modelled_stays(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("QEMU_CPU", "max")
-    monkeypatch.setattr("edgekit.bench.probing.calibrate", lambda _: pytest.fail("timed"))
+    monkeypatch.setattr("edgekit.bench.probing.probe", lambda _: pytest.fail("timed"))
     assert main(["devices", "probe", "--write", "--json"]) == 0
     out, err = capsys.readouterr()
     assert "nothing is timed" in err
@@ -187,9 +199,46 @@ def test_a_budget_inside_the_range_is_in_doubt() -> None:
     assert candidate.doubt(90.0) == candidate.doubt(None) == ""
 
 
-def test_a_folder_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["devices", "probe", "--no-time", "--write", "/proc/none/x.yaml"]) == 2
-    assert "cannot write /proc/none/x.yaml" in capsys.readouterr().err
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.bench.probing.probe", lambda _: pytest.fail("timed"))
+    assert main(["devices", "probe", "--write", "/proc/none/x.yaml"]) == 2
+    assert "there is no folder /proc/none" in capsys.readouterr().err
+    monkeypatch.setenv("XDG_DATA_HOME", "/proc/none")
+    assert main(["devices", "probe", "--write"]) == 1
+    assert "cannot write /proc/none/edgekit/device.yaml" in capsys.readouterr().err
+
+
+def test_a_probe_tells_costs_and_what_kernels_reach(capsys: pytest.CaptureFixture[str]) -> None:
+    level = native_levels()[-1]
+    found, sustained = probing.probe(0.1, (level,))
+    layers = found[level].rates.layers
+    assert {layer.density for layer in layers if layer.kernel.startswith("conv")} == set(DENSITIES)
+    assert {"dense", "1x4", "unstructured"} <= {layer.pattern for layer in layers}
+    assert {layer.kernel for layer in layers} > {"depthwise1", "fc"}
+    assert min(layer.gmacs for layer in layers) > 0 < sustained.cold_ms
+    assert found[level].calibration.costs_ns.keys() > {"add_planes", "mul_planes", "mean_planes"}
+
+
+def test_predictions_stand_beside_what_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "layer.tflite").write_bytes(model.write(layer(1, 256, 256)))
+    (tmp_path / "real.tflite").write_bytes(model.write(real_convolution()))
+    level = native_levels()[-1]
+    found = Calibration(level, {"fc": (0.1, 1.0, 2.0, 3.0)})
+    device = replace(load_device("auto"), kernels={level: calibration_facts(found)})
+    told: list[str] = []
+    lines = prediction_check.compare(
+        sorted(tmp_path.glob("*.tflite")), device, (level,), (1, 2), 0.01, told.append
+    )
+    assert [(line.model, line.threads) for line in lines] == [("layer", 1), ("layer", 2)]
+    assert all(line.predicted_ms > 0 < line.measured_ms for line in lines)
+    assert "left out" in told[0]
+    monkeypatch.setenv("QEMU_CPU", "max")
+    assert main(["predict", "--check", str(tmp_path)]) == 2
+    assert "emulated" in capsys.readouterr().err
 
 
 def test_synthetic_networks_can_be_planned() -> None:

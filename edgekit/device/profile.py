@@ -83,6 +83,9 @@ class Device:
     # What work costs, see `edgekit.device.speeds`, by ISA level, and how that is known:
     kernels: dict[str, Any] = field(default_factory=dict)
     tier: str = "modelled"
+    # What a probe saw kernels reach, by ISA level, cold and after some seconds: see `edgekit.bench.rates`.
+    rates: dict[str, Any] = field(default_factory=dict)
+    sustained: dict[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
         """sha256 (hex) of all that stays the same while it runs."""
@@ -112,6 +115,7 @@ _ONLY_MACHINE = {
 }
 _ONLY_PROFILE = {
     "ram_variants_mb", "copy_gbps", "int8_macs_per_cycle", "thermal", "sources", "kernels", "tier",
+    "rates", "sustained",
 }  # fmt: skip
 
 
@@ -149,7 +153,7 @@ def _measured(device: Device, here: Device) -> Device:
     own = _device(check(read_document(measured_file()), _Profile))
     if own.arch != here.arch:  # machines may share a home
         return device
-    kept = ("kernels", "copy_gbps", "tier", "cores", "l2_kib", "l3_kib", "isa")
+    kept = ("kernels", "copy_gbps", "rates", "sustained", "tier", "cores", "l2_kib", "l3_kib", "isa")
     return dataclasses.replace(
         device,
         **_known({key: getattr(own, key) for key in kept}),
@@ -183,7 +187,7 @@ def profile_facts(here: Device, source: str) -> dict[str, Any]:
 
 def measured_facts(here: Device, source: str) -> dict[str, Any]:
     """The part of a profile's file that was timed; empty where nothing was."""
-    measured = _known({"copy_gbps": here.copy_gbps, "kernels": here.kernels})
+    measured = _known({key: getattr(here, key) for key in ("copy_gbps", "kernels", "rates", "sustained")})
     return {key: {"value": value, "source": source} for key, value in measured.items()}
 
 
@@ -324,10 +328,37 @@ class _Kernels(_Strict):
         return self
 
 
+Positive: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
+
+
+class _LayerRate(_Strict):
+    kernel: str = Field(min_length=1, max_length=64)
+    pattern: Literal["dense", "1x4", "unstructured"]
+    density: float = Field(gt=0, le=1)
+    gmacs: Positive
+
+
+class _Rates(_Strict):
+    """What kernels reach at an ISA level: see `edgekit.bench.rates.Rates`."""
+
+    layers: list[_LayerRate] = Field(max_length=256)
+    elementwise_gbps: dict[str, Positive]
+    layer_us: Positive
+    thread_gain: Positive
+
+
+class _Sustained(_Strict):
+    cold_ms: Positive
+    sustained_ms: Positive
+    seconds: Positive
+
+
 class _Speeds(_Strict):
     copy_gbps: _Fact[Gbps] | None = None
     int8_macs_per_cycle: _Fact[Macs] | None = None
     kernels: _Fact[dict[str, _Kernels]] | None = None
+    rates: _Fact[dict[str, _Rates]] | None = None
+    sustained: _Fact[_Sustained] | None = None
 
 
 class _Profile(_Strict):
@@ -356,8 +387,10 @@ def _device(profile: _Profile) -> Device:
     values["cores"] = tuple(CoreGroup(group.count, group.core, group.max_mhz) for group in groups)
     values["ram_variants_mb"] = tuple(sorted(values.get("ram_mb", ())))
     values["ram_mb"] = min(values["ram_variants_mb"], default=None)
-    if "kernels" in values:
-        values["kernels"] = {level: kernels.model_dump() for level, kernels in values["kernels"].items()}
+    for key in ("kernels", "rates"):
+        values[key] = {level: found.model_dump() for level, found in values.get(key, {}).items()}
+    if "sustained" in values:
+        values["sustained"] = values["sustained"].model_dump()
     return Device(
         name=profile.name,
         title=profile.title,

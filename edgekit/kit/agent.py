@@ -312,10 +312,9 @@ def _link(root: Path, name: str, release: str | None) -> None:
 
 
 def examine(root: Path, service: Service, patience_s: float, check: str) -> Said:
-    """Whether the service stays up, the model runs, and the user's own check is content."""
+    """Whether the model fits the pipeline, the service stays up, and the user's own check is content."""
     release = root / "current"
-    if service.kind == "none":
-        _call([str(release / "run"), "--print-resolved"], "the config", env=_with_env(root))
+    _call([str(release / "run"), "--quiet", "--dry-run"], "the pipeline", env=_with_env(root))
     service.watch(patience_s)
     manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
     words = ["benchmark", manifest["model"]["file"], "--duration", "300ms", "--warmup", "100ms", "--json"]

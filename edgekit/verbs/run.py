@@ -35,6 +35,9 @@ def add_run(commands: Any) -> None:
         "--require", action="store_true", help="end at once when a camera or the broker is absent"
     )
     parser.add_argument("--print-resolved", action="store_true", help="print the merged config and end")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="run the models once, see that they fit the pipeline, and end"
+    )
     parser.add_argument("-v", "--verbose", action="count", default=0)
     parser.add_argument("-q", "--quiet", action="store_true", help="no table, no event lines")
     parser.add_argument("--log-json", action="store_true", help="logs and events as a JSON object a line")
@@ -49,6 +52,10 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     from edgekit import console, logs, runtime, view
     from edgekit.pipeline.reload import Limits
+
+    if arguments.dry_run:
+        runtime.try_out(config)
+        return 0
 
     arguments.secrets = logs.secrets_of(config)
     logs.set_up(arguments.verbose, as_json=arguments.log_json, secrets=arguments.secrets)
