@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -54,7 +55,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from edgekit.pipeline.reload import Limits
 
     if arguments.dry_run:
-        runtime.try_out(config)
+        tried = runtime.try_out(config)
+        if arguments.json:
+            console.print_json(asdict(tried))
+        else:
+            sys.stdout.write(f"{tried.model} fits this pipeline: {tried.latency_ms:.1f} ms a picture\n")
         return 0
 
     arguments.secrets = logs.secrets_of(config)
