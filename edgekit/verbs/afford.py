@@ -1,4 +1,4 @@
-"""The command line's part that asks what a device can: devices, predict, select."""
+"""The command line's part that asks what a device can: devices, predict."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BudgetError, EdgekitError, UsageError
-from edgekit.verbs import add_command, at_least_one, seconds, words
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.verbs import add_command, at_least_one, seconds
 
 
 def add_devices(commands: Any) -> None:
@@ -41,21 +41,6 @@ def add_predict(commands: Any) -> None:
         "without --device this machine is probed in turns with that",
     )  # fmt: skip
     parser.add_argument("--duration", type=seconds, default=0.5, metavar="TIME", help="of --check, a network")
-
-
-def add_select(commands: Any) -> None:
-    summary = "Pick the model of the zoo that keeps a device's budgets; exit 3 if none does."
-    parser = add_command(commands, "select", _select, summary)
-    parser.add_argument("--task", required=True, choices=("detect", "classify"))
-    parser.add_argument("--labels", type=words, default=[], help="classes that the model must know")
-    parser.add_argument("--device", default="auto", help="device profile (default: this machine)")
-    parser.add_argument("--threads", type=at_least_one, default=1)
-    parser.add_argument("--max-latency-ms", type=float, metavar="MS")
-    parser.add_argument("--max-memory-mb", type=float, metavar="MB")
-    parser.add_argument("--min-accuracy", type=float, metavar="0..1")
-    parser.add_argument("--prefer", choices=("accuracy", "latency", "memory"), default="accuracy")
-    parser.add_argument("--verify", action="store_true", help="measure the picked model here, cold and hot")
-    parser.add_argument("--duration", type=seconds, default=60.0, metavar="TIME", help="of --verify")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -230,38 +215,3 @@ def _to_check(name: str) -> Any:
 
 def _tell(line: str) -> None:
     sys.stderr.write(line + "\n")
-
-
-def _select(arguments: argparse.Namespace) -> int:
-    from edgekit import console, select
-    from edgekit.device import load_device
-    from edgekit.zoo import find_model
-
-    wish = select.Wish(
-        arguments.task, tuple(arguments.labels),
-        arguments.max_latency_ms, arguments.max_memory_mb, arguments.min_accuracy, arguments.prefer,
-        arguments.threads,
-    )  # fmt: skip
-    found = select.select(wish, load_device(arguments.device))
-    proof = _verify(find_model(found.picked.name).path, arguments) if arguments.verify else None
-    if arguments.json:
-        candidates = [entry.to_dict() for entry in found.candidates]
-        measured = asdict(proof) if proof else None
-        console.print_json({"picked": found.picked.name, "candidates": candidates, "measured": measured})
-    else:
-        console.print_table("", select.COLUMNS, [entry.row() for entry in found.candidates])
-        sys.stdout.write(f"picked {found.picked.name}{found.picked.doubt(wish.latency_ms)}\n")
-        if proof:
-            sys.stdout.write(proof.line + "\n")
-    if proof and wish.latency_ms and max(proof.cold_ms, proof.sustained_ms) > wish.latency_ms:
-        raise BudgetError(
-            f"{found.picked.name} takes {max(proof.cold_ms, proof.sustained_ms):.1f} ms here, "
-            f"the budget is {wish.latency_ms:g} ms: raise it or run `edgekit devices probe --write` first"
-        )
-    return 0
-
-
-def _verify(path: Path, arguments: argparse.Namespace) -> Any:
-    from edgekit.bench import sustained
-
-    return sustained.measure(path, arguments.threads, arguments.duration)
