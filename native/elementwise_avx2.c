@@ -131,20 +131,30 @@ TARGET void ek_mul_planes__avx2(const void *op_, uint8_t *arena, int64_t begin, 
     }
 }
 
-/* Sixteen tables of 16: a byte finds its own where its upper half is the table's number; elsewhere, with that number
-   taken out, it is large enough for the shuffle to give 0. */
-VECTOR vector looked_up(const uint8_t *table, vector bytes) {
-    const vector far = every_byte(0x70);
+/* What each 16 of a table change against the 16 before them, in each half of the table */
+static void take_steps(const uint8_t *table, uint8_t *steps) {
+    for (int i = 0; i < 256; i++) steps[i] = i % 128 < 16 ? table[i] : table[i] ^ table[i - 16];
+}
+
+/* A shuffle picks by the lower four bits, and nothing where the index is negative. The index falls by 16 for each 16 of
+   the table, so that the steps up to the byte's own 16 are taken and no others; the upper half's turn comes with the
+   sign turned over. (The idea is Wojciech Mula's.) */
+VECTOR vector looked_up(const uint8_t *steps, vector bytes) {
     vector found = every(0);
-    EACH(i, 16) {
-        vector index = _mm256_adds_epu8(_mm256_xor_si256(bytes, every_byte(i << 4)), far);
-        found = _mm256_or_si256(found, _mm256_shuffle_epi8(every_quad(table + 16 * i), index));
+    EACH(half, 2) {
+        vector index = half ? _mm256_xor_si256(bytes, every_byte(0x80)) : bytes;
+        EACH(i, 8) {
+            found = _mm256_xor_si256(found, _mm256_shuffle_epi8(every_quad(steps + 128 * half + 16 * i), index));
+            index = _mm256_subs_epi8(index, every_byte(16));
+        }
     }
     return found;
 }
 
 VECTOR void look_up(const uint8_t *table, const uint8_t *in, uint8_t *out, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += BYTES) store(out + i, looked_up(table, load(in + i)));
+    uint8_t steps[256];
+    take_steps(table, steps);
+    for (int64_t i = 0; i < bytes; i += BYTES) store(out + i, looked_up(steps, load(in + i)));
 }
 
 TARGET void ek_lut_planes__avx2(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {

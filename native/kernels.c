@@ -48,6 +48,7 @@ int ek_family_count(void) {
     K(add_planes, AVX2, avx2)     \
     K(mul_planes, AVX2, avx2)     \
     K(lut_planes, AVX2, avx2)     \
+    K(lut_planes, AVX512VNNI, avx512vnni) \
     K(pool_planes, AVX2, avx2)    \
     K(mean_planes, AVX2, avx2)    \
     K(resize_planes, AVX2, avx2)

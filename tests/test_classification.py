@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from edgekit.errors import ConfigError, ModelError, SourceError
+from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
 from edgekit.evaluate.labelled import Photo
 from edgekit.optimize import recipe_schema
-from edgekit.optimize.classification.images import batches, changed, load, load_views
 from edgekit.optimize.classification.recipe import AugmentConfig
 from edgekit.optimize.classification.views import crop_views, person_views
 
@@ -28,8 +27,18 @@ from edgekit import inference, model  # noqa: E402
 from edgekit.cli import main  # noqa: E402
 from edgekit.device import load_device  # noqa: E402
 from edgekit.optimize import Lines, auto, optimize  # noqa: E402
+from edgekit.optimize.classification.images import (  # noqa: E402
+    Pictures,
+    batches,
+    changed,
+    draw,
+    load,
+    load_views,
+)
 from edgekit.optimize.classification.nets import NETWORKS  # noqa: E402
+from edgekit.optimize.classification.task import class_weights  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
+from edgekit.optimize.training.accelerator import accelerator  # noqa: E402
 from edgekit.optimize.training.imported import import_model  # noqa: E402
 from edgekit.optimize.training.stages import load_schedule  # noqa: E402
 
@@ -167,20 +176,44 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
         load(tmp_path / "b.npz", SIZE)
 
 
+def test_more_pictures_bear_the_names_of_the_first(tmp_path: Path) -> None:
+    write_folders(tmp_path / "first", ["dark", "light"], each=4)
+    write_folders(tmp_path / "more", ["dim", "light", "odd"], each=6)
+    first, more = load(tmp_path / "first", SIZE), load(tmp_path / "more", SIZE, each=3)
+    both = first.and_of(more, {"light": "light", "dim": "dark"})
+    assert both.names == ("dark", "light")
+    assert both.labels.tolist() == [0] * 4 + [1] * 4 + [0] * 3 + [1] * 3
+    assert both.images[-3:].mean() > 180
+    data = {"train": "first", "more": {"train": "more", "classes": {"dimm": "dark"}}}
+    with pytest.raises(ConfigError, match=r"more.classes.*no class 'dimm', did you mean 'dim'"):
+        train(write_recipe(tmp_path, data=data, batch=2), tmp_path / "out")
+
+
+def test_classes_weigh_alike_as_far_as_the_recipe_balances() -> None:
+    pictures = Pictures(np.zeros((10, 8, 8, 3), np.uint8), np.array([0] * 8 + [1] * 2), ("many", "few"))
+    for balance, ratio in ((0.0, 1.0), (0.5, 2.0), (1.0, 4.0)):
+        weights = class_weights(pictures, balance).tolist()
+        assert weights[1] / weights[0] == pytest.approx(ratio)
+        assert weights[0] * 8 + weights[1] * 2 == pytest.approx(10)
+
+
 def test_batches_are_the_same_wherever_one_begins(folder: Path) -> None:
-    pictures, augment = load(folder / "train.npz", SIZE), AugmentConfig(zoom=0.3, light=0.2)
+    pictures = load(folder / "train.npz", SIZE).on(torch.device("cpu"))
+    augment = AugmentConfig(zoom=0.3, light=0.2, hide=0.2)
     whole = list(batches(pictures, 8, augment, seed=1, epoch=2))
     later = list(batches(pictures, 8, augment, seed=1, epoch=2, first=4))
     assert len(whole) == 6
     for one, other in zip(whole[4:], later, strict=True):
-        assert np.array_equal(one[0], other[0])
-        assert np.array_equal(one[1], other[1])
-    assert not np.array_equal(whole[0][0], next(batches(pictures, 8, augment, seed=2, epoch=2))[0])
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+    assert not torch.equal(whole[0][0], next(batches(pictures, 8, augment, seed=2, epoch=2))[0])
 
 
 def test_pictures_move_by_whole_pixels() -> None:
     image = np.arange(SIZE * SIZE * 3, dtype=np.uint8).reshape(1, SIZE, SIZE, 3)
-    moved = changed(image, AugmentConfig(flip=False, shift=0.25), np.random.default_rng(0))[0]
+    augment = AugmentConfig(flip=False, shift=0.25)
+    drawn = draw(1, augment, np.random.default_rng(0))
+    moved = changed(torch.from_numpy(image), augment, drawn)[0].permute(1, 2, 0).numpy()
     shifts = [
         (down, right)
         for down in range(-4, 5)
@@ -188,6 +221,27 @@ def test_pictures_move_by_whole_pixels() -> None:
         if np.array_equal(moved[4:12, 4:12], image[0][4 - down : 12 - down, 4 - right : 12 - right])
     ]
     assert shifts
+
+
+def drawn_as(**values: float) -> Any:
+    """One picture's draw: as it is, but for what is given."""
+    plain = {"mirror": 1.0, "down": 0.0, "right": 0.0, "part": 1.0, "contrast": 1.0, "bright": 1.0}
+    plain |= {"row": 0.5, "column": 0.5, **values}
+    return torch.tensor([list(plain.values())])
+
+
+def test_pictures_are_mirrored_enlarged_lit_and_hidden() -> None:
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    image = torch.from_numpy(np.stack([rows * 10, columns * 10, rows * 0 + 100], -1)[None].astype(np.uint8))
+    planes = image.permute(0, 3, 1, 2).float()
+    mirrored = changed(image, AugmentConfig(), drawn_as(mirror=-1.0))
+    assert torch.equal(mirrored, planes.flip(3))
+    enlarged = changed(image, AugmentConfig(zoom=0.5), drawn_as(part=0.5))
+    assert enlarged[0, 0, :, 3].tolist() == pytest.approx([10 * (3.75 + row / 2) for row in range(SIZE)])
+    lit = changed(image, AugmentConfig(light=0.5), drawn_as(contrast=1.5, bright=1.1))
+    assert lit[0, 2, 0, 0].item() == pytest.approx((100 - 128) * 1.5 + 128 * 1.1)
+    hidden = changed(image, AugmentConfig(hide=0.25), drawn_as(row=0.5, column=0.125)) != planes
+    assert hidden[0, 2].nonzero().tolist() == [[row, column] for row in range(6, 10) for column in range(4)]
 
 
 def photo(*people: tuple[float, float, float, float]) -> Photo:
@@ -273,6 +327,8 @@ def test_mistakes_in_a_recipe_are_told(folder: Path, changes: dict[str, Any], sa
 def test_a_recipe_that_never_quantises_is_told_before_it_trains(folder: Path) -> None:
     with pytest.raises(ConfigError, match="needs a stage quantize"):
         train(write_recipe(folder, stages=STAGES[:2]), folder / "out")
+    with pytest.raises(ConfigError, match="makes: a teacher stays float"):
+        train(write_recipe(folder, makes="teacher"), folder / "out")
 
 
 def test_the_schema_takes_a_recipe_and_refuses_a_wrong_one(folder: Path) -> None:
@@ -325,6 +381,36 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder: Path, trained: Pat
     (again,) = optimize(recipe, None, None, out, watch=Lines(said.append))
     assert said[0] == f"going on from step {steps}"
     assert again.read_bytes() == trained.read_bytes()
+
+
+def test_a_recipe_trains_the_teacher_of_another(folder: Path) -> None:
+    rate = {"learning_rate": {"end": 4, "peak": 0.02}}
+    network = {"name": "resnet", "options": {"widths": [16, 16]}, "enlarge": 2}
+    teacher = train(write_recipe(folder, makes="teacher", network=network, stages=[rate]), folder / "teacher")
+    assert teacher.name == "teacher.pt"
+    stages = [rate, {"distill": {"end": 4, "weight": 1.0}}, {"quantize": {"start": 3, "end": 4}}]
+    # no label is true, so that what is learnt comes from the teacher
+    images, labels = shaded(48, 1)
+    np.savez(folder / "train.npz", x=images, y=(labels + 1) % 3, classes=np.array(list(SHADES)))
+    path = train(write_recipe(folder, teacher=str(teacher), stages=stages), folder / "out")
+    report = json.loads(path.with_name("report.json").read_text())
+    assert report["after"]["accuracy"] > 0.6
+
+
+def test_a_teacher_that_is_none_or_knows_others_is_told(folder: Path) -> None:
+    stages = [{"distill": {"end": 1}}, QUANTIZE]
+    (folder / "bad.pt").write_bytes(b"half a file")
+    with pytest.raises(ConfigError, match=r"teacher: .*bad.pt is no teacher.pt"):
+        train(write_recipe(folder, teacher="bad.pt", stages=stages), folder / "out")
+
+
+def test_cuda_without_a_gpu_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"accelerator cuda: .*, or give --accelerator cpu"):
+        train(write_recipe(folder), folder / "out", accelerator="cuda")
+    with pytest.raises(UsageError, match="expected one of auto, cpu, cuda, not 'gpu'"):
+        train(write_recipe(folder), folder / "out", accelerator="gpu")
+    assert accelerator("auto") == torch.device("cpu")
 
 
 def test_a_checkpoint_of_another_recipe_or_a_damaged_one_is_told(folder: Path, trained: Path) -> None:

@@ -19,7 +19,8 @@ from torch.nn import functional  # noqa: E402
 from edgekit import model  # noqa: E402
 from edgekit.optimize import Lines, find_recipe, optimize  # noqa: E402
 from edgekit.optimize.detection import train  # noqa: E402
-from edgekit.optimize.detection.augment import Strength, sample  # noqa: E402
+from edgekit.optimize.detection.album import NOTHING, make_album  # noqa: E402
+from edgekit.optimize.detection.augment import Strength, Truth, boxes_of, draw, paint  # noqa: E402
 from edgekit.optimize.detection.nets import TEACHER, Detector  # noqa: E402
 from edgekit.optimize.detection.photos import Photo, load_photos  # noqa: E402
 from edgekit.optimize.detection.recipe import load_recipe  # noqa: E402
@@ -63,7 +64,7 @@ STAGES = [
 
 def write_recipe(path: Path, **changes: Any) -> Path:
     content: dict[str, Any] = {
-        "version": 1, "task": "detect", "name": "detect/tiny-{size}/sparse50_int8", "seed": 3, "size_px": 64,
+        "version": 1, "task": "detect", "name": "detect/tiny-{size}/sparse50_int8", "seed": 3,
         "sizes_px": [64, 96], "batch": 4, "calibration_photos": 4, "watched_photos": 2,
         "classes": [{"name": "person", "category_id": 1, "teacher_column": 0}], "stages": STAGES,
     }  # fmt: skip
@@ -184,7 +185,7 @@ def test_recipes_that_ship_are_valid_and_named_as_their_files(path: Path) -> Non
         ({"sede": 1}, "sede: unknown key, did you mean 'seed'"),
         ({"stages": [{"prune": {"end": 2, "sparsity": 1}}]}, r"stages\[0\].prune.sparsity: .* below 1"),
         ({"stages": [{"learning_rate": {"end": 2, "peak": 1}}]}, "stages: no stage quantize"),
-        ({"size_px": 100}, "size_px: expected a multiple of 32 from 64 to 1024, not 100"),
+        ({"sizes_px": [100]}, r"sizes_px\[0\]: expected a multiple of 32 from 64 to 1024, not 100"),
         ({"name": "tiny"}, "name: expected task/family-{size}/variant"),
     ],
 )
@@ -217,33 +218,114 @@ def test_photos_that_are_not_there(tmp_path: Path) -> None:
         load_photos(data / "annotations_val.json", data / "images", (1,))
 
 
-def test_augmented_boxes_stay_on_what_they_mark(tmp_path: Path) -> None:
+CPU = torch.device("cpu")
+
+
+def drawn(tmp_path: Path, strength: Strength, size_px: int = 96, count: int = 40) -> tuple[Any, Any]:
     data = write_data(tmp_path / "data")
-    photos = load_photos(data / "annotations_train.json", data / "images", (1,))
-    calm = Strength(colour=(0.0, 0.0, 0.0))
+    album = make_album(load_photos(data / "annotations_train.json", data / "images", (1,)), CPU)
+    chosen = np.arange(count) % len(album)
+    return album, draw(np.random.default_rng(0), album, chosen, size_px, strength)
+
+
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_augmented_boxes_stay_on_what_they_mark(tmp_path: Path, mosaic: float) -> None:
+    album, layout = drawn(tmp_path, Strength(mosaic=mosaic, colour=(0.0, 0.0)))
+    images, truth = paint(layout, album), boxes_of(layout, album)
     checked = 0
-    for number in range(40):
-        made = sample(np.random.default_rng(number), photos, number % 8, 96, calm)
-        for x1, y1, x2, y2 in made.boxes[~made.ignored].round().astype(int):
+    for row, image in enumerate(images):
+        real = (truth.labels[row] != NOTHING) & ~truth.ignored[row]
+        for x1, y1, x2, y2 in truth.boxes[row][real].round().int().tolist():
             checked += 1
-            inner = made.image[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
-            assert inner.size == 0 or inner.mean() > 240  # the marked squares are white
-    assert checked > 40
+            inner = image[:, y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
+            assert inner.numel() == 0 or inner.mean() > 240  # the marked squares are white
+            outer = image[:, max(y1 - 3, 0) : y2 + 3, max(x1 - 3, 0) : x2 + 3]
+            assert outer.mean() < 252 or outer.shape == inner.shape  # and end where the boxes end
+    assert checked > 30
+
+
+def test_photo_alone_and_unchanged_is_the_letterbox(tmp_path: Path) -> None:
+    album, layout = drawn(tmp_path, Strength(mosaic=0.0, colour=(0.0, 0.0)), 80, 8)
+    layout.scales[:], layout.origins[:], layout.mirrored[:] = 1, 0, False
+    assert np.array_equal(paint(layout, album).numpy(), album.images.numpy())
+    layout.mirrored[:] = True
+    assert np.array_equal(
+        paint(layout, album).flip(3)[..., :60, :].numpy(), album.images[..., :60, :].numpy()
+    )
+
+
+def test_a_part_of_a_mosaic_stays_within_its_region(tmp_path: Path) -> None:
+    album, layout = drawn(tmp_path, Strength(mosaic=1.0, colour=(0.0, 0.0)), 64, 6)
+    before = paint(layout, album)
+    layout.photos[:, 2] = (layout.photos[:, 2] + 1) % len(album)
+    after = paint(layout, album)
+    for row, (x1, y1, x2, y2) in enumerate(layout.regions[:, 2].astype(int)):
+        changed = (before[row] != after[row]).any(0)
+        assert changed[y1:y2, x1:x2].any()
+        changed[y1:y2, x1:x2] = False
+        assert not changed.any()
+
+
+def test_colours_change_as_in_hsv(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    album, layout = drawn(tmp_path, Strength(mosaic=0.0, colour=(0.0, 0.0)), 64, 4)
+    plain = paint(layout, album)
+    layout.colours[:] = [0.6, 0.8]
+    made = paint(layout, album)
+    for before, after in zip(plain, made, strict=True):
+        hsv = cv2.cvtColor(before.permute(1, 2, 0).numpy() / 255, cv2.COLOR_BGR2HSV)
+        wanted = cv2.cvtColor(hsv * np.array([1, 0.6, 0.8], np.float32), cv2.COLOR_HSV2BGR) * 255
+        assert np.abs(after.permute(1, 2, 0).numpy() - wanted).max() <= 1  # both are rounded
+
+
+def truth_of(*rows: tuple[list[float], int, bool]) -> Truth:
+    boxes, labels, ignored = zip(*rows, strict=True)
+    return Truth(torch.tensor([boxes]), torch.tensor([labels]), torch.tensor([ignored]))
+
+
+def opinions(grid: Any, classes: int = 2) -> tuple[Any, Any]:
+    """A teacher that sees next to nothing, anywhere."""
+    boxes = torch.cat((grid.cells * grid.strides, (grid.cells + 1) * grid.strides), 1)
+    return torch.full((1, len(boxes), classes), 0.001), boxes[None]
 
 
 def test_targets_raise_what_is_marked_and_lower_what_is_not() -> None:
     grid = make_grid(64)
-    count = len(grid.cells)
-    scores = torch.full((count, 2), 0.001)
-    scores[40, 1] = 0.8  # the teacher sees a thing of class 1 that nobody marked
-    boxes = torch.cat((grid.cells * grid.strides, (grid.cells + 1) * grid.strides), 1)
-    truth = torch.tensor([[8.0, 8.0, 40.0, 40.0]]), torch.tensor([0]), torch.tensor([False])
-    made = make_target(scores, boxes, truth, grid)
-    assert float(made.scores[:, 0].max()) >= FLOOR
-    assert float(made.scores[40, 1]) == pytest.approx(0.8 * DOUBT)
-    assert float(made.weights[40]) == 0
-    best = int(made.scores[:, 0].argmax())
-    assert made.boxes[best].tolist() == [8.0, 8.0, 40.0, 40.0]
+    scores, boxes = opinions(grid)
+    scores[0, 40, 1] = 0.8  # the teacher sees a thing of class 1 that nobody marked
+    made = make_target(scores, boxes, truth_of(([8.0, 8.0, 40.0, 40.0], 0, False)), grid)
+    assert float(made.scores[0, :, 0].max()) >= FLOOR
+    assert float(made.scores[0, 40, 1]) == pytest.approx(0.8 * DOUBT)
+    assert float(made.weights[0, 40]) == 0
+    best = int(made.scores[0, :, 0].argmax())
+    assert made.boxes[0, best].tolist() == [8.0, 8.0, 40.0, 40.0]
+
+
+def test_ignored_boxes_are_neither_asked_for_nor_held_against_the_teacher() -> None:
+    grid = make_grid(64)
+    scores, boxes = opinions(grid)
+    scores[0, 9, 1] = 0.8
+    made = make_target(scores, boxes, truth_of(([0.0, 0.0, 64.0, 64.0], 1, True)), grid)
+    assert float(made.scores[0, 9, 1]) == pytest.approx(0.8)
+    assert torch.equal(made.scores[..., 1], scores[..., 1])
+    assert float(made.scores[..., 0].max()) <= 0.001
+
+
+def test_pictures_of_a_batch_have_the_targets_they_have_alone() -> None:
+    grid, rng = make_grid(64), torch.Generator().manual_seed(2)
+    scores = torch.rand((3, len(grid.cells), 2), generator=rng)
+    boxes = opinions(grid)[1] + torch.randn((3, len(grid.cells), 4), generator=rng)
+    rows = [([4.0, 4.0, 60.0, 30.0], 1, False), ([30.0, 20.0, 50.0, 60.0], 0, False)]
+    empty = ([0.0, 0.0, 0.0, 0.0], NOTHING, False)
+    alone = [truth_of(*rows), truth_of(rows[0], empty), truth_of(empty, empty)]
+    together = Truth(*(torch.cat([getattr(t, k) for t in alone]) for k in ("boxes", "labels", "ignored")))
+    whole = make_target(scores, boxes, together, grid)
+    for number, truth in enumerate((alone[0], truth_of(rows[0]), truth_of(empty))):
+        part = make_target(scores[number : number + 1], boxes[number : number + 1], truth, grid)
+        assert torch.equal(whole.scores[number], part.scores[0])
+        assert torch.equal(whole.boxes[number], part.boxes[0])
+        assert torch.equal(whole.weights[number], part.weights[0])
+    assert not whole.weights[2].any() or float(whole.scores[2].max()) <= DOUBT
 
 
 def test_perfect_predictions_score_one() -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import ConfigError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from edgekit.config.document import Document
     from edgekit.optimize.training.run import Watch
     from edgekit.optimize.training.session import Session
@@ -24,28 +26,32 @@ def optimize(
     out_dir: Path,
     resume: bool = True,
     watch: Watch | None = None,
+    accelerator: str = "auto",
 ) -> list[Path]:
     """Train by a recipe and write its models below `out_dir`; returns their paths.
 
     `recipe` is a YAML file or the name of one that ships; its `task` says what is trained. Relative paths of
     data start at `data_dir`, else at the recipe. `out_dir` gets a checkpoint every few minutes and when the
-    run is interrupted; with `resume` a run goes on from it. `watch` hears how the run goes on. Raises
-    UsageError for an unknown name, ConfigError for the recipe, SourceError for the data, ModelError for a
-    model or teacher, MissingExtraError without torch.
+    run is interrupted; with `resume` a run goes on from it, also on the other accelerator. `watch` hears how
+    the run goes on. `accelerator` is cpu, cuda, or auto: cuda where torch sees a GPU. Raises UsageError for
+    an unknown name and for cuda without a GPU, ConfigError for the recipe, SourceError for the data,
+    ModelError for a model or teacher, MissingExtraError without torch.
     """
     need_torch()
     from edgekit.config.document import read_document
+    from edgekit.optimize.training.accelerator import accelerator as find_accelerator
 
+    device = find_accelerator(accelerator)
     path = find_recipe(recipe)
     document = read_document(path)
     if _task_of(document) == "detect":
-        return _detect(path, data_dir, teacher_path, out_dir, resume=resume, watch=watch or Lines())
+        return _detect(path, data_dir, teacher_path, out_dir, device, resume=resume, watch=watch or Lines())
     from edgekit.optimize.classification.recipe import ClassifyRecipe
     from edgekit.optimize.classification.train import train
     from edgekit.optimize.training.stages import check_recipe
 
     checked = check_recipe(document, ClassifyRecipe)
-    return [train(checked, path, data_dir, out_dir, watch or Lines(), resume=resume)]
+    return [train(checked, path, data_dir, out_dir, watch or Lines(), device, resume=resume)]
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -71,7 +77,14 @@ def _task_of(document: Document) -> str:
 
 
 def _detect(
-    path: Path, data_dir: Path | None, teacher_path: Path | None, out_dir: Path, *, resume: bool, watch: Watch
+    path: Path,
+    data_dir: Path | None,
+    teacher_path: Path | None,
+    out_dir: Path,
+    device: torch.device,
+    *,
+    resume: bool,
+    watch: Watch,
 ) -> list[Path]:
     from edgekit.optimize.detection.train import train
 
@@ -79,7 +92,7 @@ def _detect(
         raise UsageError(f"{path.name}: give --data DIR with images/ and annotations_*.json")
     if teacher_path is None:
         raise UsageError(f"{path.name} distils from a teacher: give --teacher yolox_nano_416.onnx")
-    return train(path, data_dir, teacher_path, out_dir, resume=resume, progress=watch.say)
+    return train(path, data_dir, teacher_path, out_dir, device, resume=resume, progress=watch.say)
 
 
 def recipe_schema() -> dict[str, Any]:

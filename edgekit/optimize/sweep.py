@@ -90,7 +90,11 @@ class Sweep(Part):
 
 
 def sweep(
-    path: Path, data_dir: Path | None, out_dir: Path, say: Callable[[str], None]
+    path: Path,
+    data_dir: Path | None,
+    out_dir: Path,
+    say: Callable[[str], None],
+    accelerator: str = "auto",
 ) -> list[dict[str, Any]]:
     """Take part in a sweep until it is complete; returns the best trials, each with its folder and figures.
 
@@ -102,7 +106,7 @@ def sweep(
     base = _recipe(recipe_path)
     for name in plan.parameters:
         _find(base, name, f"{path}: parameters")
-    run = _Sweep(plan, base, recipe_path, path.parent, data_dir, out_dir, say)
+    run = _Sweep(plan, recipe_path, path.parent, data_dir, out_dir, say, accelerator)
     run.take_part()
     return run.best()
 
@@ -139,11 +143,12 @@ def _child(holder: Any, step: str, name: str, place: str) -> Any:
 
 class _Sweep:
     def __init__(
-        self, plan: Sweep, base: dict[str, Any], recipe_path: Path, folder: Path, data_dir: Path | None,
-        out_dir: Path, say: Callable[[str], None],
+        self, plan: Sweep, recipe_path: Path, folder: Path, data_dir: Path | None,
+        out_dir: Path, say: Callable[[str], None], accelerator: str,
     ) -> None:  # fmt: skip
-        self.plan, self.base, self.recipe_path = plan, base, recipe_path
+        self.plan, self.base, self.recipe_path = plan, _recipe(recipe_path), recipe_path
         self.data_dir, self.out_dir, self.say = data_dir or recipe_path.parent, out_dir, say
+        self.accelerator = accelerator
         self.optuna = _optuna()
         sampler = self.optuna.samplers.TPESampler(seed=plan.seed, constant_liar=True)
         self.study = self.optuna.create_study(
@@ -208,8 +213,11 @@ class _Sweep:
             trial.set_user_attr(FOLDER, str(folder))
             self.say(f"trial {trial.number}: {values}")
             recipe = self._write(folder, values)
+            quiet = Lines(lambda _text: None)
             try:
-                path, *_ = optimize(recipe, self.data_dir, None, folder, watch=Lines(lambda _text: None))
+                path, *_ = optimize(
+                    recipe, self.data_dir, None, folder, watch=quiet, accelerator=self.accelerator
+                )
             except EdgekitError:
                 self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
                 raise

@@ -30,6 +30,12 @@ def add_arguments(parser: Any) -> None:
         "--out", type=Path, metavar="DIR", help="what is trained goes there; with --auto: the recipe's file"
     )
     parser.add_argument("--fresh", action="store_true", help="start anew, whatever checkpoint is in --out")
+    parser.add_argument(
+        "--accelerator",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to train (default auto: on a GPU that torch sees, else on the CPU)",
+    )
     parser.add_argument("-v", "--verbose", action="count", default=1)
 
 
@@ -54,7 +60,13 @@ def _train(arguments: argparse.Namespace) -> int:
 
     with console.training_bars() as watch:
         paths = optimize(
-            arguments.recipe, arguments.data, arguments.teacher, arguments.out, not arguments.fresh, watch
+            arguments.recipe,
+            arguments.data,
+            arguments.teacher,
+            arguments.out,
+            not arguments.fresh,
+            watch,
+            arguments.accelerator,
         )
     report = paths[0].with_name("report.json")
     if arguments.json and report.exists():
@@ -71,7 +83,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from edgekit.optimize.sweep import sweep
 
     say = logging.getLogger("edgekit.optimize").info
-    best = sweep(arguments.sweep, arguments.data, arguments.out, say)
+    best = sweep(arguments.sweep, arguments.data, arguments.out, say, arguments.accelerator)
     if arguments.json:
         console.print_json(best)
         return 0

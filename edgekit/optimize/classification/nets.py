@@ -77,6 +77,17 @@ class MobileNet(nn.Module):
         return self.head(self.drop(self.features(x).mean((2, 3))))
 
 
+class Enlarged(nn.Module):
+    """A network that sees its pictures `times` larger: what it learned on large ones serves small ones."""
+
+    def __init__(self, network: nn.Module, times: int) -> None:
+        super().__init__()
+        self.network, self.times = network, times
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(functional.interpolate(x, scale_factor=self.times, mode="bilinear"))
+
+
 def _resnet(depth: int) -> Callable[..., nn.Module]:
     return lambda classes, **options: ResNet(classes, depth, **options)
 

@@ -12,6 +12,14 @@ from edgekit.optimize.training.settings import RunSettings
 from edgekit.optimize.training.stages import Schedule
 
 
+class MoreConfig(Part):
+    """Pictures of another file or folder, whose classes bear other names."""
+
+    train: Text = Field(description="File or folder; relative to --data, else to the recipe.")
+    classes: dict[str, Text] = Field(min_length=1, description="Its class to the class that it is here.")
+    each: Int = Field(default=1000, ge=1, le=10**6, description="The most pictures of each of its classes.")
+
+
 class DataConfig(Part):
     """Labelled pictures: .npz files, folders with one folder of pictures per class, or COCO's boxes by a
     rule.
@@ -29,6 +37,8 @@ class DataConfig(Part):
     views: Int = Field(
         default=0, ge=0, le=100, description="Random cut-outs of each photo or box that are trained on too."
     )
+
+    more: MoreConfig | None = Field(default=None, description="More pictures to train on, of other data.")
 
     @model_validator(mode="after")
     def _is_whole(self) -> DataConfig:
@@ -49,6 +59,9 @@ class NetworkConfig(Part):
     )
     head: Literal["keep", "new"] = Field(
         default="keep", description="new: the last layer of `model` is made anew for other classes."
+    )
+    enlarge: Int = Field(
+        default=1, ge=1, le=16, description="Pictures are made so many times larger before: for teachers."
     )
     compact: Bool = Field(
         default=False, description="Leave out the channels of `model` that are always the same value."
@@ -77,12 +90,16 @@ class AugmentConfig(Part):
     shift: Float = Field(default=0.125, ge=0, le=0.5, description="Largest move, as a share of the side.")
     zoom: Float = Field(default=0.0, ge=0, le=0.9, description="Largest share of the side that is cut off.")
     light: Float = Field(default=0.0, ge=0, le=0.9, description="Largest change of brightness and contrast.")
+    hide: Float = Field(default=0.0, ge=0, le=0.9, description="Side of a square that is made grey.")
 
 
 class ClassifyRecipe(Schedule, RunSettings):
     """`task: classify`: a network that tells which of its classes a picture shows."""
 
     task: Literal["classify"] = "classify"
+    makes: Literal["file", "teacher"] = Field(
+        default="file", description="teacher: OUT/teacher.pt, a float network that other recipes learn from."
+    )
     size: Int = Field(ge=8, le=1024, description="Side of the square input in pixels.")
     data: DataConfig
     classes: list[Text] | None = Field(
@@ -91,12 +108,16 @@ class ClassifyRecipe(Schedule, RunSettings):
     network: NetworkConfig
     teacher: Text | None = Field(
         default=None,
-        description="A .pt file of a checkpoint, .onnx or .tflite, for stages without their own.",
+        description="A .onnx or .tflite file, or the teacher.pt of a recipe without quantize, for stages "
+        "distill without their own.",
     )
     augment: AugmentConfig = AugmentConfig()
     label_smoothing: Float = Field(default=0.0, ge=0, lt=1)
-    balance: Bool = Field(
-        default=False, description="Every class counts alike in the loss, however few pictures it has."
+    balance: Float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="0: every picture counts alike in the loss; 1: every class, however few pictures it has.",
     )
     card: dict[str, Any] = Field(
         default={}, description="What only people know, for the card: licences, known failures."
@@ -105,8 +126,13 @@ class ClassifyRecipe(Schedule, RunSettings):
 
     @model_validator(mode="after")
     def _ends_quantised(self) -> ClassifyRecipe:
-        if not any(stage.quantize for stage in self.stages):
-            raise PlaceError(("stages",), "needs a stage quantize: the file is int8")
+        quantises = any(stage.quantize for stage in self.stages)
+        if self.makes == "file" and not quantises:
+            raise PlaceError(
+                ("stages",), "needs a stage quantize: the file is int8 (makes: teacher makes no file)"
+            )
+        if self.makes == "teacher" and quantises:
+            raise PlaceError(("makes",), "a teacher stays float: leave the stage quantize out")
         return self
 
 

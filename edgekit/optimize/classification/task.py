@@ -18,28 +18,49 @@ from edgekit.config.complaint import similar
 from edgekit.errors import ConfigError, SourceError
 from edgekit.evaluate.labelled import read_photos
 from edgekit.optimize.classification.images import Pictures, batches, load, load_views
-from edgekit.optimize.classification.nets import NETWORKS
-from edgekit.optimize.classification.recipe import CENTRE, SPREAD, ClassifyRecipe, data_path
+from edgekit.optimize.classification.nets import NETWORKS, Enlarged
+from edgekit.optimize.classification.recipe import (
+    CENTRE,
+    SPREAD,
+    ClassifyRecipe,
+    MoreConfig,
+    NetworkConfig,
+    data_path,
+)
 from edgekit.optimize.training.imported import centre_of, import_model, renew_head
 
-SCORE_BATCH = 256
+BATCH = 256  # pictures that are scored at once
 
 
 class Classification:
     """The task of a classifier's recipe. `folders` are where relative paths of data start."""
 
-    def __init__(self, recipe: ClassifyRecipe, folders: list[Path]) -> None:
-        self.recipe, self.folders = recipe, folders
+    def __init__(self, recipe: ClassifyRecipe, folders: list[Path], device: torch.device) -> None:
+        self.recipe, self.folders, self.device = recipe, folders, device
         self.train, self.val = _pictures(recipe, folders)
+        if recipe.data.more is not None:
+            self.train = self.train.and_of(*self._more(recipe.data.more))
         self.names = self._names()
+        self.train_there, self.val_there = self.train.on(device), self.val.on(device)
         self.steps_per_epoch = len(self.train) // recipe.batch
         if self.steps_per_epoch < 1:
             raise SourceError(
                 f"{recipe.data.train}: {len(self.train)} pictures, fewer than one batch of {recipe.batch}"
             )
-        self.weights = class_weights(self.train) if recipe.balance else None
-        self.model_path = _model_path(recipe.network.model, folders) if recipe.network.model else None
-        self.centre = CENTRE if self.model_path is None else centre_of(self.model_path)
+        self.weights = class_weights(self.train, recipe.balance).to(device) if recipe.balance else None
+        begun_from = recipe.network.model
+        self.centre = CENTRE if begun_from is None else centre_of(_model_path(begun_from, folders))
+
+    def _more(self, more: MoreConfig) -> tuple[Pictures, dict[str, str]]:
+        """The other data. ConfigError where a class that the recipe names does not exist."""
+        found = load(data_path(more.train, self.folders), self.recipe.size, more.each)
+        pairs = more.classes.items()
+        known = [(one, found.names) for one, _ in pairs] + [(other, self.train.names) for _, other in pairs]
+        for name, names in known:
+            if name not in names:
+                place = self.recipe.where("data", "more", "classes")
+                raise ConfigError(f"{place}: there is no class {name!r}{similar(name, names)}")
+        return found, dict(pairs)
 
     def _names(self) -> tuple[str, ...]:
         """The classes, which training, validation and recipe must agree on."""
@@ -56,26 +77,31 @@ class Classification:
         return tuple(self.recipe.classes or self.train.names)
 
     def network(self) -> nn.Module:
-        if self.model_path is not None:
-            return take_over(self.model_path, self.recipe, self.names)
-        return make_network(self.recipe, self.names, self.folders)
+        return network_of(self.recipe, self.names, self.folders)
+
+    def teacher(self) -> nn.Module | None:
+        """The float network that the recipe's stages learn from, where it is one."""
+        if self.recipe.teacher is None or not self.recipe.teacher.endswith(".pt"):
+            return None
+        return read_teacher(data_path(self.recipe.teacher, self.folders), self)
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         recipe = self.recipe
-        for images, labels in batches(self.train, recipe.batch, recipe.augment, recipe.seed, epoch, first):
-            yield as_input(images, self.centre), torch.from_numpy(labels)
+        pictures = self.train_there
+        for images, labels in batches(pictures, recipe.batch, recipe.augment, recipe.seed, epoch, first):
+            yield as_input(images, self.centre), labels
 
     def loss(self, outputs: Any, wanted: Tensor) -> Tensor:
         smoothing = self.recipe.label_smoothing
         return functional.cross_entropy(outputs.float(), wanted, self.weights, label_smoothing=smoothing)
 
     def score(self, network: nn.Module) -> dict[str, float]:
+        images, _ = self.val_there
         with torch.inference_mode():
             parts = [
-                network(as_input(self.val.images[start : start + SCORE_BATCH], self.centre)).argmax(1).numpy()
-                for start in range(0, len(self.val), SCORE_BATCH)
+                network(as_input(as_planes(part), self.centre)).argmax(1) for part in images.split(BATCH)
             ]
-        found = np.concatenate(parts)
+        found = torch.cat(parts).cpu().numpy()
         return {"accuracy": accuracy(found, self.val), "recall": mean_recall(found, self.val)}
 
 
@@ -92,10 +118,14 @@ def _pictures(recipe: ClassifyRecipe, folders: list[Path]) -> tuple[Pictures, Pi
     return load(path, size).split(data.val_share, recipe.seed)
 
 
-def as_input(images: NDArray[np.uint8], centre: float = CENTRE) -> Tensor:
-    """Pictures (n, h, w, 3) as the network takes them: (n, 3, h, w)."""
-    real = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - centre) / SPREAD
-    return real.contiguous(memory_format=torch.channels_last)
+def as_planes(images: Tensor) -> Tensor:
+    """Pictures (n, h, w, 3) as (n, 3, h, w) values."""
+    return images.permute(0, 3, 1, 2).float()
+
+
+def as_input(planes: Tensor, centre: float = CENTRE) -> Tensor:
+    """Pixel values (n, 3, h, w) as the network takes them."""
+    return ((planes - centre) / SPREAD).contiguous(memory_format=torch.channels_last)
 
 
 def accuracy(found: NDArray[np.int64], pictures: Pictures) -> float:
@@ -108,11 +138,23 @@ def mean_recall(found: NDArray[np.int64], pictures: Pictures) -> float:
     return float(np.mean([right[pictures.labels == label].mean() for label in np.unique(pictures.labels)]))
 
 
-def class_weights(pictures: Pictures) -> Tensor:
-    """A weight for each class, so that all classes together weigh the same; their mean over pictures is 1."""
-    counts = np.bincount(pictures.labels, minlength=len(pictures.names))
-    weights = len(pictures) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return torch.from_numpy(weights.astype(np.float32))
+def class_weights(pictures: Pictures, balance: float = 1.0) -> Tensor:
+    """A weight for each class, so that with `balance` 1 all classes together weigh the same; their mean over
+    pictures is 1.
+    """
+    counts = np.maximum(np.bincount(pictures.labels, minlength=len(pictures.names)), 1)
+    weights = counts.astype(np.float64) ** -balance
+    return torch.from_numpy((weights / weights[pictures.labels].mean()).astype(np.float32))
+
+
+def network_of(recipe: ClassifyRecipe, names: tuple[str, ...], folders: list[Path]) -> nn.Module:
+    """The network that a recipe starts from. ConfigError for one that does not fit."""
+    config = recipe.network
+    if config.model is None:
+        made = make_network(recipe, names, folders)
+    else:
+        made = take_over(_model_path(config.model, folders), recipe, names)
+    return made if config.enlarge == 1 else Enlarged(made, config.enlarge)
 
 
 def make_network(recipe: ClassifyRecipe, names: tuple[str, ...], folders: list[Path]) -> nn.Module:
@@ -153,6 +195,31 @@ def _takes(shape: tuple[int, ...], recipe: ClassifyRecipe) -> bool:
         return True
     even = len(shape) == 3 and shape[2] == 3 and not any(side % 32 for side in (*shape[:2], recipe.size))
     return even and recipe.network.head == "new"
+
+
+def write_teacher(network: nn.Module, task: Classification, path: Path) -> None:
+    """A trained float network with what it needs to be made again; in half precision, which is enough."""
+    half = {
+        name: one.half() if one.is_floating_point() else one for name, one in network.state_dict().items()
+    }
+    facts = {"network": task.recipe.network.model_dump_json(), "size": task.recipe.size, "names": task.names}
+    torch.save({**facts, "state": half}, path)
+
+
+def read_teacher(path: Path, task: Classification) -> nn.Module:
+    """The network of a `teacher.pt`. ConfigError where it is none or has other classes."""
+    place = task.recipe.where("teacher")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        names, config = tuple(found["names"]), NetworkConfig.model_validate_json(found["network"])
+    except Exception as error:
+        raise ConfigError(f"{place}: {path} is no teacher.pt of a recipe that makes one: {error}") from error
+    if names != task.names:
+        raise ConfigError(f"{place}: {path} tells {_listed(names)} apart, the data has {_listed(task.names)}")
+    recipe = task.recipe.model_copy(update={"network": config, "size": found["size"]})
+    network = network_of(recipe, names, task.folders)
+    network.load_state_dict({name: one.float() for name, one in found["state"].items()})
+    return network
 
 
 def _called(recipe: ClassifyRecipe, make: Any, classes: int) -> nn.Module:

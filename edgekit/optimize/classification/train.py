@@ -19,7 +19,7 @@ from edgekit.optimize.classification.recipe import (
     run_settings,
     schedule_of,
 )
-from edgekit.optimize.classification.task import Classification, accuracy, as_input
+from edgekit.optimize.classification.task import Classification, accuracy, as_input, as_planes, write_teacher
 from edgekit.optimize.oneshot.latency import cycles_per_ms
 from edgekit.optimize.training import report
 from edgekit.optimize.training.run import Outcome, Watch, run
@@ -29,15 +29,24 @@ COMPARED = 256  # pictures on which the file is compared with training
 
 
 def train(
-    recipe: ClassifyRecipe, path: Path, data_dir: Path | None, out_dir: Path, watch: Watch, *, resume: bool
+    recipe: ClassifyRecipe,
+    path: Path,
+    data_dir: Path | None,
+    out_dir: Path,
+    watch: Watch,
+    device: torch.device,
+    *,
+    resume: bool,
 ) -> Path:
     """Run the recipe of file `path`; returns the model's path in `out_dir`."""
     folders = [*([data_dir] if data_dir else []), path.parent]
     _check_devices(recipe)
     recipe = _with_files(recipe, folders)
-    task = Classification(recipe, folders)
+    task = Classification(recipe, folders, device)
     schedule = schedule_of(recipe, task.centre)
-    outcome = run(task, schedule, run_settings(recipe), out_dir, watch, resume=resume)
+    outcome = run(task, schedule, run_settings(recipe), out_dir, watch, device, resume=resume)
+    if outcome.content is None:
+        return _keep_teacher(task, outcome, out_dir)
     target = out_dir / "model.tflite"
     target.write_bytes(outcome.content)
     found = _facts(task, schedule, outcome, target)
@@ -45,6 +54,12 @@ def train(
     for written in report.write_report(found, out_dir):
         watch.say(f"{written}")
     write_card(recipe, path, folders, target, found)
+    return target
+
+
+def _keep_teacher(task: Classification, outcome: Outcome, out_dir: Path) -> Path:
+    target = out_dir / "teacher.pt"
+    write_teacher(outcome.network, task, target)
     return target
 
 
@@ -70,7 +85,8 @@ def _with_files(recipe: ClassifyRecipe, folders: list[Path]) -> ClassifyRecipe:
             if not found.is_file():
                 place = recipe.where("stages", number, "distill", "teacher")
                 raise ConfigError(f"{place}: there is no file {found}")
-            distill = stage.distill.model_copy(update={"teacher": str(found)})
+            by_run = found.suffix == ".pt" and stage.distill.teacher is None  # the run has that one
+            distill = stage.distill.model_copy(update={"teacher": None if by_run else str(found)})
             stage = stage.model_copy(update={"distill": distill})  # noqa: PLW2901
         stages.append(stage)
     return recipe.model_copy(update={"stages": stages})
@@ -94,7 +110,7 @@ def _facts(task: Classification, schedule: Schedule, outcome: Outcome, path: Pat
         "pictures": {"train": len(task.train), "val": len(task.val)},
         "engine": runner.name,
         "agreement": None if changed else _agreement(task, outcome, outputs, runner),
-        "file": report.facts(outcome.content),
+        "file": report.facts(path.read_bytes()),
         "latency": _latency(path, task.recipe.devices),
         "seconds": outcome.seconds,
         "seed": task.recipe.seed,
@@ -110,8 +126,9 @@ def stored(pictures: Pictures) -> Any:
 
 def _agreement(task: Classification, outcome: Outcome, outputs: Any, runner: Any) -> dict[str, float]:
     """Share of outputs of the file that are those of the network in training, in steps of the output."""
+    shown = torch.from_numpy(task.val.images[:COMPARED])
     with torch.no_grad():
-        real = outcome.network.eval()(as_input(task.val.images[:COMPARED], task.centre)).numpy()
+        real = outcome.network.eval()(as_input(as_planes(shown), task.centre)).numpy()
     info = runner.outputs[0]
     apart = np.abs(np.rint(real / info.scale + info.zero_point) - outputs[: len(real)])
     return {f"within_{steps}": float((apart <= steps).mean()) for steps in (0, 1, 2)}

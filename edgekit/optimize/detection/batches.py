@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgekit.optimize.detection.augment import Strength, sample
-from edgekit.optimize.detection.photos import Photo
+from edgekit.optimize.detection.album import Album
+from edgekit.optimize.detection.augment import Strength, Truth, boxes_of, draw, paint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """`images` is (n, 3, h, w) float32 BGR 0..255, channels last; `photos` holds the boxes of each."""
+    """`images` is (n, 3, h, w) float32 BGR 0..255; `truth` holds the boxes of each."""
 
     images: Tensor
-    photos: list[Photo]
+    truth: Truth
 
 
 def as_tensor(images: Sequence[np.ndarray]) -> Tensor:
@@ -30,17 +30,15 @@ def as_tensor(images: Sequence[np.ndarray]) -> Tensor:
 
 
 def epoch_batches(
-    photos: Sequence[Photo], batch: int, size_px: int, strength: Strength, seeds: tuple[int, ...]
+    album: Album, batch: int, sizes_px: Sequence[int], strength: Strength, seeds: tuple[int, ...]
 ) -> Iterator[Batch]:
-    """All photographs once, shuffled, in full batches; the same for the same seeds."""
-    order = np.random.default_rng(seeds).permutation(len(photos))
-    steps = len(photos) // batch
-    for step in range(steps):
+    """All photographs once, shuffled, in full batches of one size each; the same for the same seeds."""
+    order = np.random.default_rng(seeds).permutation(len(album))
+    for step in range(len(album) // batch):
+        rng = np.random.default_rng((*seeds, step))
         chosen = order[step * batch : (step + 1) * batch]
-        made = [
-            sample(np.random.default_rng((*seeds, int(i))), photos, int(i), size_px, strength) for i in chosen
-        ]
-        yield Batch(as_tensor([photo.image for photo in made]), made)
+        layout = draw(rng, album, chosen, int(rng.choice(sizes_px)), strength)
+        yield Batch(paint(layout, album), boxes_of(layout, album))
 
 
 def ahead(batches: Iterator[Batch], depth: int = 4) -> Iterator[Batch]:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgekit.optimize.detection.batches import Batch
 from edgekit.optimize.detection.nets import OUTPUT_WIDTH
-from edgekit.optimize.detection.targets import Grid, Target, decode, flatten, make_target
+from edgekit.optimize.detection.targets import Grid, Target, decode, flatten
 
 Features = tuple[Tensor, ...]
 BOX_DIVISOR = 2.0  # the raw box values are twice the teacher's, so that int8 covers them well
@@ -20,19 +19,6 @@ def teacher_opinion(maps: tuple[Tensor, ...], columns: tuple[int, ...], grid: Gr
     raw = flatten(maps)
     chosen = raw[..., [5 + column for column in columns]]
     return raw[..., 4:5].sigmoid() * chosen.sigmoid(), decode(raw[..., :4], grid)
-
-
-def batch_targets(scores: Tensor, boxes: Tensor, batch: Batch, grid: Grid) -> Target:
-    """The targets of all images of a batch, stacked."""
-    made = []
-    for number, photo in enumerate(batch.photos):
-        truth = torch.from_numpy(photo.boxes), torch.from_numpy(photo.labels), torch.from_numpy(photo.ignored)
-        made.append(make_target(scores[number], boxes[number], truth, grid))
-    return Target(
-        torch.stack([one.scores for one in made]),
-        torch.stack([one.boxes for one in made]),
-        torch.stack([one.weights for one in made]),
-    )
 
 
 def detection_loss(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from edgekit.config.document import read_document
-from edgekit.config.fields import Float, Int, Part, PlaceError, Text
+from edgekit.config.fields import Float, Int, Part, PlaceError, Text, to_number
 from edgekit.optimize.training.stages import Schedule, check_recipe
 
-Size = Annotated[Int, Field(ge=64, le=1024, multiple_of=32)]
+Size = Annotated[int, Field(strict=True, ge=64, le=1024, multiple_of=32), BeforeValidator(to_number)]
 
 
 class ClassRow(Part):
@@ -40,10 +40,11 @@ class Recipe(Schedule):
         json_schema_extra={"patternErrorMessage": "task/family-{size}/variant of a-z 0-9 _ -"},
     )
     seed: Int = Field(ge=0, le=2**31)
-    size_px: Int = Field(
-        ge=64, le=1024, multiple_of=32, description="Side of the square pictures that it is trained on."
+    sizes_px: list[Size] = Field(
+        min_length=1,
+        max_length=8,
+        description="Sides of the inputs of the files; each batch of the training has one of them.",
     )
-    sizes_px: list[Size] = Field(min_length=1, max_length=8, description="Sides of the inputs of the files.")
     batch: Int = Field(ge=2, le=1024)
     start: Text | None = Field(
         default=None,
@@ -54,7 +55,8 @@ class Recipe(Schedule):
         default=0.5, ge=0, le=1e3, description="Of the likeness to the teacher's features, which falls to 0."
     )
     calibration_photos: Int = Field(default=128, ge=2, le=10**6)
-    watched_photos: Int = Field(default=100, ge=1, le=10**6, description="Scored after each epoch.")
+    watched_photos: Int = Field(default=100, ge=1, le=10**6, description="Scored at the first size.")
+    pause: Int = Field(default=1, ge=1, le=10**6, description="Epochs between two checkpoints and scores.")
     augment: Augment = Augment()
     classes: list[ClassRow] = Field(min_length=1, max_length=12)
 

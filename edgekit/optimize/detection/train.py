@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, SourceError
+from edgekit.optimize.detection.album import Album, make_album
 from edgekit.optimize.detection.augment import Strength
 from edgekit.optimize.detection.batches import Batch, ahead, as_tensor, epoch_batches
 from edgekit.optimize.detection.card import Origin, write_card
 from edgekit.optimize.detection.fidelity import measure
 from edgekit.optimize.detection.losses import (
     BOX_DIVISOR,
-    batch_targets,
     detection_loss,
     feature_loss,
     teacher_opinion,
@@ -27,10 +27,11 @@ from edgekit.optimize.detection.nets import STUDENT, Detector
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
 from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
-from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid
+from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid, make_target
 from edgekit.optimize.detection.teacher import load_teacher
 from edgekit.optimize.detection.transplant import make_student
-from edgekit.optimize.training.quantization import is_quantized
+from edgekit.optimize.training.accelerator import title
+from edgekit.optimize.training.quantization import device_of, is_quantized
 from edgekit.optimize.training.session import Session, wrap
 
 FIDELITY_PHOTOS = 20
@@ -46,6 +47,7 @@ class Job:
     train: list[Photo]
     val: list[Photo]
     teacher: Detector
+    device: torch.device
     out_dir: Path
     progress: Callable[[str], None]
 
@@ -55,15 +57,18 @@ def train(
     data_dir: Path,
     teacher_path: Path,
     out_dir: Path,
+    device: torch.device,
     *,
     resume: bool,
     progress: Callable[[str], None],
 ) -> list[Path]:
     """Train and write `out_dir/<size>/model.tflite` and its card for every size; returns their paths."""
     recipe = load_recipe(recipe_path)
+    progress(title(device))
     teacher = load_teacher(teacher_path).to(memory_format=torch.channels_last)
-    job = Job(recipe, *_photos(data_dir, recipe), teacher, out_dir, progress)
+    job = Job(recipe, *_photos(data_dir, recipe), teacher, device, out_dir, progress)
     session = _run(job, resume=resume)
+    session.model.cpu()
     paths = []
     for size_px in recipe.sizes_px:
         path = _export(job, session, size_px)
@@ -88,21 +93,29 @@ def _run(job: Job, *, resume: bool) -> Session:
     """Run all epochs, or those that a checkpoint leaves."""
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
-    student = _student(job).to(memory_format=torch.channels_last)
+    student = _student(job).to(job.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(_groups(student, recipe.weight_decay))
     session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch)
     first = _restore(job, session) if resume else 0
-    lesson = Lesson(job, session)
-    for epoch in range(first, session.epochs):
-        begin = time.monotonic()
-        losses = lesson.run_epoch(ahead(_batches(job, session, epoch)))
-        _save(job, session, epoch + 1)
-        speed = len(job.train) / (time.monotonic() - begin)
-        means = " ".join(f"{value:.3f}" for value in losses)
-        job.progress(f"epoch {epoch + 1}/{session.epochs} loss {means} {speed:.1f} images/s")
-        job.progress(_score(job, student))
+    if first < session.epochs:
+        _train(job, session, first)
     student.eval()
     return session
+
+
+def _train(job: Job, session: Session, first: int) -> None:
+    lesson, album = Lesson(job, session), make_album(job.train, job.device)
+    for epoch in range(first, session.epochs):
+        begin = time.monotonic()
+        losses = lesson.run_epoch(ahead(_batches(job, session, album, epoch)))
+        speed = len(album) / (time.monotonic() - begin)
+        means = " ".join(f"{value:.3f}" for value in losses)
+        job.progress(f"epoch {epoch + 1}/{session.epochs} loss {means} {speed:.1f} images/s")
+        if (epoch + 1) % job.recipe.pause == 0 or epoch + 1 == session.epochs:
+            _save(job, session, epoch + 1)
+            job.progress(_score(job, session.model))
+        if not is_quantized(session.model):
+            _write(job.out_dir / FLOAT, session.model.state_dict())
 
 
 def _student(job: Job) -> Detector:
@@ -112,7 +125,7 @@ def _student(job: Job) -> Detector:
     path, student = (job.out_dir / job.recipe.start).resolve(), Detector(STUDENT)
     if not path.is_file():
         raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
-    student.load_state_dict(torch.load(path, weights_only=True))
+    student.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     return student
 
 
@@ -120,10 +133,11 @@ class Lesson:
     """One network learning from boxes and from the teacher's opinion and features."""
 
     def __init__(self, job: Job, session: Session) -> None:
-        self.job, self.session, self.grid = job, session, make_grid(job.recipe.size_px)
+        self.job, self.session = job, session
+        self.grids = {size: make_grid(size, job.device) for size in job.recipe.sizes_px}
         self.total = session.epochs * session.steps_per_epoch
         self.features: dict[nn.Module, tuple[Tensor, ...]] = {}
-        for network in (session.model, job.teacher):
+        for network in (session.model, job.teacher.to(job.device)):
             network.trunk.register_forward_hook(self._keep)
 
     def _keep(self, trunk: nn.Module, _inputs: object, output: tuple[Tensor, ...]) -> None:
@@ -131,26 +145,24 @@ class Lesson:
 
     def run_epoch(self, batches: Iterator[Batch]) -> list[float]:
         """Train on the batches; the mean losses of classes, boxes and features."""
-        sums, count = torch.zeros(3), 0
+        sums, count = torch.zeros(3, device=self.job.device), 0
         self.session.model.train()
         for batch in batches:
             sums += self._step(batch)
             count += 1
-            if count % 45 == 0:
-                means = " ".join(f"{value:.3f}" for value in (sums / count).tolist())
-                self.job.progress(f"step {self.session.steps}/{self.total} loss {means}")
         return list((sums / max(count, 1)).tolist())
 
     def _step(self, batch: Batch) -> Tensor:
         session, teacher = self.session, self.job.teacher
         images = batch.images.contiguous(memory_format=torch.channels_last)
+        grid = self.grids[images.shape[-1]]
         self.features.clear()
         with torch.no_grad():
-            scores, boxes = teacher_opinion(teacher(images), self.job.recipe.columns, self.grid)
-        target = batch_targets(scores, boxes, batch, self.grid)
+            scores, boxes = teacher_opinion(teacher(images), self.job.recipe.columns, grid)
+            target = make_target(scores, boxes, batch.truth, grid)
         session.zero_grad()
         maps = session.model(images)
-        classes, apart = detection_loss(maps, target, self.grid, len(self.job.recipe.classes))
+        classes, apart = detection_loss(maps, target, grid, len(self.job.recipe.classes))
         likeness = self._likeness(classes)
         (classes + apart + likeness).backward()
         nn.utils.clip_grad_norm_(session.model.parameters(), GRADIENT_NORM)
@@ -174,44 +186,45 @@ def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 
 def _calibration(job: Job) -> list[Tensor]:
-    count, size = job.recipe.calibration_photos, job.recipe.size_px
+    count, size = job.recipe.calibration_photos, job.recipe.sizes_px[0]
     images = [letterbox(photo.image, size)[0] for photo in job.train[:count]]
     return [as_tensor(images[start : start + 16]) for start in range(0, len(images), 16)]
 
 
-def _batches(job: Job, session: Session, epoch: int) -> Iterator[Batch]:
-    augment = job.recipe.augment
+def _batches(job: Job, session: Session, album: Album, epoch: int) -> Iterator[Batch]:
+    recipe, augment = job.recipe, job.recipe.augment
     is_calm = epoch >= session.epochs - augment.calm
     strength = Strength(mosaic=0.0 if is_calm else augment.mosaic, scale=augment.scale)
-    return epoch_batches(job.train, job.recipe.batch, job.recipe.size_px, strength, (job.recipe.seed, epoch))
+    return epoch_batches(album, recipe.batch, recipe.sizes_px, strength, (recipe.seed, epoch))
 
 
 def _score(job: Job, network: nn.Module) -> str:
     names = job.recipe.names
     network.eval()
-    figures = average_precision(opinion(network, len(names)), job.val, job.recipe.size_px, names)
-    return f"on {len(job.val)} photos: " + " ".join(f"{key} {value:.3f}" for key, value in figures.items())
+    size = job.recipe.sizes_px[0]
+    figures = average_precision(opinion(network, len(names)), job.val, size, names)
+    told = " ".join(f"{key} {value:.3f}" for key, value in figures.items())
+    return f"on {len(job.val)} photos at {size} px: {told}"
 
 
 def opinion(network: nn.Module, classes: int) -> Predict:
     """The scores and boxes of a student, as `average_precision` wants them."""
 
     def predict(images: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        raw = flatten(network(images.contiguous(memory_format=torch.channels_last)))
+        images = images.to(device_of(network), memory_format=torch.channels_last)
+        raw = flatten(network(images)).cpu()
         return raw[..., 4 : 4 + classes].sigmoid(), decode(raw[..., :4] / BOX_DIVISOR, grid)
 
     return predict
 
 
 def _save(job: Job, session: Session, epoch: int) -> None:
-    """Write the checkpoint, and a float network for others to start from; an interruption harms neither."""
-    job.out_dir.mkdir(parents=True, exist_ok=True)
-    if not is_quantized(session.model):
-        _write(job.out_dir / FLOAT, session.model.state_dict())
     _write(job.out_dir / "checkpoint.pt", {"epoch": epoch, "session": session.state_dict()})
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
+    """An interruption leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 
@@ -221,7 +234,7 @@ def _restore(job: Job, session: Session) -> int:
     path = job.out_dir / "checkpoint.pt"
     if not path.exists():
         return 0
-    saved: dict[str, Any] = torch.load(path, weights_only=True)
+    saved: dict[str, Any] = torch.load(path, weights_only=True, map_location=job.device)
     if saved["session"]["recipe"] != job.recipe.model_dump_json():
         raise ConfigError(f"{path}: made by another recipe: give another --out, or delete the file")
     session.load_state_dict(saved["session"])

@@ -36,7 +36,7 @@ from edgekit.optimize.training.geometry import (
     window,
 )  # fmt: skip
 from edgekit.optimize.training.layers import ActivationRange, QuantConv2d, QuantLinear, QuantScale
-from edgekit.optimize.training.quantization import SIZES, graph_of, ranges
+from edgekit.optimize.training.quantization import SIZES, device_of, graph_of, ranges
 
 BIAS_LIMITS = np.iinfo(np.int32)
 
@@ -62,7 +62,7 @@ def build(model: nn.Module, example: torch.Tensor, name: str = "", outputs: Sequ
     model.eval()
     try:
         with torch.no_grad():
-            ShapeProp(traced).propagate(example[:1].float())
+            ShapeProp(traced).propagate(example[:1].float().to(device_of(model)))
     finally:
         for module, was in modes.items():
             module.training = was
@@ -182,8 +182,8 @@ class _Converter(Builder):
 
     def _weights(self, name: str, layer: Any, order: Sequence[int], *, deep: bool) -> tuple[int, int]:
         """Indices of the int8 weights and int32 biases: the integers that training rounded to."""
-        steps, bias = layer.integers()
-        stored = steps.numpy().astype(np.int8)
+        steps, bias = (one.cpu().numpy() for one in layer.integers())
+        stored = steps.astype(np.int8)
         if not order:
             stored = stored.reshape(1, 1, 1, -1)
         elif deep:  # (c * m, 1, kh, kw) to (1, kh, kw, c * m)
@@ -192,11 +192,11 @@ class _Converter(Builder):
             stored = stored.transpose(order)
         if deep and stored.shape[0] != 1:
             raise ModelError(f"{name}: its groups do not divide its channels evenly")
-        scales = layer.weight_scales().numpy().astype(np.float32)
+        scales = layer.weight_scales().cpu().numpy().astype(np.float32)
         axis = 3 if deep else 0
         one = self._parameters(f"{name}_weights", np.ascontiguousarray(stored), scales, axis)
-        integers = bias.numpy().clip(BIAS_LIMITS.min, BIAS_LIMITS.max).astype(np.int32)
-        return one, self._parameters(f"{name}_bias", integers, layer.bias_scales().numpy(), 0)
+        integers = bias.clip(BIAS_LIMITS.min, BIAS_LIMITS.max).astype(np.int32)
+        return one, self._parameters(f"{name}_bias", integers, layer.bias_scales().cpu().numpy(), 0)
 
     def _is_merged(self, node: fx.Node) -> bool:
         """Whether a padding is done by the convolutions that read it."""

@@ -49,13 +49,19 @@ class Imported(nn.Module):
         inputs = [values[index] for index in op.inputs if index in values]
         if name in self.layers:
             result = self.layers[name](inputs[0])
-        elif op.kind in PASSED or (op.kind == "SOFTMAX" and op.outputs[0] in self.graph.outputs):
+        elif op.kind in PASSED or (op.kind == "SOFTMAX" and _ends(self.graph, op)):
             return inputs[0]
         elif op.kind in FUNCTIONS:
             result = FUNCTIONS[op.kind](self.graph, op, inputs)
         else:
             raise ModelError(f"{self.label}: operator {number} is {op.kind}, which cannot be trained on here")
         return ACTIVATIONS[str(op.options.get("fused_activation_function", "NONE"))](result)
+
+
+def _ends(graph: Graph, op: Op) -> bool:
+    """Whether nothing is computed with an operator's result but another type."""
+    users = [other for other in graph.ops if op.outputs[0] in other.inputs]
+    return all(user.kind in PASSED and _ends(graph, user) for user in users)
 
 
 def real(graph: Graph, index: int) -> NDArray[np.float32]:

@@ -29,12 +29,17 @@ class ActivationRange(nn.Module):
         super().__init__()
         self.average, self.fixed, self.observing = average, fixed, True
         self.group: list[ActivationRange] = [self]
+        self.seen = False  # no tensor: asking an accelerator for it would stop the training at each layer
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
-        self.register_buffer("seen", torch.tensor(data=False))
         self.low: Tensor
         self.high: Tensor
-        self.seen: Tensor
+
+    def get_extra_state(self) -> dict[str, bool]:
+        return {"seen": self.seen}
+
+    def set_extra_state(self, state: dict[str, bool]) -> None:
+        self.seen = state["seen"]
 
     def join(self, other: ActivationRange) -> None:
         """Share one scale with `other` and all that it shares with."""
@@ -45,15 +50,22 @@ class ActivationRange(nn.Module):
 
     @property
     def is_set(self) -> bool:
-        return self.fixed is not None or any(bool(m.seen) for m in self.group)
+        return self.fixed is not None or any(m.seen for m in self.group)
 
     def quant(self) -> Quant:
         """Scale (a float32 value) and zero point."""
+        scale, zero = self.steps()
+        return float(scale), int(zero)
+
+    def steps(self) -> tuple[Any, Any]:
+        """Scale and zero point: numbers where they are prescribed, else tensors beside the range."""
         if self.fixed is not None:
             return self.fixed
-        low, high = min(float(m.low) for m in self.group), max(float(m.high) for m in self.group)
-        scale = float(torch.tensor(((high - low) or 1.0) / 255))
-        return scale, min(max(round(LOWEST - low / scale), LOWEST), HIGHEST)
+        low = torch.stack([m.low for m in self.group]).amin().double()
+        high = torch.stack([m.high for m in self.group]).amax().double()
+        span = torch.where(high > low, high - low, 1.0)
+        scale = (span / 255).float()
+        return scale, (LOWEST - low / scale.double()).round().clamp(LOWEST, HIGHEST).int()
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.float()
@@ -61,18 +73,15 @@ class ActivationRange(nn.Module):
             self.observe(x)
         if not self.is_set:
             return x
-        return torch.fake_quantize_per_tensor_affine(x, *self.quant(), LOWEST, HIGHEST)
+        return torch.fake_quantize_per_tensor_affine(x, *self.steps(), LOWEST, HIGHEST)
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
-        if self.seen:
-            self.low.lerp_(low, 1 - self.average)
-            self.high.lerp_(high, 1 - self.average)
-        else:
-            self.low.copy_(low)
-            self.high.copy_(high)
-            self.seen.fill_(value=True)
+        share = 1 - self.average if self.seen else 1.0
+        self.low.lerp_(low, share)
+        self.high.lerp_(high, share)
+        self.seen = True
 
 
 class _QuantWeights:
@@ -94,35 +103,44 @@ class _QuantWeights:
         weight = self.weight.detach().float()
         scales = (weight.abs().amax(tuple(range(1, weight.ndim))) / HIGHEST).clamp(min=LEAST_WEIGHT_SCALE)
         if self.bias is not None and self.source.is_set:
-            room = self.bias.detach().float().abs() / (self.source.quant()[0] * BIAS_STEPS)
+            room = self.bias.detach().float().abs() / (self.source.steps()[0] * BIAS_STEPS)
             scales = torch.maximum(scales, room)
         return scales
 
     def integers(self) -> tuple[Tensor, Tensor]:
         """int8 weights in torch's order and int32 biases (o,), as floats: what the file will hold."""
         scales = self.weight_scales()
-        weight = self.weight.detach().float()
-        steps = (weight / _column(scales, weight)).round().clamp(-HIGHEST, HIGHEST)
-        if self.bias is None:
-            return steps, torch.zeros_like(scales)
-        return steps, (self.bias.detach().double() / self.bias_scales().double()).round()
+        return self._weight_steps(scales), self._bias_steps(scales)
 
     def bias_scales(self) -> Tensor:
         """(o,) float32: input scale times weight scale."""
-        scale = torch.tensor(self.source.quant()[0])
-        return scale * self.weight_scales()
+        return self._input_scale() * self.weight_scales()
 
     def rounded(self) -> tuple[Tensor, Tensor | None]:
         """Weights and bias as int8 arithmetic has them; gradients pass straight through."""
-        steps, bias_steps = self.integers() if self.source.is_set else (None, None)
-        if steps is None or bias_steps is None:
+        if not self.source.is_set:
             return self.weight, self.bias
-        near = steps * _column(self.weight_scales(), steps)
+        scales = self.weight_scales()
+        near = self._weight_steps(scales) * _column(scales, self.weight)
         weight = self.weight + (near - self.weight).detach()
         if self.bias is None:
             return weight, None
-        near_bias = (bias_steps * self.bias_scales().double()).to(self.bias.dtype)
+        near_bias = (self._bias_steps(scales) * (self._input_scale() * scales).double()).to(self.bias.dtype)
         return weight, self.bias + (near_bias - self.bias).detach()
+
+    def _weight_steps(self, scales: Tensor) -> Tensor:
+        weight = self.weight.detach().float()
+        return (weight / _column(scales, weight)).round().clamp(-HIGHEST, HIGHEST)
+
+    def _bias_steps(self, scales: Tensor) -> Tensor:
+        if self.bias is None:
+            return torch.zeros_like(scales)
+        return (self.bias.detach().double() / (self._input_scale() * scales).double()).round()
+
+    def _input_scale(self) -> Tensor:
+        """() float32."""
+        scale = self.source.steps()[0]
+        return scale if isinstance(scale, Tensor) else self.weight.new_full((), scale, dtype=torch.float32)
 
 
 def _column(scales: Tensor, like: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ def moved(mask: Tensor, weight: Tensor, fraction: float, pattern: Pattern) -> Te
 
 def _top(scores: Tensor, count: int) -> Tensor:
     """Where the `count` largest stand."""
-    chosen = torch.zeros(scores.numel(), dtype=torch.bool)
+    chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     chosen[torch.argsort(scores.ravel(), descending=True, stable=True)[:count]] = True
     return chosen.reshape(scores.shape)
 

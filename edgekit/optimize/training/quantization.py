@@ -73,6 +73,11 @@ def graph_of(model: nn.Module) -> fx.GraphModule:
     return owner
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where the parameters are; the CPU where there are none."""
+    return next((one.device for one in model.parameters()), torch.device("cpu"))
+
+
 def ranges(model: nn.Module) -> list[ActivationRange]:
     return [module for module in model.modules() if isinstance(module, ActivationRange)]
 
@@ -164,7 +169,7 @@ class _Ranges:
         setattr(self.traced.model, RANGES, self.store)
         for node in list(self.traced.graph.nodes):
             self._visit(node)
-        self.store.train(self.traced.model.training)
+        self.store.train(self.traced.model.training).to(device_of(self.traced.model))
 
     def _visit(self, node: fx.Node) -> None:
         module = self.traced.module(node)

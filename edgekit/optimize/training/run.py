@@ -7,6 +7,7 @@ batches depend on the seed, the epoch and their number alone, and so does every 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import time
@@ -20,12 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, EdgekitError
+from edgekit.optimize.training.accelerator import title
 from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
 from edgekit.optimize.training.session import Session, wrap
 from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
 from edgekit.optimize.training.stages import Schedule
 
 CHECKPOINT = "checkpoint.pt"
+LOOK = 20  # steps on a GPU between two looks at the loss, for which the CPU waits
 Batch = tuple[Tensor, Any]  # inputs, and what the loss wants
 
 
@@ -44,6 +47,10 @@ class Task(Protocol):
 
     def loss(self, outputs: Any, wanted: Any) -> Tensor:
         """A mean over the batch."""
+        ...
+
+    def teacher(self) -> nn.Module | None:
+        """What stages `distill` without a teacher of their own learn from."""
         ...
 
     def score(self, network: nn.Module) -> dict[str, float]:
@@ -85,17 +92,18 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A finished run: the trained network, what happened, and the bytes of its file."""
+    """A finished run: the trained network, what happened, and the bytes of its file if it ends in int8."""
 
     network: nn.Module
     history: History
-    content: bytes
+    content: bytes | None
     seconds: float
 
 
 def run(
-    task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch, *, resume: bool = True
-) -> Outcome:
+    task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch,
+    device: torch.device, *, resume: bool = True,
+) -> Outcome:  # fmt: skip
     """Train, with a checkpoint in `out_dir` every few minutes and after an interruption.
 
     Raises ConfigError for a recipe that does not fit, KeyboardInterrupt after the checkpoint of an
@@ -105,20 +113,30 @@ def run(
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        return _Run(task, schedule, settings, out_dir, watch).go(resume=resume)
+        return _Run(task, schedule, settings, out_dir, watch, device).go(resume=resume)
     finally:
         torch.set_num_threads(before)
 
 
 class _Run:
     def __init__(
-        self, task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch
-    ) -> None:
-        self.task, self.settings, self.out_dir, self.watch = task, settings, out_dir, watch
-        network = task.network().to(memory_format=torch.channels_last)
-        self.session = wrap(
-            network, optimizer_of(network, settings.optimizer), schedule, task.steps_per_epoch
+        self, task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.task, self.settings, self.out_dir, self.watch, self.device = (
+            task,
+            settings,
+            out_dir,
+            watch,
+            device,
         )
+        self.layout = layout(device, settings)
+        network = task.network().to(device, memory_format=self.layout)
+        optimizer, teacher = optimizer_of(network, settings.optimizer), task.teacher()
+        if teacher is not None:
+            teacher.to(device, memory_format=self.layout)
+        self.session = wrap(network, optimizer, schedule, task.steps_per_epoch, teacher)
+        self.losses: list[Tensor] = []
         self.history = History()
         self.spent = 0.0
 
@@ -127,6 +145,7 @@ class _Run:
         if resume:
             self._restore()
         self.begun = self.saved = time.monotonic()
+        self.watch.say(title(self.device))
         network, steps = self.session.model, self.task.steps_per_epoch
         with interruptible() as stopped:
             if not self.history.epochs:
@@ -142,7 +161,8 @@ class _Run:
                 self._score(epoch + 1)
             self._save()
         self.session.finish()
-        content = self.session.content(self._inputs(), self.settings.name)
+        network.cpu()  # the file is written there
+        content = self.session.content(self._inputs(), self.settings.name) if is_quantized(network) else None
         return Outcome(network.eval(), self.history, content, self._seconds())
 
     def _inputs(self) -> Tensor:
@@ -154,7 +174,7 @@ class _Run:
             found.append(inputs)
             if sum(map(len, found)) >= count:
                 break
-        return torch.cat(found)[:count]
+        return torch.cat(found)[:count].cpu()
 
     def _calibrate(self) -> None:
         """Set the ranges of a network that is quantised without a step of training in int8."""
@@ -168,21 +188,30 @@ class _Run:
         torch.manual_seed(self.settings.seed * 1_000_003 + session.steps)  # for dropout and the like
         low = self.settings.bfloat16 and not is_quantized(session.model)
         session.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            outputs = session.model(images.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            outputs = session.model(images.contiguous(memory_format=self.layout))
         loss = self.task.loss(outputs, wanted)
         loss.backward()
         session.step()
-        value = float(loss.detach())
-        if value != value:  # noqa: PLR0124  (not a number)
-            raise EdgekitError(
-                f"the loss is no number at step {session.steps}: lower the learning rate's peak"
-            )
-        self.history.loss_sum += value
-        self.history.loss_count += 1
-        self.watch.step(number, value)
+        self.losses.append(loss.detach())
+        if self.device.type == "cpu" or len(self.losses) >= LOOK:
+            self._look(number)
+
+    def _look(self, number: int) -> None:
+        """Read the losses since the last look, of which the last is that of step `number` of the epoch."""
+        values = torch.stack(self.losses).tolist() if self.losses else []
+        self.losses.clear()
+        for done, value in enumerate(values, number - len(values) + 1):
+            if math.isnan(value):
+                raise EdgekitError(
+                    f"the loss is no number at step {self.session.steps}: lower the learning rate's peak"
+                )
+            self.history.loss_sum += value
+            self.history.loss_count += 1
+            self.watch.step(done, value)
 
     def _score(self, epoch: int) -> None:
+        self._look(self.task.steps_per_epoch)
         self._calibrate()
         scores = self.task.score(self.session.model.eval())
         row = self.history.add(self.session, epoch, scores)
@@ -208,6 +237,7 @@ class _Run:
     def _save(self) -> None:
         """Write the checkpoint so that an interruption leaves the old one or the new one."""
         self.saved = time.monotonic()
+        self._look(self.session.steps % self.task.steps_per_epoch)
         state = {
             "session": self.session.state_dict(),
             "settings": self.settings.model_dump_json(),
@@ -226,7 +256,7 @@ class _Run:
         if not path.exists():
             return
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location=self.device, weights_only=True)
         except Exception as error:
             raise ConfigError(f"{path}: not a readable checkpoint: delete it to start anew") from error
         session, own = self.session, RunSettings.model_validate_json(state["settings"])
@@ -237,6 +267,12 @@ class _Run:
         self.history = History(**state["history"])
         self.spent = state["seconds"]
         self.watch.say(f"going on from step {session.steps}")
+
+
+def layout(device: torch.device, settings: RunSettings) -> torch.memory_format:
+    """How pictures lie in memory: channels last is faster, but for float32 on a GPU."""
+    slow = device.type == "cuda" and not settings.bfloat16
+    return torch.contiguous_format if slow else torch.channels_last
 
 
 def optimizer_of(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -140,7 +140,8 @@ class Session:
     # ---- checkpoints ----
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a training needs to go on: network, optimiser and recipe."""
+        """All that a training needs to go on: network, recipe and, unless it is over, the optimiser."""
+        over = self.steps >= self.epochs * self.steps_per_epoch
         return {
             "steps": self.steps,
             "recipe": self.schedule.model_dump_json(),
@@ -148,7 +149,7 @@ class Session:
             "modifiers": [one.state() for one in self.modifiers],
             "model": self.model.state_dict(),
             "quantized": is_quantized(self.model),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": None if over else self.optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -162,7 +163,8 @@ class Session:
             stage = next(one.quantize for one in self.schedule.stages if one.quantize)
             self._quantize(stage)
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"] is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
         self.steps = state["steps"]
         self.masks.restore(state["masks"])
         for one, (start, end) in zip(self.modifiers, self._bounds, strict=True):

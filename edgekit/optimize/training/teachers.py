@@ -54,12 +54,14 @@ class TfliteTeacher:
         self.soft = [op is not None and op.kind == "SOFTMAX" for op in producers]
 
     def __call__(self, inputs: tuple[Any, ...]) -> Outputs:
-        stored = self._stored(inputs[0].detach().float())
+        images = inputs[0].detach().float()
+        stored = self._stored(images.cpu())
         runs = [self.engine.run(one[None]) for one in stored]
         real = [
             self._real(index, np.concatenate([run[number] for run in runs]))
             for number, index in enumerate(self.graph.outputs)
         ]
+        real = [one.to(images.device) for one in real]
         outputs = tuple(_logits(one, from_softmax=soft) for one, soft in zip(real, self.soft, strict=False))
         return outputs, dict(zip(self.features, real[self.count :], strict=True))
 
@@ -113,7 +115,7 @@ class OnnxTeacher:
 
     def __call__(self, inputs: tuple[Any, ...]) -> Outputs:
         names = [one.name for one in self.session.get_inputs()]
-        fed = {name: x.detach().float().numpy() for name, x in zip(names, inputs, strict=False)}
-        found = [torch.from_numpy(one) for one in self.session.run(None, fed)]
+        fed = {name: x.detach().float().cpu().numpy() for name, x in zip(names, inputs, strict=False)}
+        found = [torch.from_numpy(one).to(inputs[0].device) for one in self.session.run(None, fed)]
         outputs = tuple(_logits(one, from_softmax=soft) for one, soft in zip(found, self.soft, strict=False))
         return outputs, dict(zip(self.features, found[self.count :], strict=True))

@@ -27,7 +27,9 @@ class DistillModifier(Modifier):
             raise PlaceError((), "no teacher: name a file or self, or give wrap(..., teacher=module)")
         for name in stage.features:
             _check_layer(place.model, name)
-        self._take(TorchTeacher.copy_of(place.model) if stage.teacher == SELF else self._load())
+        self.teacher: Any = TorchTeacher.copy_of(place.model) if stage.teacher == SELF else self._load()
+        if stage.features and isinstance(self.teacher, TorchTeacher):
+            self.teacher.watch(list(stage.features.values()))
 
     def _load(self) -> Any:
         if self.stage.teacher is None:
@@ -35,11 +37,6 @@ class DistillModifier(Modifier):
         from edgekit.optimize.training.teachers import load_teacher
 
         return load_teacher(self.stage.teacher, list(self.stage.features.values()))
-
-    def _take(self, teacher: Any) -> None:
-        self.teacher = teacher
-        if self.stage.features and isinstance(teacher, TorchTeacher):
-            teacher.watch(list(self.stage.features.values()))
 
     def enter(self) -> None:
         if self.stage.teacher == SELF:
@@ -102,7 +99,7 @@ class DistillModifier(Modifier):
         self._hooks = []
 
     def state(self) -> Any:
-        return self.teacher.module.state_dict() if self.stage.teacher == SELF else None
+        return self.teacher.module.state_dict() if self.stage.teacher == SELF and self.active else None
 
     def restore(self, state: Any) -> None:
         if state is not None:
