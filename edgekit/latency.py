@@ -59,15 +59,20 @@ class Prediction:
 
     def row(self, name: str) -> list[str]:
         """The cells of a table with COLUMNS as its head."""
-        span = f"{self.low_ms:.2f}-{self.high_ms:.2f}"
+        span = f"{ms_text(self.low_ms)}-{ms_text(self.high_ms)}"
         return [
-            name, f"{self.device} ({self.isa})", str(self.threads), f"{self.latency_ms:.2f}", span,
+            name, f"{self.device} ({self.isa})", str(self.threads), ms_text(self.latency_ms), span,
             f"{self.memory_mb:.1f}", self.tier,
         ]  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, by the names of the fields."""
         return asdict(self)
+
+
+def ms_text(ms: float) -> str:
+    """Milliseconds for a table: small networks take hundredths."""
+    return f"{ms:.2f}" if ms >= 1 else f"{ms:.3g}"
 
 
 def predict(graph: Graph, device: Device, threads: int = 1, isa: str | None = None) -> Prediction:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit.device import Device
 from edgekit.errors import BudgetError, ModelError, UsageError
-from edgekit.latency import predict_file
+from edgekit.latency import ms_text, predict_file
 from edgekit.zoo import TASKS, Card, ZooModel, list_models
 
 PREFERENCES = ("accuracy", "latency", "memory")
@@ -60,8 +60,8 @@ class Candidate:
     def row(self) -> list[str]:
         """The cells of a table with COLUMNS as its head."""
         return [
-            self.name, f"{self.accuracy:.3f}", f"{self.latency_ms:.2f}",
-            f"{self.low_ms:.2f}-{self.high_ms:.2f}", f"{self.memory_mb:.1f}", self.tier,
+            self.name, f"{self.accuracy:.3f}", ms_text(self.latency_ms),
+            f"{ms_text(self.low_ms)}-{ms_text(self.high_ms)}", f"{self.memory_mb:.1f}", self.tier,
             "yes" if self.on_front else "", ", ".join(self.misses),
         ]  # fmt: skip
 

@@ -38,11 +38,12 @@ class Probed:
 def probe(seconds: float = 16.0, levels: tuple[str, ...] = ()) -> tuple[dict[str, Probed], Sustained]:
     """Of each ISA level that this CPU can run, in about that many seconds; and how the machine bore it."""
     wanted = levels or native_levels()
+    end = time.perf_counter() + seconds
     reference = rates.Reference(wanted[-1])
-    found = {}
+    found: dict[str, Probed] = {}
     for level in wanted:
         one = Probe(level)
-        one.work(seconds / len(wanted))
+        one.work((end - time.perf_counter()) / (len(wanted) - len(found)))
         found[level] = one.learnt()
     return found, reference.sustained()
 

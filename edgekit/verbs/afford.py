@@ -24,7 +24,7 @@ def add_devices(commands: Any) -> None:
         "--write", nargs="?", const="", metavar="FILE", help="keep it as this machine's profile, or in FILE"
     )
     probe.add_argument("--no-time", action="store_true", help="do not time anything")
-    probe.add_argument("--duration", type=seconds, default=12.0, metavar="TIME", help="how long to time")
+    probe.add_argument("--duration", type=seconds, default=15.0, metavar="TIME", help="how long to time")
 
 
 def add_predict(commands: Any) -> None:
