@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgekit import model, plan
-from edgekit.device import Device
+from edgekit.device import Device, levels_of
 from edgekit.device.calibration import Calibration
 from edgekit.device.speeds import calibration_of
 from edgekit.device.work import work_of
@@ -78,9 +78,11 @@ def ms_text(ms: float) -> str:
 def predict(graph: Graph, device: Device, threads: int = 1, isa: str | None = None) -> Prediction:
     """Predict a graph as `plan.prepare` makes it; `isa` is a lower level of the device, by default its own.
 
-    Raises ModelError when the native engine cannot run the graph, UsageError when nothing is known of the
-    device's level.
+    Raises ModelError when the native engine cannot run the graph, UsageError for a level that the device
+    lacks, or of which nothing is known.
     """
+    if isa and isa not in levels_of(device):
+        raise UsageError(f"{device.name} has no ISA level {isa!r}: it has {', '.join(levels_of(device))}")
     if reason := plan.refusal(graph):
         raise ModelError(f"the native engine cannot run {reason}: no prediction")
     found = calibration_of(device, isa or device.isa)

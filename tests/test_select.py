@@ -24,7 +24,7 @@ from edgekit.config import parse_config
 from edgekit.device import load_device, measured_file
 from edgekit.device.calibration import ORDER_SHARE, Calibration, fit, nonnegative
 from edgekit.device.speeds import calibration_facts, calibration_from
-from edgekit.device.work import Work
+from edgekit.device.work import AMOUNTS, Work
 from edgekit.engine import estimate_memory, native_levels
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.latency import layer_ms, predict, predict_file
@@ -172,7 +172,12 @@ def test_a_measured_profile_is_written_and_taken(
     assert calibration_from("avx2", kept.kernels["avx2"]) == found
     assert calibration_facts(found) == kept.kernels["avx2"]
     text = measured_file().read_text()
-    for right, absurd in (("run_us: 3.0", "run_us: -3.0"), ("high: 1.1", "high: 0.5"), (": 120.0", ": .nan")):
+    for right, absurd in (
+        ("run_us: 3.0", "run_us: -3.0"),
+        ("high: 1.1", "high: 0.5"),
+        (": 120.0", ": .nan"),
+        ("      fc:\n", "      lut:\n"),
+    ):
         wrong = text.replace(right, absurd)
         assert wrong != text
         (tmp_path / "wrong.yaml").write_text(wrong)
@@ -218,7 +223,9 @@ def test_a_probe_tells_costs_and_what_kernels_reach(capsys: pytest.CaptureFixtur
     assert {"dense", "1x4", "unstructured"} <= {layer.pattern for layer in layers}
     assert {layer.kernel for layer in layers} > {"depthwise1", "fc"}
     assert min(layer.gmacs for layer in layers) > 0 < sustained.cold_ms
-    assert found[level].calibration.costs_ns.keys() > {"add_planes", "mul_planes", "mean_planes"}
+    costs = found[level].calibration.costs_ns
+    assert costs.keys() > {"add_planes", "mul_planes", "mean_planes"}
+    assert {kind: len(each) - 1 for kind, each in costs.items()}.items() <= AMOUNTS.items()
 
 
 def test_predictions_stand_beside_what_is_measured(

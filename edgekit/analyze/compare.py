@@ -13,6 +13,7 @@ from edgekit.analyze.forecast import forecast
 from edgekit.analyze.pattern import pattern_of
 from edgekit.analyze.whatif import PATTERNS, prunable, sparsity_of, what_if
 from edgekit.device import Device
+from edgekit.errors import UsageError
 from edgekit.model.graph import Graph
 from edgekit.model.tensors import random_inputs
 from edgekit.optimize.oneshot.calibration import Calibration
@@ -63,9 +64,11 @@ def compare(
     """One line for each device on the optimised network in `file`; on the one named `here` it is measured.
 
     With calibration inputs the zeros are foretold where the one-shot solver would put them. Raises ModelError
-    for a network that cannot be pruned or does not run.
+    for a network that cannot be pruned or does not run, UsageError for one that is another.
     """
     optimised = model.read(file)
+    if _ends(optimised) != _ends(dense):
+        raise UsageError(f"--compare {file}: another network: its inputs and outputs are of other shapes")
     sparsity, pattern = sparsity_of(optimised, solved=calibration is not None), main_pattern(optimised)
     scenarios = what_if(dense, devices, [sparsity], calibration, progress)
     told = []
@@ -80,6 +83,10 @@ def compare(
             )
         )  # fmt: skip
     return told
+
+
+def _ends(graph: Graph) -> list[tuple[int, ...]]:
+    return [graph.tensors[i].shape for i in (*graph.inputs, *graph.outputs)]
 
 
 def _measured_ms(file: Path) -> float:

@@ -28,6 +28,7 @@ from edgekit.config.document import Document, parse_document, read_document
 from edgekit.config.fields import Id
 from edgekit.device import machine
 from edgekit.device.machine import UNKNOWN, CoreGroup
+from edgekit.device.work import AMOUNTS
 from edgekit.errors import UsageError
 
 __all__ = ["CoreGroup", "Device", "list_devices", "load_device", "match", "probe"]
@@ -138,6 +139,12 @@ def load_device(name: str) -> Device:
     if name not in list_devices():
         raise UsageError(f"unknown device {name[:80]!r}: {_hint(name)}edgekit devices list")
     return _shipped(name)
+
+
+def levels_of(device: Device) -> tuple[str, ...]:
+    """The ISA levels that the device can run, worst first."""
+    levels = LEVELS.get(device.arch, (device.isa,))
+    return levels[: levels.index(device.isa) + 1] if device.isa in levels else levels
 
 
 def measured_file() -> Path:
@@ -316,15 +323,20 @@ class _Kernels(_Strict):
 
     costs_ns: dict[str, Annotated[list[Nanoseconds], Field(min_length=1, max_length=16)]]
     run_us: Nanoseconds
-    thread_loss: Factor
+    thread_loss: Annotated[float, Field(ge=1, le=100)]
     sync_us: Nanoseconds
     low: Factor
     high: Factor
 
     @model_validator(mode="after")
-    def _is_range(self) -> _Kernels:
+    def _is_whole(self) -> _Kernels:
         if not self.low <= 1 <= self.high:
             raise ValueError(f"low {self.low} and high {self.high} are factors, expected low <= 1 <= high")
+        for kind, costs in self.costs_ns.items():
+            if len(costs) != AMOUNTS.get(kind, len(costs) - 1) + 1:
+                raise ValueError(
+                    f"costs_ns.{kind} has {len(costs)} numbers, expected {AMOUNTS[kind] + 1}: probe anew"
+                )
         return self
 
 
@@ -356,8 +368,8 @@ class _Sustained(_Strict):
 class _Speeds(_Strict):
     copy_gbps: _Fact[Gbps] | None = None
     int8_macs_per_cycle: _Fact[Macs] | None = None
-    kernels: _Fact[dict[str, _Kernels]] | None = None
-    rates: _Fact[dict[str, _Rates]] | None = None
+    kernels: _Fact[dict[Isa, _Kernels]] | None = None
+    rates: _Fact[dict[Isa, _Rates]] | None = None
     sustained: _Fact[_Sustained] | None = None
 
 

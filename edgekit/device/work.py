@@ -23,6 +23,18 @@ LUT_RUN = 4096  # bytes in a unit of a plain elementwise step
 STREAM_BYTES = 24 * 1024  # a list of entries that is longer does not stay in the first cache
 CACHE_LINE = 64
 OTHER = "other"
+# How many amounts each kind has
+AMOUNTS = {
+    **dict.fromkeys(("conv1", "conv4", "conv8", "conv_planar"), 7),
+    **dict.fromkeys(
+        ("depthwise1", "depthwise2", "pool_average1", "pool_average2", "pool_max1", "pool_max2"), 5
+    ),
+    **dict.fromkeys(("add_planes", "mul_planes", "lut_planes", "lut_planes_copy", "resize_planes"), 3),
+    **dict.fromkeys(("fc", "fc_sparse", "pack_phases", "pack_planes", "split_phases", "copy"), 3),
+    **dict.fromkeys(("spread_planes", "mean_planes", "lut", "softmax"), 2),
+    **dict.fromkeys(("arithmetic", "quantize", "dequantize"), 1),
+    "unpack_planes": 4,
+}
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from edgekit.bench import prediction_check
     from edgekit.zoo import list_models
 
+    if not arguments.check.is_dir():
+        raise UsageError(f"predict --check {arguments.check}: there is no such folder")
     device = _to_check(arguments.device)
     paths = [entry.path for entry in list_models()] + sorted(arguments.check.glob("*.tflite"))
     levels = engine.native_levels()

@@ -73,9 +73,11 @@ def _select(arguments: argparse.Namespace) -> int:
 
 def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
     from edgekit import console, select
+    from edgekit.device import probe
 
     found = select.select(wish, device)
     proof = _verify(found.picked.name, arguments) if arguments.verify else None
+    is_here = probe().arch == device.arch
     if arguments.json:
         told = [entry.to_dict() for entry in found.candidates]
         measured = asdict(proof) if proof else None
@@ -84,8 +86,8 @@ def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
         console.print_table("", select.COLUMNS, [entry.row() for entry in found.candidates])
         sys.stdout.write(f"picked {found.picked.name}{found.picked.doubt(wish.latency_ms)}\n")
         if proof:
-            sys.stdout.write(proof.line + "\n")
-    if proof and wish.latency_ms and max(proof.cold_ms, proof.sustained_ms) > wish.latency_ms:
+            sys.stdout.write(proof.line + ("" if is_here else f"; this machine is no {device.name}") + "\n")
+    if proof and is_here and wish.latency_ms and max(proof.cold_ms, proof.sustained_ms) > wish.latency_ms:
         raise BudgetError(
             f"{found.picked.name} takes {max(proof.cold_ms, proof.sustained_ms):.1f} ms here, "
             f"the budget is {wish.latency_ms:g} ms: raise it or run `edgekit devices probe --write` first"
@@ -95,8 +97,11 @@ def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
 
 def _verify(name: str, arguments: argparse.Namespace) -> Any:
     from edgekit.bench import sustained
+    from edgekit.device import probe
     from edgekit.zoo import find_model
 
+    if probe().emulated:
+        raise EdgekitError("--verify measures: the processor is emulated, its times say nothing")
     return sustained.measure(find_model(name).path, arguments.threads, arguments.duration or 60.0)
 
 
