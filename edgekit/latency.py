@@ -149,21 +149,29 @@ def layer_ms(
         raise UsageError(
             f"{pattern!r} at {zeros}: expected 1x4, unstructured or dense, and a share from 0 to 1"
         )
-    alone = _alone(graph, operator, 0.0 if pattern == "dense" else zeros, 4 if pattern == "1x4" else 1)
-    return 1e-3 * sum(step.us for step in predict(alone, device, threads).steps if step.operator >= 0)
+    thinned = _thinned(graph, operator, 0.0 if pattern == "dense" else zeros, 4 if pattern == "1x4" else 1)
+    return operator_ms(thinned, device, operator, threads)
 
 
-def _alone(graph: Graph, operator: int, zeros: float, run: int) -> Graph:
-    """The operator as a network of its own, its weights thinned out."""
+def operator_ms(graph: Graph, device: Device, operator: int, threads: int = 1) -> float:
+    """Milliseconds of one operator, as a network of its own. Raises ModelError where native cannot run it."""
     op = graph.ops[operator]
-    weights = graph.tensors[op.inputs[1]]
+    ends = [i for i in op.inputs[:1] if graph.tensors[i].data is None]
+    alone = Graph(graph.tensors, (op,), tuple(ends), op.outputs, graph.description)
+    told = predict(plan.prepare(alone), device, threads)
+    return 1e-3 * sum(step.us for step in told.steps if step.operator >= 0)
+
+
+def _thinned(graph: Graph, operator: int, zeros: float, run: int) -> Graph:
+    """The graph with that share of the operator's weights zero, and no other of them."""
+    weights = graph.tensors[graph.ops[operator].inputs[1]]
     assert weights.data is not None  # noqa: S101  refused otherwise
     kept = _mask(weights.data.shape, zeros, run)
     dense = np.where(weights.data == 0, weights.data.dtype.type(1), weights.data)
     thinned = replace(weights, data=np.where(kept, dense, weights.data.dtype.type(0)))
     tensors = list(graph.tensors)
-    tensors[op.inputs[1]] = thinned
-    return Graph(tuple(tensors), (op,), (op.inputs[0],), op.outputs, graph.description)
+    tensors[graph.ops[operator].inputs[1]] = thinned
+    return replace(graph, tensors=tuple(tensors))
 
 
 def _mask(shape: tuple[int, ...], zeros: float, run: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
