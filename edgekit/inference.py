@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,8 @@ def open(  # noqa: A001
 
 def find_file(name: str | Path) -> tuple[Path, zoo.Card | None]:
     """The `.tflite` that `name` means, and its card if there is one."""
+    if not isinstance(name, str | PathLike):
+        raise UsageError(f"expected the name of a model or the path of a .tflite file, not {name!r}")
     path = Path(name)
     if path.suffix != ".tflite" and not path.is_file():
         found = zoo.find_model(str(name))

@@ -17,29 +17,26 @@ from types import FrameType
 
 import numpy as np
 
-from edgekit.config import BudgetConfig, CameraConfig, Config, DeviceConfig, MqttConfig
+from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
-from edgekit.engine import estimate_memory
-from edgekit.errors import BudgetError, ConfigError, EdgekitError, ModelError, UnavailableError, UsageError
+from edgekit.errors import ConfigError, EdgekitError, UnavailableError
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
-from edgekit.model import read
 from edgekit.mqtt import Publisher
 from edgekit.mqtt.broker import EmbeddedBroker, Guard
 from edgekit.mqtt.commands import Commands, Verb
-from edgekit.notify import Notifier
+from edgekit.pipeline.fit import check_labels, check_memory, choose_model, open_seconds
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.lane import CameraState
 from edgekit.pipeline.observe import Observer, Observers
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.reload import Limits, Runner, Setup
 from edgekit.pipeline.tally import Tally
-from edgekit.select import Wish, select
+from edgekit.service.notify import Notifier
 from edgekit.sources import Source, open_source
 from edgekit.web import Board, Facts, serve
-from edgekit.zoo import check_digest, list_models
+from edgekit.zoo import check_digest
 
-_budget_log = logging.getLogger("edgekit.budget")
 _log = logging.getLogger("edgekit.mqtt")
 GREY, TRIALS = (480, 640), 7  # height and width of the picture that a model is tried on, and how often
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
@@ -208,93 +205,6 @@ def open_tally(device: DeviceConfig) -> Tally:
     """The counts so far; without a folder to keep them in none are kept."""
     folder = state_folder(device)
     return Tally(folder / "counts.json" if folder else None)
-
-
-def choose_model(config: Config, device: Device) -> Config:
-    """The config with a model's name, chosen for the device where none is given. Raises BudgetError."""
-    model = config.model
-    if model.name or model.task is None:
-        return config
-    budget = model.budget or BudgetConfig()
-    wish = Wish(
-        model.task, tuple(model.labels), budget.latency_ms, budget.memory_mb,
-        prefer=model.prefer, threads=model.threads,
-    )  # fmt: skip
-    picked = select(wish, device).picked
-    _budget_log.info(
-        "%s is chosen for %s: %.1f ms, %.1f MB", picked.name, device.name, picked.latency_ms, picked.memory_mb
-    )
-    return config.model_copy(update={"model": model.model_copy(update={"name": picked.name})})
-
-
-def check_memory(config: Config, device: Device) -> float:
-    """The megabytes that the models may take; refuse, before they are loaded, what cannot fit."""
-    names = [config.model.name, *config.model.fallback]
-    limit_mb, reason = float(device.kit_memory_mb), f"device {device.name}"
-    asked_mb = config.model.budget and config.model.budget.memory_mb
-    if asked_mb and asked_mb < limit_mb:
-        limit_mb, reason = asked_mb, "model.budget.memory_mb"
-    needs_mb = sum(estimate_memory(read(find_file(name)[0])) for name in names) / 2**20
-    if needs_mb <= limit_mb:
-        return limit_mb
-    others = [(estimate_memory(read(m.path)) / 2**20, m.name) for m in list_models()]
-    fitting = [f"{name} ({mb:.1f} MB)" for mb, name in sorted(others) if mb <= limit_mb]
-    hint = f"these fit: {', '.join(fitting)}" if fitting else "no model of the zoo fits: raise the budget"
-    raise BudgetError(
-        f"model {' and '.join(names)} needs {needs_mb:.1f} MB, {reason} allows {limit_mb:g} MB: {hint}"
-    )
-
-
-def check_names(config: Config, path: str) -> None:
-    """Refuse a model or a device that is not there; ConfigError names the file `path` and the key."""
-    seconds = [(f"cameras.{name}", camera.detect.second_look) for name, camera in config.cameras.items()]
-    for key, find, name in (
-        ("device.profile", load_device, config.device.profile),
-        ("model.name", find_file, config.model.name),
-        *[("model.fallback", find_file, name) for name in config.model.fallback],
-        *[(f"{camera}.detect.second_look", find_file, look.model) for camera, look in seconds if look],
-    ):
-        try:
-            if name:  # an unnamed model is chosen by what the device can
-                find(name)
-        except (UsageError, ModelError) as error:
-            raise ConfigError(f"{path}: {key}: {error}") from None
-
-
-def check_labels(config: Config, model: Model) -> None:
-    """Refuse labels that the model does not know, or that are not watched: they would never be seen."""
-    if model.task != "detect":
-        raise UsageError(f"{model.name} is a model to {model.task}: a pipeline needs one to detect")
-    for name, camera in config.cameras.items():
-        for label in camera.detect.labels or ():
-            _check_label(f"camera {name}: model {model.name}", label, model.labels)
-        for place, label in camera.labels_at():
-            watched = camera.detect.labels or model.labels
-            _check_label(f"camera {name}: {place}: detect.labels", label, watched)
-
-
-def open_seconds(config: Config) -> dict[str, Model]:
-    """The classifier of each camera's second look; cameras that ask for the same share it."""
-    opened: dict[str, Model] = {}
-    found = {}
-    for name, camera in config.cameras.items():
-        if wanted := camera.detect.second_look:
-            model = opened.setdefault(wanted.model, open_model(wanted.model))
-            if model.task != "classify":
-                raise UsageError(f"camera {name}: detect.second_look: {model.name} is no classifier")
-            for label in wanted.between:
-                _check_label(f"camera {name}: detect.second_look: {model.name}", label, model.labels)
-            found[name] = model
-    return found
-
-
-def _check_label(who: str, label: str, known: Sequence[str]) -> None:
-    from difflib import get_close_matches
-
-    if label not in known:
-        near = get_close_matches(label, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(known)}"
-        raise UsageError(f"{who} knows no {label!r}: {hint}")
 
 
 def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:

@@ -107,7 +107,7 @@ LOOPS void row_margins(const ek_pack_planes *op, const ek_margins *m, uint8_t *p
 typedef struct packing {
     const ek_pack_planes *op;
     ek_margins margins;
-    range ranges[16];                             /* of the phases of a row */
+    range ranges[EK_MAX_STEP];                             /* of the phases of a row */
     int64_t phase;                                /* bytes from the planes of one to those of the next */
     uint8_t quads[EK_QUAD * (MOST_PIXELS + 16)]; /* a row of the input */
 } packing;
@@ -194,7 +194,7 @@ LOOPS void split_plane(const ek_split_phases *op, const ek_margins *m, const uin
 TARGET void KERNEL(split_phases)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_split_phases *op = op_;
     const ek_margins margins = EK_MARGINS(op, op->zero_point);
-    range ranges[16];
+    range ranges[EK_MAX_STEP];
     for (int64_t b = 0; b < op->step_x; b++) ranges[b] = inside(b - op->left, op->step_x, op->columns, op->width);
     for (int64_t q = begin; q < end; q++) {
         uint8_t *out = arena + op->output + q * op->output_stride;

@@ -88,7 +88,7 @@ void ek_pack_planes__scalar(const void *op_, uint8_t *arena, int64_t begin, int6
 }
 
 static const char *check_steps(int32_t step_y, int32_t step_x, int32_t top, int32_t left) {
-    CHECK(0 < step_y && step_y <= 16 && 0 < step_x && step_x <= 16, "an impossible step");
+    CHECK(0 < step_y && step_y <= EK_MAX_STEP && 0 < step_x && step_x <= EK_MAX_STEP, "an impossible step");
     CHECK(-EK_LIMIT / 256 < top && top < EK_LIMIT / 256 && -EK_LIMIT / 256 < left && left < EK_LIMIT / 256,
           "an impossible margin");
     return NULL;

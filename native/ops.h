@@ -411,11 +411,14 @@ enum {
     EK_MAXIMUM,
     EK_MINIMUM,
     EK_SQUARED_DIFFERENCE,
-    EK_DIV,   /* of floats only, like the next two */
-    EK_PRELU, /* a < 0 ? a * b : a */
+    EK_DIV,       /* of whole numbers towards 0 */
+    EK_PRELU,     /* a < 0 ? a * b : a; of floats only, like the next two */
     EK_POW,
-    EK_FLOOR_DIV, /* of whole numbers only where no divisor is 0, like the next */
+    EK_ATAN2,
+    EK_FLOOR_DIV,
     EK_FLOOR_MOD, /* what FLOOR_DIV leaves */
+    EK_BITWISE_XOR, /* of whole numbers only, like the next */
+    EK_RIGHT_SHIFT, /* by 0 to all bits but one; what is beyond counts as the nearest of these */
     EK_EQUAL,
     EK_NOT_EQUAL,
     EK_LESS,
@@ -425,7 +428,8 @@ enum {
     EK_FUNCTIONS
 };
 
-/* A function of two numbers of one type. Whole numbers wrap around. Floats are then clamped to low..high. */
+/* A function of two numbers of one type. Whole numbers wrap around, and over 0 they give 0. Results of ADD to DIV on
+   floats are then clamped to low..high. */
 #define EK_BINARY(NUMBER, ARRAY)                                                           \
     EK_OPERANDS(NUMBER, ARRAY)                                                             \
     NUMBER(int32_t, type)                                                                  \
@@ -471,7 +475,8 @@ enum {
     EK_SUM,
     EK_MEAN, /* of whole numbers towards zero */
     EK_MAX,
-    EK_MIN
+    EK_MIN,
+    EK_PROD /* not of bytes; whole numbers wrap around */
 };
 
 /* Numbers taken together along some axes: sizes of and byte strides along those that are kept, the last of which varies
@@ -527,13 +532,28 @@ enum {
     NUMBER(int32_t, type)                                                                  \
     ARRAY(int32_t, exponentials) /* 256; the first is 2^31 - 1 */
 
-/* Softmax over rows of float32, of numbers times `beta`. A unit is a row. */
+/* The logarithm of softmax over rows of int8 or uint8, in float32:
+       out = clamp(to_nearest_even(scale * in - rest) + the type's largest number)
+   where scale = input_scale / output_scale, rest = (input_scale * the row's largest + log(sum)) / output_scale, and the
+   sum is that of exponentials[d] of what each number lies d below its row's largest. A unit is a row. */
+#define EK_LOG_SOFTMAX(NUMBER, ARRAY)                                                      \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth)                                                                 \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(float, input_scale)                                                             \
+    NUMBER(float, output_scale)                                                            \
+    ARRAY(float, exponentials) /* 256 */
+
+/* Softmax over rows of float32, of numbers times `beta`, or the logarithm of it. A unit is a row. */
 #define EK_SOFTMAX_FLOAT(NUMBER, ARRAY)                                                    \
     EK_SOURCE(NUMBER, ARRAY, input)                                                        \
     NUMBER(int64_t, output)                                                                \
     NUMBER(int64_t, rows)                                                                  \
     NUMBER(int64_t, depth)                                                                 \
-    NUMBER(float, beta)
+    NUMBER(float, beta)                                                                    \
+    NUMBER(int32_t, logarithm)
 
 /* Bilinear sampling of plain images. Output row y lies between input rows row_first[y] and row_second[y], at row_weight[y]
    from the first; columns likewise. Weights are floats, for int8 whole numbers of 1024ths. Results are rounded to
@@ -582,9 +602,11 @@ enum {
     NUMBER(float, h_scale)                                                                 \
     NUMBER(float, w_scale)
 
-/* Products of int8 matrices, for each of some batches: out[m][n] = clamp(multiply(sum over k of (first[m][k] - first_zero)
-   * (second[k][n] - second_zero), multiplier, shift) + zero_point). Strides are in bytes; a batch's are 0 where an
-   operand is used again. The output is dense. A unit is a row of a product. */
+/* Products of matrices of int8, for each of some batches:
+       sum[m][n] = bias[n] + sum over k of (first[m][k] - first_zero) * (second[k][n] - second_zero)
+       out[m][n] = clamp(multiply(sum, multiplier, shift) + zero_point, low, high)
+   With `scale` it is round(sum * scale) instead, as EK_FC has it. Or of float32, where out is the sum. Strides are in
+   bytes; a batch's are 0 where an operand is used again. The output is dense. A unit is a row of a product. */
 #define EK_MATMUL(NUMBER, ARRAY)                                                           \
     EK_SOURCE(NUMBER, ARRAY, first)                                                        \
     EK_SOURCE(NUMBER, ARRAY, second)                                                       \
@@ -599,11 +621,16 @@ enum {
     NUMBER(int64_t, first_depth_stride)                                                    \
     NUMBER(int64_t, second_depth_stride)                                                   \
     NUMBER(int64_t, second_column_stride)                                                  \
+    NUMBER(int32_t, type) /* INT8 or FLOAT32; the rest only of int8 */                     \
+    ARRAY(int32_t, bias)  /* columns, or empty */                                          \
     NUMBER(int32_t, first_zero)                                                            \
     NUMBER(int32_t, second_zero)                                                           \
     NUMBER(int32_t, multiplier)                                                            \
     NUMBER(int32_t, shift)                                                                 \
-    NUMBER(int32_t, zero_point)
+    NUMBER(double, scale) /* or 0 */                                                       \
+    NUMBER(int32_t, zero_point)                                                            \
+    NUMBER(int32_t, low)                                                                   \
+    NUMBER(int32_t, high)
 
 /* TRANSPOSE_CONV on plain int8: input pixel (y, x) adds its products to the output pixels from (y * stride_y - top,
    x * stride_x - left) on, a window of them; sums are multiplied by `multiplier` and `shift` of their channel. A unit is
@@ -674,6 +701,30 @@ enum {
     NUMBER(int64_t, fault)                                                                 \
     NUMBER(int32_t, number)
 
+/* Blocks of `run` numbers added up at places that are computed: the output is 0 but for block i of `picks`, which is added
+   where index i says; for indices see EK_PICK. What reaches outside is left out, and sets the int32 at `fault` to
+   `number`. Whole numbers wrap around. One unit. */
+#define EK_SCATTER(NUMBER, ARRAY)                                                          \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, index)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, index_type) /* INT32 or INT64 */                                       \
+    NUMBER(int64_t, picks)                                                                 \
+    NUMBER(int64_t, run)                                                                   \
+    ARRAY(int64_t, limits)                                                                 \
+    NUMBER(int64_t, fault)                                                                 \
+    NUMBER(int32_t, number)
+
+/* Sets the int32 at `fault` to `number` if a whole number is `value`, as a divisor may not be. A unit is EK_RUN. */
+#define EK_FORBID(NUMBER, ARRAY)                                                           \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, count)                                                                 \
+    NUMBER(int32_t, type)                                                                  \
+    NUMBER(int32_t, value)                                                                 \
+    NUMBER(int64_t, fault)                                                                 \
+    NUMBER(int32_t, number)
+
 /* The `picks` largest numbers of each row in falling order, the first of equal ones first, and where they stood. A unit
    is a row. */
 #define EK_TOPK(NUMBER, ARRAY)                                                             \
@@ -719,6 +770,7 @@ enum {
     EK_CLAMP,      /* to low..high */
     EK_LEAKY_RELU, /* x below 0 times `low` */
     EK_HARD_SWISH,
+    EK_FAKE_QUANT, /* clamped to low..high, then to the nearest of the numbers that are a `step` apart from low on */
     EK_EXP,
     EK_LOG,
     EK_LOGISTIC,
@@ -738,7 +790,8 @@ enum {
     NUMBER(int64_t, count)                                                                 \
     NUMBER(int32_t, function)                                                              \
     NUMBER(float, low)                                                                     \
-    NUMBER(float, high)
+    NUMBER(float, high)                                                                    \
+    NUMBER(float, step)
 
 /* All families, in the order of their numbers. */
 #define EK_FAMILIES(FAMILY)                                                                \
@@ -769,6 +822,7 @@ enum {
     FAMILY(pool, EK_POOL)                                                                  \
     FAMILY(softmax, EK_SOFTMAX)                                                            \
     FAMILY(softmax_float, EK_SOFTMAX_FLOAT)                                                \
+    FAMILY(log_softmax, EK_LOG_SOFTMAX)                                                    \
     FAMILY(bilinear, EK_BILINEAR)                                                          \
     FAMILY(postprocess, EK_POSTPROCESS)                                                    \
     FAMILY(matmul, EK_MATMUL)                                                              \
@@ -776,6 +830,8 @@ enum {
     FAMILY(arg, EK_ARG)                                                                    \
     FAMILY(select, EK_SELECT)                                                              \
     FAMILY(pick, EK_PICK)                                                                  \
+    FAMILY(scatter, EK_SCATTER)                                                            \
+    FAMILY(forbid, EK_FORBID)                                                              \
     FAMILY(topk, EK_TOPK)                                                                  \
     FAMILY(cumsum, EK_CUMSUM)                                                              \
     FAMILY(l2norm, EK_L2NORM)                                                              \

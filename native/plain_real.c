@@ -9,6 +9,10 @@ static float clamped(const ek_real *op, float x) {
     return x > op->high ? op->high : x;
 }
 
+static float fake_quant(const ek_real *op, float x) {
+    return roundf((clamped(op, x) - op->low) * (1 / op->step)) * op->step + op->low;
+}
+
 static float hard_swish(float x) {
     float gate = x + 3;
     gate = gate < 0 ? 0 : gate > 6 ? 6 : gate;
@@ -44,6 +48,7 @@ LINE(sign, x > 0 ? 1 : x < 0 ? -1 : x)
 LINE(clamp, clamped(op, x))
 LINE(leaky_relu, x > 0 ? x : x * op->low)
 LINE(hard_swish, hard_swish(x))
+LINE(fake_quant, fake_quant(op, x))
 LINE(exp, expf(x))
 LINE(log, logf(x))
 LINE(logistic, 1 / (1 + expf(-x)))
@@ -59,7 +64,7 @@ static line_fn *const lines[EK_REAL_FUNCTIONS] = {
     [EK_ABS] = line_abs, [EK_NEG] = line_neg, [EK_SQUARE] = line_square, [EK_SQRT] = line_sqrt,
     [EK_RSQRT] = line_rsqrt, [EK_FLOOR] = line_floor, [EK_CEIL] = line_ceil, [EK_ROUND] = line_round,
     [EK_SIGN] = line_sign, [EK_CLAMP] = line_clamp,
-    [EK_LEAKY_RELU] = line_leaky_relu, [EK_HARD_SWISH] = line_hard_swish, [EK_EXP] = line_exp, [EK_LOG] = line_log,
+    [EK_LEAKY_RELU] = line_leaky_relu, [EK_HARD_SWISH] = line_hard_swish, [EK_FAKE_QUANT] = line_fake_quant, [EK_EXP] = line_exp, [EK_LOG] = line_log,
     [EK_LOGISTIC] = line_logistic, [EK_TANH] = line_tanh, [EK_ELU] = line_elu, [EK_GELU] = line_gelu,
     [EK_GELU_BY_TANH] = line_gelu_by_tanh, [EK_SIN] = line_sin, [EK_COS] = line_cos,
 };

@@ -24,13 +24,16 @@ static int step(walk *w, const int64_t *sizes, const int64_t *strides, int64_t r
         sum_type total[EK_PICKS];                                                                            \
         walk w = {0};                                                                                        \
         int first = op->function == EK_MAX || op->function == EK_MIN;                                        \
-        for (int64_t i = 0; i < count; i++) total[i] = first ? *(const type *)(in + i * stride) : 0;         \
+        for (int64_t i = 0; i < count; i++)                                                                  \
+            total[i] = first ? *(const type *)(in + i * stride) : op->function == EK_PROD;                   \
         do {                                                                                                 \
             const uint8_t *from = in + w.offset;                                                             \
             if (op->function == EK_MAX)                                                                      \
                 for (int64_t i = 0; i < count; i++) total[i] = LARGER(total[i], *(const type *)(from + i * stride)); \
             else if (op->function == EK_MIN)                                                                 \
                 for (int64_t i = 0; i < count; i++) total[i] = SMALLER(total[i], *(const type *)(from + i * stride)); \
+            else if (op->function == EK_PROD)                                                                \
+                for (int64_t i = 0; i < count; i++) total[i] = TIMES_##name(total[i], *(const type *)(from + i * stride)); \
             else if (stride == sizeof(type))                                                                 \
                 for (int64_t i = 0; i < count; i++) total[i] += ((const type *)from)[i];                     \
             else                                                                                             \
@@ -60,6 +63,13 @@ static inline int32_t quantised(const ek_reduce *op, int64_t total, int32_t low,
     else {                                                                                       \
         FINISH(type, int32_t)                                                                    \
     }
+/* Products of whole numbers wrap around, which those with a sign may not; of bytes there are none. */
+#define WRAPPED(a, b) ((int64_t)((uint64_t)(a) * (uint64_t)(b)))
+#define TIMES_float(a, b) ((a) * (b))
+#define TIMES_int32 WRAPPED
+#define TIMES_int64 WRAPPED
+#define TIMES_int8(a, b) (a)
+#define TIMES_uint8(a, b) (a)
 #define FINISH_float FINISH(float, float)
 #define FINISH_int32 FINISH(int32_t, int64_t)
 #define FINISH_int64 FINISH(int64_t, int64_t)
@@ -100,7 +110,8 @@ const char *ek_reduce_check(const void *raw, int64_t arena_bytes, int64_t *units
     int64_t item = size_of(op->type), all = 1, reduced = 1, low, high, more_low, more_high;
     int64_t rank = op->sizes_size, reduced_rank = op->reduced_sizes_size;
     CHECK(0 <= op->type && op->type < EK_TYPE_COUNT && item, "an unknown type");
-    CHECK(0 <= op->function && op->function <= EK_MIN, "an unknown function");
+    CHECK(0 <= op->function && op->function <= EK_PROD, "an unknown function");
+    CHECK(op->function != EK_PROD || item > 1, "a product of bytes");
     CHECK(1 <= rank && rank <= EK_MAX_RANK && 1 <= reduced_rank && reduced_rank <= EK_MAX_RANK, "an impossible number of axes");
     CHECK(op->strides_size == rank && op->reduced_strides_size == reduced_rank, "strides of another number");
     CHECK(ek_extent(op->sizes, op->strides, rank, item, &low, &high), "impossible sizes");

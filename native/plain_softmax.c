@@ -60,12 +60,24 @@ const char *ek_softmax_check(const void *raw, int64_t arena_bytes, int64_t *unit
     return NULL;
 }
 
+/* In place of exponentials that are divided by their sum: what the sum's logarithm leaves */
+static void log_softmax_float_row(const float *in, float *out, float largest, int64_t depth) {
+    float sum = 0;
+    for (int64_t i = 0; i < depth; i++) sum += expf(in[i] - largest);
+    float rest = logf(sum);
+    for (int64_t i = 0; i < depth; i++) out[i] = in[i] - largest - rest;
+}
+
 void ek_softmax_float__scalar(const void *raw, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_softmax_float *op = raw;
     for (int64_t row = begin; row < end; row++) {
         const float *in = (const float *)EK_SOURCE_OF(op, input, arena) + row * op->depth;
         float *out = (float *)(arena + op->output) + row * op->depth, largest = in[0], sum = 0;
         for (int64_t i = 1; i < op->depth; i++) largest = in[i] > largest ? in[i] : largest;
+        if (op->logarithm) {
+            log_softmax_float_row(in, out, largest, op->depth);
+            continue;
+        }
         for (int64_t i = 0; i < op->depth; i++) sum += out[i] = expf((in[i] - largest) * op->beta);
         for (int64_t i = 0; i < op->depth; i++) out[i] /= sum;
     }

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from brokers import free_port
 
-from edgekit.config.settings import CameraConfig, WebConfig
+from edgekit.config.page import WebConfig
+from edgekit.config.settings import CameraConfig
 from edgekit.mqtt.messages import health_payload
 from edgekit.pipeline.lane import EVERY_FRAME, CameraState, Outcome, States
 from edgekit.pipeline.progress import Progress
@@ -57,6 +58,7 @@ class Filled:
     settings: WebConfig
     clock_s: float = 100.0
     frames: Iterator[int] = field(default_factory=itertools.count)
+    config_error: str | None = None
 
     def __post_init__(self) -> None:
         front = CameraConfig.model_validate({"source": "demo:", **PLACES})
@@ -65,8 +67,11 @@ class Filled:
             "shed", "raspberry-pi-4", "detect/tiny/dense_int8", "native", "broker.lan:1883", cameras
         )
         self.progress = Progress(lambda: self.clock_s)
-        self.board = Board(self.settings, facts, lambda: health_payload(HEALTH, MQTT, OUTBOX), self.progress)
+        self.board = Board(self.settings, facts, self.health, self.progress)
         self.status = {"front": "online", "back": "offline"}
+
+    def health(self) -> dict[str, Any]:
+        return health_payload(HEALTH, MQTT, OUTBOX, config_error=self.config_error)
 
     def see(self, *tracks: Track, grey: int = 114) -> Frame:
         """One frame of the front camera goes through the pipeline."""

@@ -62,6 +62,9 @@ class Revolving:
     def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         return [next(self._runs)]
 
+    def close(self) -> None:
+        self._runs = cycle([])
+
 
 def revolving_model(frames: Sequence[Sequence[Seen]]) -> Model:
     """A detector that sees `frames` in turn, for ever."""
@@ -86,6 +89,9 @@ class Bright:
             return [output_map([])]
         box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         return [output_map([("person", box, 0.9)])]
+
+    def close(self) -> None:
+        """It holds nothing."""
 
 
 def bright_model() -> Model:

@@ -20,8 +20,9 @@ from brokers import Mosquitto
 from flat import Holding, measure
 from scripted import SIZE, bright_model
 
+from edgekit.config.broker import MqttConfig
 from edgekit.config.scene import SceneConfig
-from edgekit.config.settings import DetectConfig, MqttConfig
+from edgekit.config.settings import DetectConfig
 from edgekit.mqtt import Publisher
 from edgekit.pipeline import Pipeline
 from edgekit.pipeline.inbox import Camera

@@ -82,8 +82,11 @@ def test_validate_as_json_lists_the_errors(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("device: {profile: pi4}\n", "device.profile: unknown device 'pi4': did you mean raspberry-pi-4?"),
-        ("", "model.name: {folder}/x.tflite: no such file"),
+        (
+            "device: {profile: pi4}\n",
+            "4:19: device.profile: unknown device 'pi4': did you mean raspberry-pi-4?",
+        ),
+        ("", "2:8: model.name: {folder}/x.tflite: no such file"),
     ],
 )
 def test_validate_looks_for_model_and_device(
@@ -93,7 +96,49 @@ def test_validate_looks_for_model_and_device(
     config.write_text(GOOD + line)
     code, err = fails(capsys, "validate", str(config))
     assert code == 78
-    assert err.startswith(f"edgekit: {config}: {words.format(folder=tmp_path)}")
+    assert f"{config}:{words.format(folder=tmp_path)}" in err
+
+
+NANO = "detect/edgenano-025-224-coco10/dense_int8"
+CAMERAS = """version: 1
+model: NANO
+detect: {labels: [person, dgo]}
+cameras:
+  front:
+    source: 'demo:'
+    zones: {drive: {points: [[0, 0], [1, 0], [0, 1]], labels: [cat]}}
+    alarms: {intruder: {when: persn in drive, unless: [dog]}}
+    detect: {second_look: NANO}
+  back: {source: 'demo:', detect: {labels: [dog]}, lines: {gate: {points: [[0, 0], [1, 0]], labels: [car]}}}
+"""
+MISTAKES = [
+    "3:27: detect.labels[1]: model NANO knows no 'dgo': did you mean dog?",
+    "7:64: cameras.front.zones.drive.labels[0]: detect.labels knows no 'cat': it knows person, dgo",
+    "8:31: cameras.front.alarms.intruder.when: detect.labels knows no 'persn': did you mean person?",
+    "8:56: cameras.front.alarms.intruder.unless[0]: detect.labels knows no 'dog': did you mean dgo?",
+    "9:27: cameras.front.detect.second_look.model: NANO is a model to detect, expected one to classify",
+    "10:102: cameras.back.lines.gate.labels[0]: detect.labels knows no 'car': it knows dog",
+]
+
+
+@pytest.mark.parametrize("verb", [["validate"], ["run", "--quiet"], ["service", "install", "--print"]])
+def test_classes_that_nobody_looks_for_are_told_where_they_stand(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text(CAMERAS.replace("NANO", NANO))
+    code, err = fails(capsys, *verb, str(config))
+    assert code == 78
+    assert err.splitlines() == [f"edgekit: {config}:{line}".replace("NANO", NANO) for line in MISTAKES]
+
+
+def test_a_dry_run_checks_what_a_start_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text(f"version: 1\nmodel: {NANO}\ncameras: {{a: {{source: /dev/video99}}}}\n")
+    assert main(["run", "--dry-run", str(config)]) == 0
+    assert capsys.readouterr().out.startswith(f"{NANO} fits this pipeline")
+    code, err = fails(capsys, "run", "--dry-run", str(config), "--labels", "persn")
+    assert (code, "did you mean person?" in err) == (2, True)
 
 
 def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from brokers import PATIENCE_S, Mosquitto, Subscriber, until
 from jsonschema import Draft202012Validator
 
-from edgekit.config.settings import MqttConfig
+from edgekit.config.broker import MqttConfig
 from edgekit.errors import UsageError
 from edgekit.mqtt import Limits, Publisher, messages
 from edgekit.mqtt.commands import Clerk, Commands
@@ -188,6 +188,26 @@ def test_what_a_former_start_announced_is_taken_away(mosquitto: Mosquitto) -> No
             heard = subscriber.wait(lambda heard: len(heard) == 4)
     said = [h.json["cmps"] for h in heard]
     assert said[1:] == [{"a": ONE}, {"a": ONE, "b": {"p": "sensor"}}, {"a": ONE}]
+
+
+def test_states_of_what_is_no_longer_there_are_forgotten(mosquitto: Mosquitto) -> None:
+    own, kept, foreign = (
+        "edgekit/pi4/shed/count/person",
+        "edgekit/pi4/front/count/person",
+        "edgekit/pi40/count",
+    )
+    topics = {"a": own, "b": kept, "c": foreign}
+    parts = {name: {"p": "sensor", "state_topic": topic} for name, topic in topics.items()}
+    with serving(mosquitto.port, Office(), {"cmps": parts}) as publisher:
+        publisher.set_count("shed", "person", 1)
+        publisher.set_count("front", "person", 2)
+    with Subscriber(mosquitto.port) as subscriber:
+        subscriber.publish(foreign, "7", retain=True)
+        with serving(mosquitto.port, Office(), {"cmps": {"b": parts["b"]}}):
+            subscriber.wait_for(own, "")
+    with Subscriber(mosquitto.port, "edgekit/#") as late:
+        found = {h.topic: h.payload for h in late.settle() if "count" in h.topic}
+    assert found == {foreign: "7", kept: "2"}
 
 
 def test_a_broker_that_lets_nobody_subscribe_still_hears(

@@ -888,3 +888,30 @@ def test_the_flag_keeps_what_the_file_says_of_the_page() -> None:
     config = override_config(parse(SMALLEST + "web: {port: 8090, privacy: true, fps: 2}\n"), web="8091")
     assert config.web is not None
     assert (config.web.port, config.web.privacy, config.web.fps) == (8091, True, 2.0)
+
+
+CAMERA = "version: 1\nmodel: m\ncameras: {a: {source: 0, %s}}\n"
+
+
+@pytest.mark.parametrize(
+    ("camera", "told"),
+    [
+        (
+            "zones: {z: {points: [[0, 0], [.5, .5], [1, 1]]}}",
+            "3:46: cameras.a.zones.z.points: expected points",
+        ),
+        ("zones: {z: {points: [[1px, 9px], [5px, 9px], [1px, 9px], [7px, 9px]]}}", "are all on one line"),
+        ("alarms: {x: {when: dog or cat, unless: [car, cat]}}", "cat raises it as well, so it never is"),
+    ],
+)
+def test_what_could_never_be_is_refused(camera: str, told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(CAMERA % camera)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "points", ["[0, 0], [1, 1], [.5, .501]", "[0, 0], [1, 1], [1, 0], [0, 1]", "[0, 0], [1px, 1px], [1, 1]"]
+)
+def test_a_zone_may_be_thin_crossed_or_mixed(points: str) -> None:
+    assert parse(CAMERA % f"zones: {{z: {{points: [{points}]}}}}").cameras["a"].zones

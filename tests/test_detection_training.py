@@ -21,7 +21,7 @@ from edgekit.optimize import Lines, find_recipe, optimize  # noqa: E402
 from edgekit.optimize.detection import train  # noqa: E402
 from edgekit.optimize.detection.album import NOTHING, make_album  # noqa: E402
 from edgekit.optimize.detection.augment import Strength, Truth, boxes_of, draw, paint  # noqa: E402
-from edgekit.optimize.detection.nets import TEACHER, Detector  # noqa: E402
+from edgekit.optimize.detection.nets import teacher_network  # noqa: E402
 from edgekit.optimize.detection.photos import Photo, load_photos  # noqa: E402
 from edgekit.optimize.detection.recipe import load_recipe  # noqa: E402
 from edgekit.optimize.detection.score import average_precision, suppress  # noqa: E402
@@ -76,7 +76,7 @@ def write_recipe(path: Path, **changes: Any) -> Path:
 def random_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(_path: Path) -> Any:
         torch.manual_seed(5)
-        return Detector(TEACHER).eval().requires_grad_(False)
+        return teacher_network().eval().requires_grad_(False)
 
     monkeypatch.setattr(train, "load_teacher", make)
 
@@ -143,15 +143,30 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
         optimize(other, data, tmp_path / "teacher.onnx", out)
 
 
-def test_student_starts_near_the_teacher() -> None:
+def test_student_starts_as_what_the_teacher_computes() -> None:
     torch.manual_seed(0)
-    teacher = Detector(TEACHER).eval().requires_grad_(requires_grad=False)
-    images = pictures(8)
+    teacher = teacher_network().eval().requires_grad_(requires_grad=False)
+    images = pictures(4) * 20 - 1000  # random weights make little of their inputs
     student = make_student(teacher, [images], (0, 2))
     with torch.no_grad():
-        wanted = torch.cat([level[:, :4].flatten() * 2 for level in teacher(images)])
-        near = torch.cat([level[:, :4].flatten() for level in student.eval()(images)])
-    assert (near - wanted).abs().mean() < 0.3 * (wanted - wanted.mean()).abs().mean()
+        for wanted, own in zip(teacher(images), student(images), strict=True):
+            logits = wanted[:, [5, 7]] + wanted[:, 4:5]
+            assert torch.allclose(own[:, :4], wanted[:, :4] * 2, atol=1e-4)
+            assert torch.allclose(own[:, 4:6], logits, atol=1e-4)
+            assert not own[:, 6:].any()
+
+
+def test_stem_is_split_by_the_range_of_its_channels() -> None:
+    torch.manual_seed(0)
+    teacher = teacher_network().eval().requires_grad_(requires_grad=False)
+    teacher.trunk.stem.unit.conv.weight.mul_(torch.rand(16, 1, 1, 1) * 10)
+    images = pictures(2)
+    student = make_student(teacher, [images], (0,))
+    with torch.no_grad():
+        peaks = [group[0](images).amax((0, 2, 3)) for group in student.trunk.stem.groups]
+    assert [len(one) for one in peaks] == [4, 4, 8]
+    assert peaks[0].max() <= peaks[1].min()
+    assert peaks[1].max() <= peaks[2].min()
 
 
 def test_teacher_computes_what_the_onnx_file_says(shared: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgekit.config import parse_config
 from edgekit.mqtt import messages
-from edgekit.mqtt.discovery import discovery_payload, discovery_topic, removals
+from edgekit.mqtt.discovery import discovery_payload, discovery_topic, removals, state_topics
 from edgekit.mqtt.topics import Topics
 
 LABELS = ["person", "dog", "traffic light"]
@@ -148,12 +148,14 @@ def camera(**changes: Any) -> Camera:
 
 def config(cameras: dict[str, Any], base: str = "edgekit", device: str = "pi4") -> Any:
     return SimpleNamespace(
-        mqtt=SimpleNamespace(base=base), device=SimpleNamespace(id=device), cameras=cameras
+        mqtt=SimpleNamespace(base=base), device=SimpleNamespace(id=device), cameras=cameras, web=None
     )
 
 
 def payload_of(cameras: dict[str, Any], **names: str) -> dict[str, Any]:
-    return discovery_payload(config(cameras, **names), dict.fromkeys(cameras, LABELS), "Raspberry Pi 4B")
+    return discovery_payload(
+        config(cameras, **names), dict.fromkeys(cameras, LABELS), "Raspberry Pi 4B", "pi4"
+    )
 
 
 FULL = camera(
@@ -169,7 +171,7 @@ FULL = camera(
 def test_a_plain_config_makes_entities_that_home_assistant_takes() -> None:
     text = "version: 1\nmodel: detect/x\ndevice: {id: pi4}\ncameras: {front: {source: 'demo:'}}\n"
     real = parse_config(text, "demo.yaml", Path("/pipelines"))
-    payload = discovery_payload(real, {"front": ["person", "dog"]}, "Raspberry Pi 4B")
+    payload = discovery_payload(real, {"front": ["person", "dog"]}, "Raspberry Pi 4B", "pi4")
     check(discovery_topic("homeassistant", TOPICS), payload)
     assert payload["dev"]["ids"] == ["edgekit_pi4"]
     person = payload["cmps"]["front_person"]
@@ -190,8 +192,40 @@ def test_a_plain_config_makes_entities_that_home_assistant_takes() -> None:
     assert set(payload["cmps"]) == {
         *("state", "infer", "memory", "pending", "front_status", "front_detect"),
         *("front_person", "front_person_count", "front_dog", "front_dog_count"),
+        *("front_animal", "front_animal_count", "front_all", "front_all_count"),
     }
+    assert "cu" not in payload["dev"]
     assert "availability" not in payload["cmps"]["front_detect"]  # what is switched off can be switched on
+
+
+@pytest.mark.parametrize(
+    ("web", "address"),
+    [
+        ("{host: 0.0.0.0, port: 80, token: correct-horse}", "http://pi4:80/"),
+        ("{host: '::', token: correct-horse}", "http://pi4:8088/"),
+        ("{host: shed.lan, token: correct-horse}", "http://shed.lan:8088/"),
+        ("{host: 'fd00::7', token: correct-horse}", "http://[fd00::7]:8088/"),
+        ("8088", None),
+        ("false", None),
+    ],
+)
+def test_a_page_that_others_reach_is_where_the_device_is_set_up(web: str, address: str | None) -> None:
+    text = f"version: 1\nmodel: detect/x\nweb: {web}\ncameras: {{front: {{source: 'demo:'}}}}\n"
+    real = parse_config(text, "demo.yaml", Path("/pipelines"))
+    payload = discovery_payload(real, {"front": ["person"]}, "PC", "pi4")
+    check(discovery_topic("homeassistant", TOPICS), payload)
+    assert payload["dev"].get("cu") == address
+
+
+def test_kinds_of_things_are_entities_unless_they_are_classes() -> None:
+    def keys(*labels: str) -> set[str]:
+        payload = discovery_payload(config({"a": camera()}), {"a": labels}, "PC", "pi4")
+        return {key for key in payload["cmps"] if key in ("a_animal", "a_vehicle", "a_person")}
+
+    assert keys("person", "cat") == {"a_person", "a_animal"}
+    assert keys("bus", "cat", "dog") == {"a_vehicle", "a_animal"}
+    assert keys("vehicle", "car", "robot") == {"a_vehicle"}
+    assert keys("robot") == set()
 
 
 def test_whatever_a_config_has_becomes_an_entity() -> None:
@@ -264,6 +298,7 @@ def test_what_is_gone_is_taken_away_before_the_rest_is_said() -> None:
 def test_a_strange_old_message_takes_nothing_away(cmps: Any) -> None:
     assert removals({"cmps": cmps}, payload_of({"front": camera()})) is None
     assert removals({}, payload_of({"front": camera()})) is None
+    assert state_topics({"cmps": cmps}) == set()
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ from edgekit.pipeline.inbox import Camera
 from edgekit.mqtt import Limits, Publisher
 from edgekit.pipeline.observe import Observer
 from edgekit.pipeline import Pipeline
-from edgekit.config.settings import DetectConfig, MqttConfig
+from edgekit.config.broker import MqttConfig
+from edgekit.config.settings import DetectConfig
 from edgekit.sources import open_source
 from scripted import bright_model
 

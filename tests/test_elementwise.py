@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from single import FLOAT, INT8, INT32, SCALES, UINT8, compare, numbers, quantised, refuses, single, tensor
 
+from edgekit import engine
+from edgekit.errors import ModelError
+
 SEEDS = st.integers(0, 2**31)
 BYTES = st.sampled_from([INT8, INT8, UINT8])
 WIDE = [np.dtype(name) for name in ("float32", "int32", "int64")]
 ACTIVATIONS = st.sampled_from(["NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
-SIGNED = ("ABS", "ELU", "EXP", "LOG", "NEG", "RSQRT")
+SIGNED = ("ABS", "ELU", "EXP", "LOG", "NEG", "RSQRT", "SQRT")
 UNARY = (
     *SIGNED,
     "GELU",
@@ -60,7 +63,7 @@ def test_tables(kind: str, data: st.DataObject) -> None:
         )
     if kind == "NEG":
         source = result = replace(source, zero_point=np.array([0]))
-    if kind == "RSQRT":
+    if kind in ("RSQRT", "SQRT"):
         source = replace(source, zero_point=np.array([-128]))
     every = np.arange(256, dtype=np.uint8).view(dtype).reshape(2, 128)
     compare(single(kind, [source], [result], **options), inputs=[every])
@@ -89,8 +92,7 @@ def test_quantised_pairs(kind: str, three: Any, dtype: np.dtype[Any], seed: int,
 @settings(max_examples=30, deadline=None)
 @given(shapes(), st.sampled_from(WIDE), SEEDS, st.data())
 def test_numbers(kind: str, three: Any, dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
-    if kind in ("DIV", "PRELU"):
-        dtype = FLOAT
+    dtype = FLOAT if kind in ("DIV", "PRELU") else dtype
     if kind == "SQUARED_DIFFERENCE" and dtype == np.int64:
         dtype = INT32
     a, b, c = three if kind != "PRELU" else (three[2], three[1], three[2])
@@ -121,6 +123,71 @@ def test_quotients_and_powers(kind: str, three: Any, dtype: np.dtype[Any], seed:
     compare(single(kind, [first, second], [result]), inputs=inputs, near=1e-6 if kind == "POW" else 0)
 
 
+@settings(max_examples=30, deadline=None)
+@given(shapes(), st.sampled_from(["DIV", "FLOOR_DIV", "FLOOR_MOD"]), SEEDS)
+def test_computed_divisors(three: Any, kind: str, seed: int) -> None:
+    first, second, result = (tensor(shape, INT32) for shape in three)
+    options = {"fused_activation_function": "NONE"} if kind == "DIV" else {}
+    x, y = numbers(first, seed), numbers(second, seed + 1) // 2**27
+    compare(
+        single(kind, [first, second], [result], **options),
+        inputs=[np.maximum(x, 1 - 2**31), np.where(y == 0, 7, y)],
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes(), BYTES, SEEDS, st.floats(2, 60), st.booleans(), st.data())
+def test_quotients_of_bytes(
+    three: Any, dtype: np.dtype[Any], seed: int, factor: float, known: bool, data: st.DataObject
+) -> None:
+    """Where the reference's own shifts are defined: quotients of 32 steps of the output or more."""
+    first, second, result = (data.draw(quantised(shape, dtype)) for shape in three)
+    assert first.scale is not None
+    assert second.scale is not None
+    result = replace(result, scale=first.scale / (second.scale * np.float32(factor)))
+    zeros = [int(np.asarray(tensor.zero_point)[0]) for tensor in (first, second)]
+    x, y = numbers(first, seed), numbers(second, seed + 1)
+    x = np.where(np.abs(x.astype(int) - zeros[0]) < 16, np.iinfo(dtype).min, x).astype(dtype)
+    x = np.where(np.abs(x.astype(int) - zeros[0]) < 16, np.iinfo(dtype).max, x).astype(dtype)
+    y = np.where(y == zeros[1], np.iinfo(dtype).min if zeros[1] > 0 else 1 + zeros[1], y).astype(dtype)
+    second = replace(second, data=y) if known else second
+    graph = single("DIV", [first, second], [result], fused_activation_function=data.draw(ACTIVATIONS))
+    if refuses(graph) != "an activation beyond the output's range":
+        compare(graph, inputs=[x] if known else [x, y])
+
+
+def test_a_divisor_of_0_is_said() -> None:
+    for kind, ends, zero in (("DIV", tensor((5,)), 3), ("FLOOR_MOD", tensor((5,), INT32), 0)):
+        options = {"fused_activation_function": "NONE"} if kind == "DIV" else {}
+        made = engine.load_graph(single(kind, [ends, ends], [ends], **options), "test", "native")
+        good = np.array([1, 2, 4, 5, 6], ends.dtype)
+        made.run([good, good])
+        with pytest.raises(ModelError, match="a divisor that the network computes, or is given, is 0"):
+            made.run([good, np.array([1, 2, zero, 5, 6], ends.dtype)])
+
+
+@settings(max_examples=20, deadline=None)
+@given(shapes(), st.sampled_from([INT8, UINT8, INT32]), SEEDS)
+def test_bits(three: Any, dtype: np.dtype[Any], seed: int) -> None:
+    first, second, result = (tensor(shape, dtype, None) for shape in three)
+    compare(single("BITWISE_XOR", [first, second], [result]), seed)
+    by = (numbers(second, seed).astype(np.int64) % 40 - 4).astype(dtype)
+    compare(single("RIGHT_SHIFT", [first, second], [result]), inputs=[numbers(first, seed), by])
+
+
+def test_angles() -> None:
+    ends = tensor((3, 700), FLOAT)
+    compare(single("ATAN2", [ends, ends], [ends]), near=1e-6)
+    assert refuses(single("ATAN2", [ends, tensor((1, 700), FLOAT)], [ends])) == "operands of different shapes"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 6), st.sampled_from([INT32, FLOAT]), SEEDS)
+def test_sums_of_many(count: int, dtype: np.dtype[Any], seed: int) -> None:
+    ends = tensor((3, 50), dtype)
+    compare(single("ADD_N", [ends] * count, [ends]), seed)
+
+
 @pytest.mark.parametrize("kind", ["LOGICAL_AND", "LOGICAL_OR"])
 @settings(max_examples=15, deadline=None)
 @given(shapes(), SEEDS)
@@ -130,7 +197,9 @@ def test_truth(kind: str, three: Any, seed: int) -> None:
     compare(single("LOGICAL_NOT", [first], [first]), seed)
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("NEG", "int32"), ("NEG", "int64"), ("ABS", "int32")])
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("NEG", "int32"), ("NEG", "int64"), ("ABS", "int32"), ("SIGN", "int32")]
+)
 def test_signs_of_whole_numbers(kind: str, dtype: str) -> None:
     ends = tensor((3, 700), np.dtype(dtype))
     compare(single(kind, [ends], [ends]), inputs=[np.maximum(numbers(ends, 1), 1 - 2**31)])
@@ -151,11 +220,13 @@ def test_what_is_not_exact_is_refused() -> None:
     assert two(byte, tensor((4,), UINT8), byte) == "operands of different types"
     assert two(byte, tensor((3,)), byte) == "an output [4], not [-1]"
     assert two(tensor((4,), np.dtype(np.int16)), byte, byte) is not None
-    assert two(byte, byte, byte, "DIV") == "quantised numbers"
+    assert two(byte, byte, byte, "POW") == "quantised int8 numbers"
+    whole, real = tensor((4,), INT32), tensor((4,), FLOAT)
+    assert two(whole, whole, whole, "POW") == "int32 numbers"
+    assert two(real, real, real, "BITWISE_XOR") == "float32 numbers"
     assert two(byte, tensor((4,), scale=0.1), byte, "MAXIMUM") == "another scale or zero point"
     assert refuses(single("LOGISTIC", [byte], [byte])) == "an output scale that is not 1/256"
     assert refuses(single("RELU", [tensor((4,), INT32)], [tensor((4,), INT32)])) is not None
-    assert two(tensor((4,), INT32), tensor((4,), INT32), tensor((4,), INT32), "FLOOR_DIV") is not None
     zeros = tensor((4,), INT32, data=np.zeros(4))
     assert two(tensor((4,), INT32), zeros, tensor((4,), INT32), "FLOOR_MOD") == "a divisor of 0"
     assert two(byte, byte, tensor((4,), np.dtype(np.bool_)), "LOGICAL_OR") == "operands that are no bool"

@@ -224,8 +224,71 @@ def test_outputs_stay_when_the_engine_runs_again() -> None:
         np.testing.assert_array_equal(first, kept)
 
 
-@pytest.mark.parametrize(("name", "threads"), [("fast", 1), ("auto", 0), ("auto", 65), ("auto", 1.5)])
-def test_wrong_wishes_are_refused(name: str, threads: int, tmp_path: Path) -> None:
+def test_an_engine_that_is_closed_does_not_run() -> None:
+    x = random_input(network(), 0)
+    for name in ("native", "tflite"):
+        loaded = engine.load_graph(network(), "test", name)
+        loaded.run(x)
+        loaded.close()
+        loaded.close()
+        with pytest.raises(ValueError, match="the engine is closed"):
+            loaded.run(x)
+    opened: Any = engine.load_graph(network(), "test", "native")
+    other = opened.stream()
+    opened.close()
+    with pytest.raises(ValueError, match="the engine is closed"):
+        opened.stream()
+    assert other.run(x)[0].shape == (2, 2, 3)
+
+
+def test_a_forked_process_goes_on_with_its_engine() -> None:
+    loaded, x = engine.load_graph(network(), "test", "native", 2), random_input(network(), 0)
+    (expected,) = loaded.run(x)
+    child = os.fork()
+    if not child:
+        same = all(np.array_equal(loaded.run(x)[0], expected) for _ in range(3))
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    np.testing.assert_array_equal(loaded.run(x)[0], expected)
+
+
+@pytest.mark.parametrize("wrong", [None, 123, b"model.tflite", ["model.tflite"]])
+def test_what_is_no_path_is_said(wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"the path of a \.tflite file, not "):
+        engine.load(wrong)
+    with pytest.raises(UsageError, match=r"the path of a \.tflite file, not "):
+        edgekit.open(wrong)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.tflite"
+    empty.touch()
+    for path, message in (
+        (empty, "this is not a .tflite file"),
+        (tmp_path, "not a file; give the path of a .tflite file"),
+        (tmp_path / "none.tflite", "No such file"),
+        ("a\0b.tflite", "is no path"),
+        ("/dev/null", "not a file"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            engine.load(path)
+
+
+def test_a_network_without_outputs_is_refused() -> None:
+    with pytest.raises(ModelError, match="test: no outputs; such a network computes nothing"):
+        engine.load_graph(replace(network(), outputs=()), "test")
+
+
+def test_what_no_engine_runs_is_not_offered_to_the_other() -> None:
+    with pytest.raises(ModelError, match=r"test: the native engine cannot run .*; no engine does"):
+        engine.load_graph(WRONG_SHAPE, "test", "native")
+
+
+@pytest.mark.parametrize(
+    ("name", "threads"),
+    [("fast", 1), (None, 1), ("auto", 0), ("auto", 65), ("auto", 10**6), ("auto", 1.5), ("auto", True)],
+)
+def test_wrong_wishes_are_refused(name: Any, threads: Any, tmp_path: Path) -> None:
     path = save(layer(1, 3, 2), tmp_path / "m.tflite")
     with pytest.raises(UsageError, match="expected"):
         engine.load(path, name, threads)
@@ -251,6 +314,10 @@ def test_what_the_interpreter_refuses_is_a_model_error() -> None:
     assert "\n" not in str(caught.value)
 
 
+WRONG_SHAPE = replace(
+    convolution(),
+    tensors=(replace(convolution().tensors[0], shape=(1, 0, 8, 3)), *convolution().tensors[1:]),
+)
 POSTPROCESS: dict[str, Any] = {
     "max_detections": 4, "max_classes_per_detection": 1, "num_classes": 2, "nms_score_threshold": 0.3,
     "nms_iou_threshold": 0.6, "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0,
@@ -386,5 +453,7 @@ def test_tensors_beyond_the_reach_of_kernels_are_refused() -> None:
     wide = Tensor("x", (1 << 15, 1 << 15), np.dtype(np.int8), [0.1], [0])  # type: ignore[arg-type]
     ends = tuple(replace(wide, name=name) for name in "xyz")
     graph = Graph(ends, (Op("TANH", (0,), (1,)), Op("RELU", (1,), (2,))), (0,), (2,))
-    with pytest.raises(ModelError, match="bytes at once; 2147483647 are the most"):
+    with pytest.raises(
+        ModelError, match=r"^test: its tensors take .* bytes at once; 2147483647 are the most"
+    ):
         engine.load_graph(graph, "test", "native")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from brokers import MODEL, PATIENCE_S, Mosquitto, Subscriber, event, track, until
 
-from edgekit.config.settings import MqttConfig
+from edgekit.config.broker import MqttConfig
 from edgekit.mqtt import Limits, Publisher, frigate, messages
 from edgekit.mqtt.commands import Commands
 from edgekit.mqtt.messages import Message, Stamp

@@ -33,8 +33,8 @@ inference
 pipeline
 bench analyze evaluate optimize
 pareto
-notify web
-runtime doctor kit service
+service web
+runtime doctor kit
 replay
 console
 logs view

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
+from edgekit import zoo
 from edgekit.cli import main
 from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
 from edgekit.kit import Contents, Deployment, Remote, agent, bundle
 from edgekit.kit.wheel import make_wheel, read_wheel
-from edgekit.zoo import list_models
 
 CONFIG = """\
 version: 1
@@ -44,9 +44,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contents(tmp_path: Path, wheel: Path) -> Contents:
     config = tmp_path / "doorbell.yaml"
     config.write_text(CONFIG % "x86-64-avx2")
-    detector = min((m for m in list_models() if m.card.task == "detect"), key=lambda m: m.name)
-    shutil.copy(detector.path, tmp_path / "net.tflite")
-    shutil.copy(detector.path.with_name("card.yaml"), tmp_path / "net.yaml")
+    ships = zoo.list_models()[0]
+    shutil.copy(ships.path, tmp_path / "net.tflite")
+    shutil.copy(ships.path.with_name("card.yaml"), tmp_path / "net.yaml")
     return Contents(config, wheel=wheel)
 
 
@@ -65,7 +65,7 @@ def test_the_wheel_of_this_installation_is_whole(wheel: Path) -> None:
 
 def test_a_kit_holds_all_and_is_the_same_for_the_same_contents(contents: Contents, tmp_path: Path) -> None:
     manifest = bundle(contents, tmp_path / "kit.tar")
-    files = {"config.yaml", "model/model.tflite", "model/card.yaml", "profile.yaml"}
+    files = {"config.yaml", "model/card.yaml", "model/model.tflite", "profile.yaml"}
     files |= {f"systemd/{kind}/edgekit.service" for kind in ("system", "user")}
     assert manifest["files"].keys() == files | {f"wheel/{contents.wheel.name}" if contents.wheel else ""}
     assert manifest["device"] == "x86-64-avx2"
@@ -339,6 +339,13 @@ def test_what_edgekit_requires_is_installed_from_the_kit(
     assert len(list((tmp_path / "home/kit/venv").iterdir())) == 1
 
 
+def test_a_kit_whose_model_does_not_know_its_classes_is_not_made(contents: Contents, tmp_path: Path) -> None:
+    name = zoo.list_models()[0].name
+    contents.config.write_text(QUIET.replace("net.tflite", name) + "detect: {labels: [submarine]}\n")
+    with pytest.raises(ConfigError, match=r"yaml:4:19: detect.labels\[0\]: .* knows no 'submarine'"):
+        bundle(contents, tmp_path / "kit.tar")
+
+
 def test_a_release_that_does_not_work_leaves_nothing_behind(
     contents: Contents, remote: Remote, tmp_path: Path
 ) -> None:
@@ -349,6 +356,11 @@ def test_a_release_that_does_not_work_leaves_nothing_behind(
         there.deploy(kit)
     assert there.status()["release"] is None
     contents.config.write_text(QUIET)
+    card = (tmp_path / "net.yaml").rename(tmp_path / "net.away")
+    bundle(contents, kit)
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*decoder.*; nothing runs"):
+        there.deploy(kit)
+    card.rename(tmp_path / "net.yaml")
     bundle(contents, kit)
     there = replace(there, check="test -f manifest.json && exit 3")
     with pytest.raises(EdgekitError, match=r"check .* failed: exit code 3; nothing runs, as before"):
@@ -356,19 +368,20 @@ def test_a_release_that_does_not_work_leaves_nothing_behind(
 
 
 def test_a_model_that_does_not_fit_its_pipeline_is_no_release(
-    contents: Contents, remote: Remote, tmp_path: Path
+    contents: Contents, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each service: `systemctl` here says that all is well."""
+    """Whoever made the kit, and each service: `systemctl` here says that all is well."""
+    monkeypatch.setattr(sys.modules["edgekit.kit.bundle"], "check_config", lambda *_: None)
     kit = tmp_path / "kit.tar"
     contents.config.write_text(QUIET.replace("'demo:'}", "'demo:', detect: {labels: [zebra]}}"))
     bundle(contents, kit)
     there = Deployment(remote, "~/kit", sys.executable, patience_s=0.1, service="user")
-    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*'zebra'.*nothing runs, as before"):
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*zebra.*nothing runs, as before"):
         there.deploy(kit)
-    classifier = next(entry.name for entry in list_models() if entry.card.task == "classify")
+    classifier = next(entry.name for entry in zoo.list_models() if entry.card.task == "classify")
     contents.config.write_text(QUIET)
     bundle(replace(contents, model=classifier), kit)
-    with pytest.raises(EdgekitError, match="a pipeline needs one to detect"):
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*to classify"):
         replace(there, service="none").deploy(kit)
 
 

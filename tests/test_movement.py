@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from single import FLOAT, INT8, INT32, UINT8, compare, constant, single, tensor
+from single import FLOAT, INT8, INT32, UINT8, compare, constant, refuses, single, tensor
+
+from edgekit.model.graph import Graph
 
 SEEDS = st.integers(0, 2**31)
 DTYPES = st.sampled_from([INT8, INT8, UINT8, FLOAT, INT32])
@@ -190,3 +192,44 @@ def test_other_shapes_of_the_same_bytes(dtype: np.dtype[Any]) -> None:
     compare(single("RESHAPE", [source, constant([2, 6])], [result], new_shape=(2, 6)))
     compare(single("SQUEEZE", [source], [result], squeeze_dims=(1,)))
     compare(single("EXPAND_DIMS", [result, constant(1)], [source]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(SHAPES.filter(lambda s: len(s) > 1), st.sampled_from([UINT8, FLOAT, INT32]), SEEDS, st.data())
+def test_reversed_sequences(
+    shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
+) -> None:
+    along, rows = data.draw(st.permutations(range(len(shape))))[:2]
+    lengths = [data.draw(st.integers(0, shape[along])) for _ in range(shape[rows])]
+    ends = tensor(shape, dtype)
+    graph = single("REVERSE_SEQUENCE", [ends, constant(lengths)], [ends], seq_dim=along, batch_dim=rows)
+    compare(graph, seed)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SHAPES, DTYPES, SEEDS, st.data())
+def test_updated_slices(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
+    """Starts that reach too far are moved back inside."""
+    part = [data.draw(st.integers(1, n)) for n in shape]
+    starts = [data.draw(st.integers(-2, n + 1)) for n in shape]
+    ends = tensor(shape, dtype)
+    compare(single("DYNAMIC_UPDATE_SLICE", [ends, tensor(part, dtype), constant(starts)], [ends]), seed)
+
+
+def test_shapes_as_numbers() -> None:
+    source = tensor((2, 3, 5))
+    compare(single("SHAPE", [source], [tensor((3,), INT32)], out_type="INT32"))
+    compare(single("RANK", [source], [tensor((), INT32)]))
+
+
+@pytest.mark.parametrize("dtype", [INT32, FLOAT, np.dtype(np.int64)])
+def test_ranges(dtype: np.dtype[Any]) -> None:
+    def spread(start: float, limit: float, step: float, count: int) -> Graph:
+        inputs = [tensor((), dtype, data=number) for number in (start, limit, step)]
+        return single("RANGE", inputs, [tensor((count,), dtype)])
+
+    compare(spread(3, 12, 2, 5))
+    compare(spread(7, -2, -3, 3))
+    assert refuses(spread(0, 5, 0, 5)) == "a step of 0"
+    computed = single("RANGE", [tensor((), dtype)] * 3, [tensor((4,), dtype)])
+    assert refuses(computed) == "a range of numbers that are computed"

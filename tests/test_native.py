@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, currently_in_test_context, given, settings
 from hypothesis import strategies as st
+from mixed_nets import mixed_net
 from nets import Net, random_inputs, run_reference
 from numpy.typing import NDArray
 from picture_nets import LAYERS, Step, picture_net, single_layer, with_float_ends
@@ -55,6 +56,31 @@ def test_real_networks_are_exact(name: str, shared: Path) -> None:
     assert_equal(outputs(prepared(graph), inputs, exact=True), run_reference(graph, inputs))
 
 
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding"),
+    [(96, 32, 32, "VALID"), (60, 20, 33, "SAME"), (130, 64, 64, "VALID"), (40, 3, 500, "SAME")],
+)
+def test_long_strides_are_exact(size: int, window: int, stride: int, padding: str) -> None:
+    """As a vision transformer cuts a picture into patches; where there is one output, any stride is none."""
+    net, rng = Net(), np.random.default_rng(1)
+    count = -(-size // stride) if padding == "SAME" else (size - window) // stride + 1
+    weights = net.weights(rng.integers(-127, 128, (8, window, window, 3)), 0.0002)
+    ends = [net.input(1, size, size, 3), weights, net.bias(np.zeros(8), 0.00002)]
+    options = {"padding": padding, "stride_h": stride, "stride_w": stride}
+    graph = net.graph(net.op("CONV_2D", ends, (1, count, count, 8), scale=0.3, **options))
+    inputs = random_inputs(graph, 1)
+    assert_equal(outputs(prepared(graph), inputs, exact=True), run_reference(graph, inputs))
+    for level in native.cpu_levels():
+        assert_equal(outputs(prepared(graph), inputs, isa=level), outputs(prepared(graph), inputs))
+
+
+def test_a_longer_stride_is_refused() -> None:
+    net = Net()
+    ends = [net.input(1, 200, 200, 1), net.weights(np.ones((1, 3, 3, 1))), net.bias([0])]
+    graph = net.graph(net.op("CONV_2D", ends, (1, 2, 2, 1), stride_h=150, stride_w=150))
+    assert plan.refusal(plan.prepare(graph)) == "operator 0 CONV_2D: a stride of 150; 64 are the most"
+
+
 def test_an_invalid_network_is_refused(shared: Path) -> None:
     with pytest.raises(ModelError, match="operator 0 CUSTOM:fake-op-double: not among the native kernels"):
         engine.load(shared / "data/models/coral_invalid_model_invoking_error.tflite", "native")
@@ -67,6 +93,16 @@ def test_random_networks_are_exact(choices: Random, length: int, dtype: str, rea
     graph = with_float_ends(graph) if real else graph
     inputs = random_inputs(graph, choices.randint(0, 99))
     assert_equal(outputs(prepared(graph), inputs, exact=True), run_reference(graph, inputs))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 9), DTYPES)
+def test_networks_that_move_pictures_about_are_exact(seed: int, length: int, dtype: str) -> None:
+    graph = mixed_net(Random(seed), length, dtype)
+    inputs = random_inputs(graph, seed)
+    made = prepared(graph)
+    assert_equal(outputs(made, inputs, exact=True), run_reference(graph, inputs))
+    assert_equal(outputs(made, inputs, isa="scalar"), outputs(made, inputs, threads=2))
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from scripted import blank_frames
+from brokers import PATIENCE_S
+from scripted import Steady, blank_frames, revolving_model
 
-from edgekit.notify import Notifier
+from edgekit.config.settings import DetectConfig
+from edgekit.mqtt import ListSink
+from edgekit.pipeline import Pipeline
+from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.lane import EVERY_FRAME, CameraState, Outcome
+from edgekit.pipeline.observe import Observer, Observers
 from edgekit.pipeline.progress import Progress
+from edgekit.service.notify import Notifier
 from edgekit.types import Detections
 
 ONLINE = CameraState("front", "online", fps=9.8)
@@ -108,6 +118,78 @@ def test_a_loop_that_turns_without_frames_is_no_progress(systemd: Systemd) -> No
     systemd.frame()
     systemd.turn(ONLINE, 0.25)
     assert "WATCHDOG=1" in systemd.heard()
+
+
+@pytest.mark.parametrize("stage", ["model", "broker", "page"])
+def test_a_stage_that_hangs_starves_the_watchdog_until_it_goes_on(stage: str, tmp_path: Path) -> None:
+    """The real loop, whose model, sink or observer does not come back."""
+    freeze, frozen, thaw = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(inner: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if freeze.is_set():
+                frozen.set()
+                thaw.wait(PATIENCE_S)
+            return inner(*arguments)
+
+        return call
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE_S)
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000"}
+        progress, model, sink, page = (
+            Progress(),
+            revolving_model([[("person", (10, 10, 30, 50), 0.9)]]),
+            ListSink(),
+            Observer(),
+        )
+        notifier = Notifier(progress, lambda: True, told)
+        hung: tuple[Any, str] = {
+            "model": (model.engine, "run"),
+            "broker": (sink, "publish_health"),
+            "page": (page, "tick"),
+        }[stage]
+        setattr(*hung, hang(getattr(*hung)))
+        pipeline = Pipeline(
+            [Camera("front", DetectConfig(), lambda: Steady("front"))],
+            model,
+            sink,
+            Observers(page, progress, notifier),
+        )
+        loop = threading.Thread(target=pipeline.run)
+        loop.start()
+        try:
+            wait_for_ping(systemd)
+            freeze.set()
+            pipeline._next_health_s = 0.0
+            assert frozen.wait(PATIENCE_S)
+            drain(systemd)
+            time.sleep(0.6)  # the loop would have come round twice, and the watchdog been fed as often
+            assert drain(systemd) == []
+            freeze.clear()
+            thaw.set()
+            wait_for_ping(systemd)
+        finally:
+            thaw.set()
+            pipeline.stop()
+            loop.join()
+
+
+def wait_for_ping(systemd: socket.socket) -> None:
+    while b"WATCHDOG=1" not in systemd.recv(4096):
+        pass
+
+
+def drain(systemd: socket.socket) -> list[bytes]:
+    """What has come since."""
+    heard = []
+    systemd.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            heard.append(systemd.recv(4096))
+    systemd.settimeout(PATIENCE_S)
+    return heard
 
 
 def test_a_camera_that_is_known_to_be_gone_is_waited_for(systemd: Systemd) -> None:

@@ -141,6 +141,18 @@ def test_pictures_and_figures_go_on_by_themselves(watched: tuple[Filled, Chromiu
     browser.until("document.querySelector('[data-camera=back] .pill').innerText === 'disabled'")
 
 
+def test_a_changed_config_that_is_not_taken_is_told(watched: tuple[Filled, Chromium, str]) -> None:
+    filled, browser, _ = watched
+    assert not browser.run("document.querySelector('#trouble').checkVisibility()")
+    filled.config_error = "home.yaml:3:1: camras: unknown key, did you mean 'cameras'?"
+    browser.until("document.querySelector('#trouble').checkVisibility()")
+    assert text(browser, "#trouble").endswith(f"the one before runs on: {filled.config_error}")
+    assert text(browser, "#state") == "degraded"
+    assert browser.run(CONTRAST) == []
+    filled.config_error = None
+    browser.until("!document.querySelector('#trouble').checkVisibility()")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_legible_wide_and_narrow_light_and_dark(

@@ -107,6 +107,31 @@ def test_one_hot(
     compare(graph, inputs=[index, *(numbers(graph.tensors[i], seed) for i in graph.inputs[1:])])
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(SIZES, min_size=1, max_size=4), SHAPES, VALUES, SEEDS, st.data())
+def test_scattered_updates_add_up(
+    shape: list[int], more: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
+) -> None:
+    depth = data.draw(st.integers(1, len(shape)))
+    index = np.random.default_rng(seed).integers(0, shape[:depth], (*more, depth)).astype(np.int32)
+    updates, computed = tensor((*more, *shape[depth:]), dtype), data.draw(st.booleans())
+    places = tensor(index.shape, INT32) if computed else constant(index)
+    graph = single("SCATTER_ND", [places, updates, constant(shape)], [tensor(shape, dtype)])
+    values = numbers(updates, seed)
+    compare(graph, inputs=[index, values] if computed else [values])
+
+
+def test_an_update_outside_is_said() -> None:
+    inputs = [tensor((2, 1), INT32), tensor((2, 3)), constant([4, 3])]
+    made = engine.load_graph(single("SCATTER_ND", inputs, [tensor((4, 3))]), "test", "native")
+    updates = np.ones((2, 3), np.int8)
+    for wrong in (4, -1, -(2**31)):
+        with pytest.raises(ModelError, match="reaches outside of its table"):
+            made.run([np.array([[1], [wrong]], np.int32), updates])
+    (got,) = made.run([np.array([[1], [3]], np.int32), updates])
+    assert got.sum(axis=1).tolist() == [0, 3, 0, 3]
+
+
 def test_an_index_that_reaches_outside_is_said() -> None:
     graph = single("GATHER", [tensor((5, 3)), tensor((4,), INT32)], [tensor((4, 3))], axis=0, batch_dims=0)
     assert "out of bounds" in str(reference(graph, [np.ones((5, 3), np.int8), np.full(4, 5, np.int32)]))

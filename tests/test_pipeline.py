@@ -84,7 +84,14 @@ def test_camera_status_is_online_from_the_first_frame_to_the_last() -> None:
 def test_only_watched_labels_count() -> None:
     sink, _ = run([[PERSON, DOG]] * 4, DETECT.model_copy(update={"labels": ["dog"]}))
     assert types(sink) == [("new", "dog"), ("end", "dog")]
-    assert {label for _, label, _ in sink.counts} == {"dog", "all"}
+    assert {label for _, label, _ in sink.counts} == {"dog", "animal", "all"}
+
+
+def test_kinds_of_things_are_counted_too() -> None:
+    sink, _ = run([[PERSON, DOG]] * 4, DETECT)
+    seen = {label: max(n for _, one, n in sink.counts if one == label) for _, label, _ in sink.counts}
+    assert (seen["person"], seen["dog"], seen["animal"], seen["all"]) == (1, 1, 1, 2)
+    assert sink.counts[-1][2] == 0
 
 
 SCENE = SceneConfig.model_validate(

@@ -23,7 +23,8 @@ from edgekit.plan.step import Step
 FAMILIES = {
     "fc", "copy", "lut", "gather", "arithmetic", "pair", "binary", "quantize", "dequantize", "requantize",
     "cast", "reduce", "pool", "softmax", "softmax_float", "bilinear", "postprocess", "matmul",
-    "transpose_conv", "arg", "l2norm", "real", "select", "pick", "topk", "cumsum",
+    "transpose_conv", "arg", "l2norm", "real", "select", "pick", "topk", "cumsum", "log_softmax", "scatter",
+    "forbid",
 }  # fmt: skip
 PICTURE = (2, 6, 5, 9)
 ROWS = tensor((4, 70))
@@ -54,6 +55,7 @@ def graphs() -> list[Graph]:
         single("AVERAGE_POOL_2D", [picture], [tensor((2, 3, 5, 9))], **WINDOW),
         single("SOFTMAX", [ROWS], [tensor((4, 70), INT8, 1 / 256, -128)], beta=1.0),
         single("SOFTMAX", [FLOATS], [FLOATS], beta=1.0),
+        single("LOG_SOFTMAX", [ROWS], [tensor((4, 70), INT8, 1 / 16, 127)]),
         single("RESIZE_BILINEAR", [picture, constant([11, 9])], [larger], half_pixel_centers=True),
         single("BATCH_MATMUL", [LARGE, tensor((1, 5, 8))], [tensor((3, 4, 8), INT8, 0.3)]),
         single(
@@ -67,6 +69,10 @@ def graphs() -> list[Graph]:
         single("ONE_HOT", [tensor((4,), INT32), constant(9), ONE, ONE], [tensor((4, 9))], axis=-1),
         single("GATHER_ND", [picture, tensor((5, 2), INT32)], [tensor((5, 5, 9))]),
         single("TOPK_V2", [ROWS, constant(6)], [tensor((4, 6)), tensor((4, 6), INT32)]),
+        single(
+            "SCATTER_ND", [tensor((5, 2), INT32), tensor((5, 9)), constant([6, 5, 9])], [tensor((6, 5, 9))]
+        ),
+        single("DIV", [ROWS, ROWS], [ROWS], fused_activation_function="NONE"),
         single("CUMSUM", [FLOATS, constant(0)], [FLOATS], exclusive=True),
         detector(20),
         detector(20, UINT8, use_regular_nms=True),

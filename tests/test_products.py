@@ -36,6 +36,39 @@ def test_matrix_products(sizes: tuple[int, int, int], seed: int, data: st.DataOb
     )
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(SIZES, st.integers(1, 40), st.integers(1, 90)), SEEDS, st.booleans(), st.booleans())
+def test_matrix_products_of_floats(sizes: tuple[int, int, int], seed: int, adj_x: bool, adj_y: bool) -> None:
+    rows, depth, columns = sizes
+    ends = (rows, depth)[:: -1 if adj_x else 1], (depth, columns)[:: -1 if adj_y else 1]
+    first, second, result = (tensor(shape, FLOAT) for shape in ((3, *ends[0]), ends[1], (3, rows, columns)))
+    graph = single("BATCH_MATMUL", [first, second], [result], adj_x=adj_x, adj_y=adj_y)
+    compare(graph, seed, near=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(SIZES, st.integers(1, 40), st.integers(1, 90)), SEEDS, st.booleans(), st.data())
+def test_layers_whose_weights_are_computed(
+    sizes: tuple[int, int, int], seed: int, biased: bool, data: st.DataObject
+) -> None:
+    rows, depth, columns = sizes
+    shapes = (rows, depth), (columns, depth), (rows, columns)
+    source, weights, result = (data.draw(quantised(shape, INT8)) for shape in shapes)
+    assert source.scale is not None
+    assert weights.scale is not None
+    product = source.scale * weights.scale
+    result = replace(result, scale=product * np.float32(60 * np.sqrt(depth)))
+    bias = np.random.default_rng(seed).integers(-9000, 9000, columns).astype(np.int32)
+    inputs = [source, weights, *[Tensor("b", (columns,), INT32, product, None, 0, bias)] * biased]
+    activation = data.draw(st.sampled_from(["NONE", "RELU"]))
+    graph = single(
+        "FULLY_CONNECTED", inputs, [result], fused_activation_function=activation,
+        weights_format="DEFAULT", keep_num_dims=False, asymmetric_quantize_inputs=False,
+    )  # fmt: skip
+    if refuses(graph) != "an activation beyond the output's range":
+        compare(graph, seed)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(st.integers(1, 2), SIZES, SIZES, st.integers(1, 12)), SEEDS, st.data())
 def test_transposed_convolutions(shape: tuple[int, int, int, int], seed: int, data: st.DataObject) -> None:
@@ -109,6 +142,7 @@ SAME = (
     "RELU_N1_TO_1",
     "RELU_0_TO_1",
     "LEAKY_RELU",
+    "FAKE_QUANT",
 )
 NEAR = ("HARD_SWISH", "EXP", "LOG", "LOGISTIC", "TANH", "ELU", "GELU", "SIN", "COS")
 
@@ -118,7 +152,10 @@ def test_functions_of_floats(kind: str) -> None:
     x = np.random.default_rng(3).normal(0, 4, (3, 3000)).astype(np.float32)
     x = np.abs(x) + np.float32(1e-3) if kind in ("SQRT", "RSQRT", "LOG") else x
     ends = tensor(x.shape, FLOAT)
-    choices: dict[str, dict[str, Any]] = {"LEAKY_RELU": {"alpha": 0.3}, "GELU": {"approximate": True}}
+    choices: dict[str, dict[str, Any]] = {
+        "LEAKY_RELU": {"alpha": 0.3}, "GELU": {"approximate": True},
+        "FAKE_QUANT": {"min": -3.1, "max": 4.0, "num_bits": 8, "narrow_range": False},
+    }  # fmt: skip
     options = choices.get(kind, {})
     for changed in [options, {"approximate": False}] if kind == "GELU" else [options]:
         near = 1e-6 if kind in NEAR else 0
@@ -129,7 +166,7 @@ def test_other_products_are_refused() -> None:
     byte = tensor((2, 3, 3))
     assert refuses(single("BATCH_MATMUL", [byte, tensor((2, 4, 3))], [byte])) == "3 times 4 numbers"
     assert (
-        refuses(single("BATCH_MATMUL", [tensor((2, 3, 3), FLOAT)] * 2, [tensor((2, 3, 3), FLOAT)]))
-        is not None
+        refuses(single("BATCH_MATMUL", [tensor((2, 3, 3), UINT8)] * 2, [tensor((2, 3, 3), UINT8)]))
+        == "uint8; only int8 with one scale each"
     )
     assert refuses(single("L2_NORMALIZATION", [byte], [byte])) == "an output that is not -1 to 1"

@@ -53,6 +53,20 @@ def test_reductions(
         compare(graph, seed, twin=unsigned(graph) if kind == "SUM" and dtype == INT8 else None)
 
 
+@settings(max_examples=20, deadline=None)
+@given(SHAPES, st.sampled_from([FLOAT, INT32, np.dtype(np.int64)]), SEEDS, st.data())
+def test_products_along_axes(
+    shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
+) -> None:
+    axes = data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))
+    left = tensor([n for i, n in enumerate(shape) if i not in axes], dtype)
+    graph = single("REDUCE_PROD", [tensor(shape, dtype), constant(sorted(axes))], [left], keep_dims=False)
+    values = numbers(graph.tensors[0], seed)
+    compare(graph, inputs=[values / 4 if dtype == FLOAT else values | 1])
+    byte = single("REDUCE_PROD", [tensor(shape), constant(sorted(axes))], [tensor(left.shape)])
+    assert refuses(byte) == "a product of int8"
+
+
 @pytest.mark.parametrize("kind", ["REDUCE_ANY", "REDUCE_ALL"])
 @settings(max_examples=10, deadline=None)
 @given(SHAPES, SEEDS, st.data())
@@ -109,6 +123,17 @@ def test_softmax(rows: int, depth: int, dtype: np.dtype[Any], seed: int, scale: 
     compare(single("SOFTMAX", [source], [result], beta=beta), seed)
     narrow = numbers(source, seed) // 8
     compare(single("SOFTMAX", [source], [result], beta=beta), inputs=[narrow])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 300), BYTES, SEEDS, FACTORS)
+def test_logarithms_of_softmax(rows: int, depth: int, dtype: np.dtype[Any], seed: int, scale: float) -> None:
+    source = tensor((rows, depth), dtype, scale)
+    result = tensor((rows, depth), dtype, 1 / 16, np.iinfo(dtype).max)
+    compare(single("LOG_SOFTMAX", [source], [result]), seed)
+    compare(single("LOG_SOFTMAX", [source], [result]), inputs=[numbers(source, seed) // 8])
+    ends = tensor((rows, depth), FLOAT)
+    compare(single("LOG_SOFTMAX", [ends], [ends]), seed, near=1e-6)
 
 
 @settings(max_examples=30, deadline=None)

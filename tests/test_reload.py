@@ -58,6 +58,10 @@ class Broker(ListSink):
         self.infos: list[Mapping[str, Any]] = []
         self.forgotten: list[str] = []
         self.announced: list[Mapping[str, Any]] = []
+        self.config_errors: list[str | None] = []
+
+    def report_config(self, error: str | None) -> None:
+        self.config_errors.append(error)
 
     def inform(self, info: Mapping[str, Any]) -> None:
         self.infos.append(info)
@@ -135,6 +139,7 @@ def test_a_bad_config_leaves_the_old_one_running_and_says_why(caplog: pytest.Log
     assert "the one that runs goes on: demo.yaml:3:1: cameras" in caplog.text
     assert running.broker.statuses == [("front", "online"), ("front", "offline")]
     assert not running.broker.infos
+    assert running.broker.config_errors == ["demo.yaml:3:1: cameras: expected at least one"]
 
 
 def test_numbers_of_visits_and_a_switch_outlive_a_reload() -> None:
@@ -224,9 +229,12 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
             write(tampr=True)
             answer = ask("reload")
             assert (answer["status"], "did you mean 'tamper'" in answer["error"]) == ("error", True)
+            subscriber.wait(lambda _: "did you mean 'tamper'" in str(health(subscriber)["config_error"]))
+            assert health(subscriber)["state"] == "degraded"
             write(tamper=True, snapshots=True)
             process.send_signal(signal.SIGHUP)
             subscriber.wait_for("edgekit/pi/front/tamper")
+            subscriber.wait(lambda _: health(subscriber)["config_error"] is None)
             subscriber.wait_for("edgekit/pi/front/status", "online")
             until(lambda: ask("snapshot", camera="front")["status"] == "ok", "a picture")
             subscriber.wait(lambda heard: any(h.topic.endswith("snapshot/all") for h in heard))
@@ -244,6 +252,12 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
     assert len({info["config_hash"] for info in infos}) == 2
     for info in infos:
         Draft202012Validator(messages.load_schema("info")).validate(info)
+
+
+def health(subscriber: Subscriber) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(subscriber.on("edgekit/pi/health")[-1])
+    Draft202012Validator(messages.load_schema("health")).validate(told)
+    return told
 
 
 def boots(subscriber: Subscriber) -> list[str]:

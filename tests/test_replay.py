@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from scripted import Seen, scripted_model
 from views import noisy, place, with_person
 
+from edgekit import zoo
 from edgekit.cli import main
 from edgekit.config import Config, parse_config
 from edgekit.errors import CheckError, UsageError
@@ -245,7 +246,7 @@ def test_the_commands_print_compare_and_explain(
 ) -> None:
     path, kept, page = tmp_path / "demo.yaml", tmp_path / "events.json", tmp_path / "page.html"
     settings = yaml.safe_load(TEXT)
-    settings["detect"] = {"labels": ["person", "dog"], "fps": 10}
+    settings |= {"model": zoo.list_models()[0].name, "detect": {"labels": ["person", "dog"], "fps": 10}}
     path.write_text(yaml.safe_dump(settings))
     assert main(["replay", str(clip), "--config", str(path)]) == 0
     kept.write_text(capsys.readouterr().out)

@@ -12,8 +12,9 @@ from scripted import Seen, blank_frames, scripted_model
 
 from edgekit.cli import main
 from edgekit.config import parse_config
+from edgekit.config.models import SecondLookConfig
 from edgekit.config.scene import ConfirmConfig
-from edgekit.config.settings import DetectConfig, SecondLookConfig
+from edgekit.config.settings import DetectConfig
 from edgekit.engine import ListEngine, TensorInfo
 from edgekit.errors import SourceError, UsageError
 from edgekit.evaluate.labelled import Photo
@@ -23,9 +24,9 @@ from edgekit.mqtt import messages
 from edgekit.mqtt.messages import Stamp
 from edgekit.mqtt.sink import ListSink
 from edgekit.pipeline import Pipeline
+from edgekit.pipeline.fit import open_seconds
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.second_look import SecondLook
-from edgekit.runtime import open_seconds
 from edgekit.sources import ListSource
 from edgekit.types import Detections
 from edgekit.zoo import Card

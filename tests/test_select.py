@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from strategies import convolution, layer, real_convolution
 
-from edgekit import inference, model, plan, runtime
+from edgekit import inference, model, plan
 from edgekit.bench import prediction_check, probing
 from edgekit.bench.probe_nets import DENSITIES, probe_nets
 from edgekit.bench.probing import Probed
@@ -30,6 +30,7 @@ from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.latency import layer_ms, predict, predict_file
 from edgekit.pipeline import allowance as allowing
 from edgekit.pipeline.allowance import Allowance
+from edgekit.pipeline.fit import choose_model
 from edgekit.select import Candidate, Wish, select
 from edgekit.zoo import Card, ZooModel
 
@@ -257,9 +258,9 @@ def test_a_config_has_its_model_chosen(tmp_path: Path) -> None:
     text = f"version: 1\n{chosen}\ncameras: {{a: {{source: 'demo:'}}}}\n"
     config = parse_config(text % 1e6, "x.yaml", tmp_path)
     device = load_device(PI4)
-    assert runtime.choose_model(config, device).model.name.startswith("detect/")
+    assert choose_model(config, device).model.name.startswith("detect/")
     with pytest.raises(BudgetError, match="no model fits"):
-        runtime.choose_model(parse_config(text % 0.01, "x.yaml", tmp_path), device)
+        choose_model(parse_config(text % 0.01, "x.yaml", tmp_path), device)
     with pytest.raises(ConfigError, match="latency_ms"):
         parse_config(text % -1, "x.yaml", tmp_path)
     with pytest.raises(ConfigError, match="expected a name, or a task"):

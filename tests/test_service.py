@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import service
 from edgekit.cli import main
 from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
-from edgekit.kit.unit import unit_of_kit
-from edgekit.service import Service
+from edgekit.service import installation
+from edgekit.service.installation import Service
+from edgekit.service.unit import unit_of_kit
 
-GOOD = "version: 1\nmodel: detect/x\ncameras: {front: {source: 'demo:'}}\n"
+GOOD = "version: 1\nmodel: detect/edgenano-025-224-coco10/dense_int8\ncameras: {front: {source: 'demo:'}}\n"
 SECRET = GOOD + "mqtt: {host: broker.lan, user: '${MQTT_USER}', password: !credential mqtt_password}\n"
 HIGHEST_EXPOSURE = 2.5  # of 10, as systemd-analyze counts: "OK" below 4.5, cameras and a network are needed
 
@@ -108,7 +108,7 @@ def test_a_wrong_pipeline_is_not_installed(tmp_path: Path, capsys: pytest.Captur
 def test_print_shows_the_unit_and_changes_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["service", "install", "--print", "--name", "porch", str(config)]) == 0
     assert capsys.readouterr().out.startswith("[Unit]\nDescription=edgekit: porch 50%%")
-    assert not (service.UNITS / "porch.service").exists()
+    assert not (installation.UNITS / "porch.service").exists()
 
 
 def test_a_name_cannot_leave_the_folder_of_the_units(config: Path) -> None:
@@ -125,9 +125,9 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, 
         said.append(arguments)
         return "LoadState=loaded\nActiveState=failed\nStatusText=front offline\n"
 
-    monkeypatch.setattr(service, "_systemctl", listen)
-    monkeypatch.setattr(service, "_need_systemd", lambda: None)
-    monkeypatch.setattr(service, "_check_open", lambda path: None)
+    monkeypatch.setattr(installation, "_systemctl", listen)
+    monkeypatch.setattr(installation, "_need_systemd", lambda: None)
+    monkeypatch.setattr(installation, "_check_open", lambda path: None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return said
 
@@ -141,7 +141,7 @@ def test_it_is_installed_started_and_taken_away(
     assert machine == [
         ("daemon-reload",), ("enable", "edgekit.service"), ("restart", "--no-block", "edgekit.service"),
     ]  # fmt: skip
-    service.uninstall("edgekit", units=tmp_path)
+    installation.uninstall("edgekit", units=tmp_path)
     assert machine[3:] == [("disable", "--now", "edgekit.service"), ("daemon-reload",)]
     assert list(tmp_path.glob("*.service*")) == []
 
@@ -164,7 +164,7 @@ def test_without_root_it_says_what_to_do(
 def test_without_systemd_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UnavailableError, match="not run by systemd"):
-        service.status("edgekit")
+        installation.status("edgekit")
 
 
 def test_what_systemctl_refuses_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_what_systemctl_refuses_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(EdgekitError, match="systemctl enable x: Access denied"):
-        service._systemctl("enable", "x")
+        installation._systemctl("enable", "x")
 
 
 def test_a_file_that_the_service_could_not_read_is_refused(config: Path) -> None:
     config.chmod(0o600)
     config.parent.chmod(0o755)
     with pytest.raises(UsageError, match=r"closed to others|cannot read it"):
-        service._check_open(config)
+        installation._check_open(config)

@@ -13,7 +13,7 @@ import pytest
 from brokers import MODEL, PATIENCE_S, Mosquitto, Subscriber, embedded, event, free_port
 
 from edgekit.cli import main
-from edgekit.config.settings import MqttConfig
+from edgekit.config.broker import MqttConfig
 from edgekit.mqtt import Publisher
 
 DISCOVERY = "homeassistant/device/edgekit_pi4/config"

@@ -116,6 +116,15 @@ def parked(yard: Image) -> list[Image]:
     return [*seconds(yard, 20), *seconds(van, 30)]
 
 
+def bold(yard: Image) -> list[Image]:
+    """Somebody in a bright pattern stays before half of a pale place."""
+    pale = lit(yard, 0.25, 80)
+    pattern = cv2.resize(lit(place(60), 2, -110), (int(1.7 * WIDTH), int(1.7 * HEIGHT)))
+    view = pale.copy()
+    view[HEIGHT // 4 :, : WIDTH // 2] = pattern[HEIGHT // 4 : HEIGHT, : WIDTH // 2]
+    return [*seconds(pale, 12), *seconds(view, 20), *seconds(pale, 5)]
+
+
 def shadows(yard: Image) -> list[Image]:
     """Half of the picture falls into shadow, and comes out again."""
     gain = np.ones((HEIGHT, WIDTH, 1), np.float32)
@@ -152,6 +161,7 @@ QUIET: dict[str, Callable[[Image], Iterable[Image]]] = {
     "somebody passes": passing,
     "a van": parked,
     "a lorry": lorry,
+    "somebody bold": bold,
     "shadows": shadows,
     "wind": trembling,
 }

@@ -16,7 +16,8 @@ import pytest
 from boards import Filled, page, person
 from prometheus_client.parser import text_string_to_metric_families
 
-from edgekit.config.settings import CameraConfig, WebConfig
+from edgekit.config.page import WebConfig
+from edgekit.config.settings import CameraConfig
 from edgekit.errors import MissingExtraError, UnavailableError
 from edgekit.web import board as boards
 from edgekit.web import serve

@@ -125,18 +125,38 @@ def _whole_loc(error: Error) -> Loc:
 
 def _lines(document: Document, schema: Schema, errors: list[Error]) -> list[str]:
     """A line for each mistake in the order of the file; past the first 20 only their number."""
-    places: list[tuple[Position, Loc, str | Error]] = [(*_place(document, error), error) for error in errors]
-    places += [(problem.position, problem.loc, problem.text) for problem in document.problems]
-    places.sort(key=lambda place: place[0])
+    places: list[tuple[Position, Loc, str]] = []
+    for error in errors:
+        position, loc = _place(document, error)
+        places.append((position, loc, complain(schema, error, hidden=_below(loc, document.hidden))))
+    return _in_order(document, [*places, *((p.position, p.loc, p.text) for p in document.problems)])
+
+
+def _in_order(document: Document, places: Iterable[tuple[Position, Loc, str]]) -> list[str]:
+    every = sorted(places, key=lambda place: place[0])
     lines = []
-    for position, loc, what in places[:MAX_LINES]:
-        hidden = _below(loc, document.hidden)
-        text = what if isinstance(what, str) else complain(schema, what, hidden=hidden)
+    for position, loc, text in every[:MAX_LINES]:
         key = f"{dotted(loc)}: " if loc else ""
         lines.append(f"{document.name}:{position.line}:{position.column}: {key}{text}")
-    if len(places) > MAX_LINES:
-        lines.append(f"{document.name}: and {len(places) - MAX_LINES} more mistakes")
+    if len(every) > MAX_LINES:
+        lines.append(f"{document.name}: and {len(every) - MAX_LINES} more mistakes")
     return lines
+
+
+def tell(document: Document, mistakes: Iterable[tuple[Loc, str]]) -> str:
+    """A line for each mistake that only shows once the file is checked, in the order of the file.
+
+    What a camera inherits is told once, where it stands.
+    """
+    places = dict.fromkeys((_written(document, loc), text) for loc, text in mistakes)
+    return "\n".join(_in_order(document, [(document.position(loc), loc, text) for loc, text in places]))
+
+
+def _written(document: Document, loc: Loc) -> Loc:
+    """Where a value stands in the file: at the camera, at the `detect` of all, or the nearest above it."""
+    if document.find(loc) is None and loc[:1] == ("cameras",) and document.find(loc[2:]):
+        return loc[2:]
+    return loc
 
 
 def _place(document: Document, error: Error) -> tuple[Position, Loc]:

@@ -1,12 +1,13 @@
 """What the fields of a pipeline's YAML file are made of: numbers, names, times, and the class of every part.
 
-`edgekit.config.scene` and `edgekit.config.settings` put them together.
+`edgekit.config.settings` and the modules that it imports put them together.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -114,3 +115,13 @@ class Part(BaseModel):
         if not isinstance(data, Mapping):
             return data
         return {key: value for key, value in data.items() if value is not None}
+
+
+def host_name(host: str, hint: str = "") -> str:
+    """A name or an address, without port or scheme; `hint` says where those go."""
+    if re.fullmatch(r"[A-Za-z0-9._-]+", host):
+        return host
+    try:
+        return str(ip_address(host.strip("[]")))
+    except ValueError:
+        raise ValueError(f"expected a host name or address alone{hint}") from None

@@ -15,20 +15,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from edgekit.config.broker import MqttConfig, TlsConfig
 from edgekit.config.complaint import check, complain, mask_url
 from edgekit.config.document import Document, parse_document, read_document
+from edgekit.config.models import BudgetConfig, ModelConfig
+from edgekit.config.page import WebConfig
 from edgekit.config.scene import ConfirmConfig
-from edgekit.config.settings import (
-    BudgetConfig,
-    CameraConfig,
-    Config,
-    DetectConfig,
-    DeviceConfig,
-    ModelConfig,
-    MqttConfig,
-    TlsConfig,
-    WebConfig,
-)
+from edgekit.config.settings import CameraConfig, Config, DetectConfig, DeviceConfig
 from edgekit.errors import UsageError
 
 __all__ = [
@@ -43,6 +36,7 @@ __all__ = [
     "TlsConfig",
     "WebConfig",
     "config_hash",
+    "config_of",
     "config_schema",
     "load_config",
     "mask_url",
@@ -55,15 +49,16 @@ __all__ = [
 
 def load_config(path: str | Path) -> Config:
     """Read and check a pipeline's YAML file. Raises ConfigError, one line for each mistake."""
-    return _check(read_document(path))
+    return config_of(read_document(path))
 
 
 def parse_config(text: str, name: str, base_dir: Path) -> Config:
     """Check YAML text; `name` stands in messages, relative paths start at `base_dir`. Raises ConfigError."""
-    return _check(parse_document(text, name, base_dir.absolute()))
+    return config_of(parse_document(text, name, base_dir.absolute()))
 
 
-def _check(document: Document) -> Config:
+def config_of(document: Document) -> Config:
+    """A Document as a Config. Raises ConfigError."""
     config = check(document, Config, {"base_dir": document.base_dir})
     config._secret = frozenset(document.secret)  # noqa: SLF001  (its own)
     return config

@@ -93,6 +93,15 @@ Point: TypeAlias = Annotated[
 Labels: TypeAlias = Annotated[list[Text], Field(min_length=1)]
 
 
+def _are_in_line(points: Sequence[tuple[Coordinate, Coordinate]]) -> bool:
+    """Whether none lies beside the line from the first to another; shares and pixels do not compare."""
+    if len({type(each) for point in points for each in point}) > 1:
+        return False
+    (x0, y0), *others = to_pixels(points, 1, 1)
+    x1, y1 = next(each for each in others if each != (x0, y0))
+    return all(abs((x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)) < 1e-9 for x, y in others)
+
+
 class ZoneConfig(Part):
     """A part of the picture; a thing is where its bottom centre is: where it stands."""
 
@@ -110,6 +119,8 @@ class ZoneConfig(Part):
     def _differ(cls, points: list[Point]) -> list[Point]:
         if len(set(points)) < 3:
             raise ValueError("expected at least 3 different points")
+        if _are_in_line(points):
+            raise ValueError("expected points around an area, and these are all on one line")
         return points
 
 
@@ -239,16 +250,27 @@ class SceneConfig(Part):
             condition = parse_condition(alarm.when)
             _expect_place(name, "zone", condition.zone, self.zones)
             _expect_place(name, "line", condition.line, self.lines)
+            for i, label in enumerate(alarm.unless):
+                if condition.labels and label in condition.labels:
+                    raise PlaceError(
+                        ("alarms", name, "unless", i), f"{label} raises it as well, so it never is"
+                    )
         return self
 
-    def labels_at(self) -> list[tuple[str, str]]:
-        """Each class that is named in the scene, after the place where it is named: `zones.drive`."""
-        places = {f"zones.{name}": zone.labels for name, zone in self.zones.items()}
-        places |= {f"lines.{name}": line.labels for name, line in self.lines.items()}
+    def labels_at(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Each class that is named in the scene, after its place: `("zones", "drive", "labels", 0)`."""
+        named: dict[tuple[str | int, ...], Sequence[str]] = {}
+        for name, zone in self.zones.items():
+            named["zones", name, "labels"] = zone.labels or ()
+        for name, line in self.lines.items():
+            named["lines", name, "labels"] = line.labels or ()
         for name, alarm in self.alarms.items():
-            places[f"alarms.{name}.when"] = list(parse_condition(alarm.when).labels or ())
-            places[f"alarms.{name}.unless"] = alarm.unless
-        return [(place, label) for place, labels in places.items() for label in labels or ()]
+            named["alarms", name, "unless"] = alarm.unless
+        found: list[tuple[tuple[str | int, ...], str]]
+        found = [((*at, i), label) for at, labels in named.items() for i, label in enumerate(labels)]
+        for name, alarm in self.alarms.items():
+            found += [(("alarms", name, "when"), label) for label in parse_condition(alarm.when).labels or ()]
+        return found
 
 
 def _expect_place(alarm: str, kind: str, place: str | None, known: Mapping[str, object]) -> None:

@@ -30,6 +30,7 @@ from edgekit.plan.postprocess import POSTPROCESS, options
 _log = logging.getLogger("edgekit.interpreter")
 _PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 _CUSTOM = "CUSTOM:"
+CLOSED = "the engine is closed"
 _CALLS_SUBGRAPHS = ("CALL", "CALL_ONCE", "IF", "WHILE")
 
 
@@ -49,11 +50,13 @@ class TfliteEngine:
         self.runtime, module = find_runtime()
         content = write(replace(graph, ops=tuple(_with_own_options(label, op) for op in graph.ops)))
         with _errors(label), quiet_stderr():
-            self._interpreter = module.Interpreter(model_content=content, num_threads=threads)
+            self._interpreter: Any = module.Interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
 
     def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """One inference. Raises ValueError for a wrong input, ModelError when the interpreter fails."""
+        """One inference. ValueError for a wrong input and after `close`, ModelError when it fails."""
+        if self._interpreter is None:
+            raise ValueError(CLOSED)
         arrays = check_inputs(self.inputs, x)
         inputs, outputs = self._indices
         with _errors(self._label):
@@ -61,6 +64,10 @@ class TfliteEngine:
                 self._interpreter.set_tensor(index, array)
             self._interpreter.invoke()
             return [np.asarray(self._interpreter.get_tensor(index)) for index in outputs]
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._interpreter = None
 
 
 def unsupported(graph: Graph) -> str | None:

@@ -20,14 +20,18 @@ from numpy.typing import NDArray
 
 from edgekit import model, plan
 from edgekit.device import machine
-from edgekit.engine.interpreter import TfliteEngine
+from edgekit.engine.interpreter import CLOSED, TfliteEngine, unsupported
 from edgekit.errors import ModelError, UsageError
 from edgekit.model.graph import Graph
 from edgekit.model.tensors import TensorInfo, check_inputs, describe
-from edgekit.plan import memory, ranks
+from edgekit.plan import lowering, memory, ranks
 
 __all__ = ["Engine", "ListEngine", "TensorInfo", "estimate_memory", "load"]
 
+FAULTS = {
+    lowering.OUTSIDE: "an index that the network computes, or is given, reaches outside of its table",
+    lowering.ZERO: "a divisor that the network computes, or is given, is 0",
+}
 ENGINES = ("auto", "native", "tflite")
 MAX_THREADS = 64
 
@@ -54,6 +58,10 @@ class Engine(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give the memory back; `run` raises ValueError from then on."""
+        ...
+
 
 class ListEngine:
     """An engine that returns what it was given, run by run; for tests. ModelError at the end of the list."""
@@ -69,8 +77,14 @@ class ListEngine:
         self.outputs = tuple(TensorInfo(f"output_{i}", a.shape, a.dtype) for i, a in enumerate(first))
         self.seen: list[list[NDArray[Any]]] = []
         self._runs: Iterator[Sequence[NDArray[Any]]] = iter(outputs_per_run)
+        self._closed = False
+
+    def close(self) -> None:
+        self._closed = True
 
     def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        if self._closed:
+            raise ValueError(CLOSED)
         self.seen.append(check_inputs(self.inputs, x))
         outputs = next(self._runs, None)
         if outputs is None:
@@ -85,12 +99,14 @@ def load(
 
     With `exact` the native engine gives the bytes of TFLite's reference kernels, some slower. With `tune`
     it times its kernels for a second or two first and keeps what it found in the user's cache, where later
-    loads find it. Raises UsageError for an engine or a number of threads that does not exist, ModelError
-    when the file is damaged or the engine lacks one of its operators.
+    loads find it. Raises UsageError for what is no path and for an engine or a number of threads that does
+    not exist, ModelError when the file is damaged or the engine lacks one of its operators.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"expected the path of a .tflite file, not {path!r}")
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
-    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS:
         raise UsageError(f"threads: expected 1 to {MAX_THREADS}, not {threads!r}")
     return load_graph(model.read(path), str(path), engine, threads, exact=exact, tune=tune)
 
@@ -100,20 +116,33 @@ def load_graph(
     tune: bool = False,
 ) -> Engine:  # fmt: skip
     """Load a graph, called `label` in messages; for the rest see `load`."""
+    if not graph.outputs:
+        raise ModelError(f"{label}: no outputs; such a network computes nothing")
     prepared = plan.prepare(graph)
     reason = plan.refusal(prepared)
     if engine == "native" and reason:
-        raise ModelError(f"{label}: the native engine cannot run {reason}; engine=tflite or auto runs it")
+        hint = "no engine does" if unsupported(graph) else "engine=tflite or auto runs it"
+        raise ModelError(f"{label}: the native engine cannot run {reason}; {hint}")
     if engine == "tflite" or reason:
         return TfliteEngine(graph, label, threads, memory.tflite_bytes(graph))
     level = native_level()
     if tune:
         found = ranks.find_ranks(
-            lambda tried: NativeEngine(prepared, threads, exact=exact, ranks=tried), len(prepared.ops)
+            lambda tried: _native_engine(prepared, label, threads, exact=exact, ranks=tried),
+            len(prepared.ops),
         )
         ranks.save_ranks(prepared, level, threads, found)
     known = found if tune else ranks.load_ranks(prepared, level, threads)
-    return NativeEngine(prepared, threads, exact=exact, ranks=known)
+    return _native_engine(prepared, label, threads, exact=exact, ranks=known)
+
+
+def _native_engine(graph: Graph, label: str, threads: int, **options: Any) -> NativeEngine:
+    try:
+        return NativeEngine(graph, threads, **options)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from None
+    except MemoryError as error:
+        raise ModelError(f"{label}: {error or 'there is not enough memory'}") from None
 
 
 def highest_level(native: Any) -> str:
@@ -147,6 +176,16 @@ def native_levels() -> tuple[str, ...]:
     return tuple(_native.cpu_levels())
 
 
+def _refusal(ops: Sequence[Any], made: plan.Plan) -> str | None:
+    """The first step that its kernel does not take, and why."""
+    for op, number in zip(ops, made.operators, strict=True):
+        try:
+            op.units(made.arena_bytes)
+        except ValueError as error:
+            return f"operator {number}: {error}" if number >= 0 else str(error)
+    return None
+
+
 class NativeEngine:
     """Runs a graph by edgekit's own kernels.
 
@@ -163,7 +202,8 @@ class NativeEngine:
     ) -> None:  # fmt: skip
         """`graph` is one that `plan.refusal` has nothing against, as `plan.prepare` makes it.
 
-        For `ranks` see `plan.build`. Raises UsageError for a bad $EDGEKIT_ISA.
+        For `ranks` see `plan.build`. Raises UsageError for a bad $EDGEKIT_ISA, ModelError for a network that
+        is larger than the kernels reach.
         """
         import edgekit._native as _native  # noqa: PLR0402  the package's own __getattr__ hides its type
 
@@ -176,7 +216,10 @@ class NativeEngine:
         self.plan = plan.build(graph, self.level, exact=exact, threads=threads, ranks=ranks)
         self.peak_memory_bytes = memory.native_bytes(graph, self.plan)
         steps = [(_native.Op(step.family, step.fields), True) for step in self.plan.steps]
-        self._program = _native.Program(self.level, self.plan.arena_bytes, steps)
+        try:
+            self._program = _native.Program(self.level, self.plan.arena_bytes, steps)
+        except ValueError as error:
+            raise ModelError(_refusal([op for op, _ in steps], self.plan) or str(error)) from error
         self._stream: Any = self._new_stream()
 
     def _new_stream(self) -> Any:
@@ -199,7 +242,7 @@ class NativeEngine:
         fault = [np.zeros(1, np.int32)] if self.plan.fault else []
         self._stream.run([*check_inputs(self.inputs, x), *fault], [*outputs, *fault], self.threads)
         if fault and fault[0][0]:
-            raise ModelError("an index that the network computes, or is given, reaches outside of its table")
+            raise ModelError(FAULTS[int(fault[0][0])])
         return outputs
 
     def profile(self, inputs: Sequence[NDArray[Any]]) -> list[float]:
@@ -210,7 +253,7 @@ class NativeEngine:
 
     def _check_open(self) -> None:
         if self._stream is None:
-            raise ValueError("the engine is closed")
+            raise ValueError(CLOSED)
 
     def close(self) -> None:
         """Give the memory back; what runs in another thread ends first."""

@@ -55,7 +55,7 @@ class WorkerEngine:
         timeout_s: float = 60.0,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.failing = False
+        self.failing = self._closed = False
         self._request = {"path": str(path), "engine": engine, "threads": threads}
         self._timeout_s, self._now_s = timeout_s, now_s
         self._crashes: deque[float] = deque(maxlen=MOST_CRASHES)
@@ -78,6 +78,8 @@ class WorkerEngine:
         return max(0.0, resident_mb(worker.process.pid) - worker.told["before_mb"]) if worker else 0.0
 
     def run(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        if self._closed:
+            raise ValueError("the engine is closed")
         arrays = check_inputs(self.inputs, x)
         if self._worker is None and self._now_s() < self._retry_at_s:
             raise CrashError("the engine is started again in a while")
@@ -89,6 +91,13 @@ class WorkerEngine:
             raise
         self.failing = False
         return outputs
+
+    def close(self) -> None:
+        """End the process; `run` raises ValueError from then on."""
+        self._closed = True
+        if self._worker:
+            self._worker.end()
+        self._worker = None
 
     def _bury(self, error: CrashError) -> None:
         now_s = self._now_s()

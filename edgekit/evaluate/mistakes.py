@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.config.settings import SecondLookConfig
+from edgekit.config.models import SecondLookConfig
 from edgekit.errors import SourceError
 from edgekit.evaluate.labelled import Photo
 from edgekit.inference import Model

@@ -34,8 +34,9 @@ from edgekit.errors import ConfigError, UsageError
 from edgekit.files import write_bytes
 from edgekit.inference import find_file
 from edgekit.kit import agent
-from edgekit.kit.unit import unit_of_kit
 from edgekit.kit.wheel import make_wheel, read_wheel
+from edgekit.pipeline.fit import check_config
+from edgekit.service.unit import unit_of_kit
 
 __all__ = ["Contents", "bundle"]
 
@@ -67,7 +68,7 @@ def bundle(contents: Contents, out: Path) -> dict[str, Any]:
     device has.
     """
     document = read_document(contents.config)
-    missing = _check_config(document)
+    missing = _check_config(document, complete=not (contents.model or contents.device))
     with tempfile.TemporaryDirectory() as folder:
         wheel = contents.wheel or make_wheel(Path(folder))
         arch, requires = read_wheel(wheel)
@@ -95,17 +96,22 @@ def bundle(contents: Contents, out: Path) -> dict[str, Any]:
     return {**agent.verify(out), "sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed)}
 
 
-def _check_config(document: Document) -> list[str]:
-    """Raises ConfigError for a mistake. What only the device can know, variables and secrets, is returned."""
+def _check_config(document: Document, *, complete: bool) -> list[str]:
+    """Raises ConfigError for a mistake. What only the device can know, variables and secrets, is returned.
+
+    Without any, and when nothing is given that is not in the file (`complete`), its model is looked at, too.
+    """
     missing = [problem.text for problem in document.problems]
     try:
-        check(document, Config, {"base_dir": document.base_dir})
+        config = check(document, Config, {"base_dir": document.base_dir})
     except ConfigError as error:
         lines = str(error).splitlines()
         wrong = [line for line in lines if not any(text in line for text in missing)]
         if wrong:
             raise ConfigError("\n".join(wrong)) from None
         return [line.split(": ", 1)[1] for line in lines]
+    if complete:
+        check_config(config, document)
     return []
 
 

@@ -54,6 +54,8 @@ def read(path: str | Path) -> Graph:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}; give the path of a .tflite file") from error
+    except ValueError as error:  # a null byte in it
+        raise ModelError(f"{str(path)!r} is no path: {error}") from error
     return read_bytes(data, str(path))
 
 

@@ -83,11 +83,13 @@ def _spatial(op: Op, source: Tensor, window: tuple[int, int], result: Tensor, ch
     return None if result.shape == shape else f"the output is {list(result.shape)}, not {list(shape)}"
 
 
-def _weights(inputs: list[Tensor], result: Tensor, channels: int, axis: int) -> str | None:
-    """Weights and bias of `channels` outputs, which are `axis` of the weights."""
+def _weights(
+    inputs: list[Tensor], result: Tensor, channels: int, axis: int, *, computed: bool = False
+) -> str | None:
+    """Weights, which may be `computed`, and bias of `channels` outputs, which are `axis` of the weights."""
     source, weights = inputs[:2]
     if str(weights.dtype) in _INTEGERS:
-        if weights.scale is None or weights.data is None:
+        if weights.scale is None or (weights.data is None and not computed):
             return "weights without scales, or not constant"
         if len(weights.scale) > 1 and (weights.axis != axis or len(weights.scale) != channels):
             return f"{len(weights.scale)} scales on axis {weights.axis} of the weights"
@@ -137,7 +139,7 @@ def _fully_connected(op: Op, inputs: list[Tensor], result: Tensor) -> str | None
         return f"input {list(source.shape)}, weights {list(weights.shape)} and output {list(result.shape)}"
     if op.options["weights_format"] != "DEFAULT":
         return f"weights in the format {op.options['weights_format']!r}"
-    return _weights(inputs, result, cols, 0)
+    return _weights(inputs, result, cols, 0, computed=True)
 
 
 def _broadcast(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:

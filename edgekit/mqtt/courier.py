@@ -19,7 +19,7 @@ from edgekit.mqtt.messages import Message
 from edgekit.mqtt.tls import tls_context
 
 if TYPE_CHECKING:
-    from edgekit.config.settings import MqttConfig
+    from edgekit.config.broker import MqttConfig
 
 State = Literal["connecting", "connected", "refused", "unreachable", "stopped"]
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.mqtt.messages import CAMERA_STATUSES
 from edgekit.mqtt.topics import Topics, topic_label
+from edgekit.rules.groups import groups_of
 
 if TYPE_CHECKING:
+    from edgekit.config.page import WebConfig
     from edgekit.config.settings import CameraConfig, Config
 
 Component: TypeAlias = dict[str, Any]
@@ -28,8 +30,12 @@ def discovery_topic(prefix: str, topics: Topics) -> str:
     return f"{prefix}/device/{_root(topics)}/config"
 
 
-def discovery_payload(config: Config, labels: Mapping[str, Sequence[str]], model: str) -> dict[str, Any]:
-    """All entities of a device: `labels` are the classes that each camera watches, `model` its hardware."""
+def discovery_payload(
+    config: Config, labels: Mapping[str, Sequence[str]], model: str, host: str
+) -> dict[str, Any]:
+    """All entities of a device: `labels` are the classes that each camera watches, `model` its hardware,
+    `host` the name by which others find it.
+    """
     from edgekit import __version__
 
     topics = Topics(config.mqtt.base, config.device.id)
@@ -43,6 +49,7 @@ def discovery_payload(config: Config, labels: Mapping[str, Sequence[str]], model
             "mf": "edgekit",
             "mdl": model,
             "sw": __version__,
+            **_page(config.web, host),
         },
         "o": {"name": "edgekit", "sw": __version__, "url": _URL},
         "availability": [{"topic": topics.status, **_LIVE}],
@@ -54,23 +61,37 @@ def discovery_payload(config: Config, labels: Mapping[str, Sequence[str]], model
 def state_topics(payload: Mapping[str, Any]) -> set[str]:
     """Where all the states are that a discovery payload names."""
     keys = ("state_topic", "image_topic", "json_attributes_topic")
-    return {part[key] for part in payload["cmps"].values() for key in keys if key in part}
+    named = [part.get(key) for part in _components_of(payload).values() for key in keys]
+    return {topic for topic in named if isinstance(topic, str)}
 
 
 def removals(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
     """`new` with what only `old` has marked as gone, to be said before `new`; None when nothing is."""
-    known = old.get("cmps")
-    known = known if isinstance(known, dict) else {}
     gone = {
         key: {"p": component["p"]}
-        for key, component in known.items()
-        if key not in new["cmps"] and isinstance(component, dict) and isinstance(component.get("p"), str)
+        for key, component in _components_of(old).items()
+        if key not in new["cmps"] and isinstance(component.get("p"), str)
     }
     return {**new, "cmps": {**new["cmps"], **gone}} if gone else None
 
 
+def _components_of(payload: Mapping[str, Any]) -> dict[str, Component]:
+    """Those of a payload that anybody may have made."""
+    known = payload.get("cmps")
+    known = known if isinstance(known, dict) else {}
+    return {key: component for key, component in known.items() if isinstance(component, dict)}
+
+
 def _root(topics: Topics) -> str:
     return f"{topics.base}_{topics.device}".replace("/", "_")
+
+
+def _page(web: WebConfig | None, host: str) -> dict[str, str]:
+    """Where the live page is, if Home Assistant's visitors can reach it."""
+    if web is None or web.local:
+        return {}
+    name = host if web.host in ("0.0.0.0", "::") else web.host  # noqa: S104  (it is compared)
+    return {"cu": f"http://[{name}]:{web.port}/" if ":" in name else f"http://{name}:{web.port}/"}
 
 
 def _title(name: str) -> str:
@@ -145,13 +166,13 @@ def _of_camera(topics: Topics, name: str, camera: CameraConfig, labels: Sequence
             "command_topic": topics.detect_set(name),
         },
     )
-    for label in labels:
+    for label in (*labels, *groups_of(labels), "all"):
         yield from _counted(f"{name}_{topic_label(label)}", f"{title} {label}", topics.count(name, label))
     if _wanted(getattr(camera.detect, "motion", None)):
         yield f"{name}_motion", _binary(f"{title} motion", topics.motion(name), "motion")
     yield from _of_scene(topics, name, camera, labels)
     if _wanted(getattr(camera, "snapshots", None)):
-        for label in labels:
+        for label in (*labels, "all"):
             yield (
                 f"{name}_{topic_label(label)}_shot",
                 {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from random import SystemRandom
 from typing import Any
 
-from edgekit.mqtt.discovery import discovery_topic, removals
+from edgekit.mqtt.discovery import discovery_topic, removals, state_topics
 from edgekit.mqtt.link import Received
 from edgekit.mqtt.mailbox import Mailbox
 from edgekit.mqtt.messages import Message, encode
@@ -41,6 +41,7 @@ class HomeAssistant:
         self._birth_topic = f"{prefix}/status"
         self.topics = (self._birth_topic, self.topic)
         self._mailbox, self._payload, self._retain = mailbox, payload, retain
+        self._place = topics.place
         self._jitter_s, self._now_s = jitter_s, now_s
         self._due_s: float | None = None
         mailbox.retain(self._message(payload))
@@ -77,6 +78,13 @@ class HomeAssistant:
             return
         if isinstance(old, dict):
             self._take_away(old)
+            self._forget_states(old)
+
+    def _forget_states(self, old: Mapping[str, Any]) -> None:
+        """What the broker still retains of it, as far as it is this device's own."""
+        for topic in sorted(state_topics(old) - state_topics(self._payload)):
+            if topic.startswith(f"{self._place}/") and not set(topic) & set("+#"):
+                self._mailbox.forget(topic)
 
     def _take_away(self, old: Mapping[str, Any]) -> None:
         interim = removals(old, self._payload)

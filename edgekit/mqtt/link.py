@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from edgekit.config.settings import MqttConfig
+    from edgekit.config.broker import MqttConfig
 
 MqttVersion = Literal["5", "3.1.1"]
 EndingKind = Literal["unreachable", "silent", "old protocol", "refused", "taken over", "lost", "left"]

@@ -206,9 +206,15 @@ def gap_payload(device: str, boot_id: str, first: int, last: int, now_s: float) 
 
 
 def health_payload(
-    health: Mapping[str, Any], mqtt: Mapping[str, Any], outbox: Mapping[str, Any]
+    health: Mapping[str, Any],
+    mqtt: Mapping[str, Any],
+    outbox: Mapping[str, Any],
+    *,
+    config_error: str | None = None,
 ) -> dict[str, Any]:
-    """How the device does, `edgekit.health/1`: the pipeline, and the publisher's `mqtt` and `outbox`."""
+    """How the device does, `edgekit.health/1`: the pipeline, and the publisher's `mqtt` and `outbox`;
+    `config_error` is why the last config that was read is not the one that runs.
+    """
     known = {
         "state": "ok",
         "cameras": {},
@@ -217,9 +223,9 @@ def health_payload(
         "over_budget": False,
         **health,
     }
-    if outbox["trouble"] is not None and known["state"] == "ok":
+    if (outbox["trouble"] or config_error) and known["state"] == "ok":
         known["state"] = "degraded"
-    return {**known, "outbox": dict(outbox), "mqtt": dict(mqtt)}
+    return {**known, "outbox": dict(outbox), "mqtt": dict(mqtt), "config_error": config_error}
 
 
 def response_payload(

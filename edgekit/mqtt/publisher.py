@@ -39,7 +39,7 @@ from edgekit.mqtt.topics import Topics
 from edgekit.types import Event
 
 if TYPE_CHECKING:
-    from edgekit.config.settings import MqttConfig
+    from edgekit.config.broker import MqttConfig
 
 __all__ = ["CLOCK", "LIMITS", "Clock", "Limits", "ListSink", "Publisher", "Sink", "machine_hash"]
 
@@ -75,6 +75,7 @@ class Publisher(States):
         self._listeners: list[Clerk | HomeAssistant] = []
         self._jitter_s = limits.jitter_s
         self._health: Mapping[str, Any] | None = None
+        self._config_error: str | None = None
         outbox = _outbox(settings, limits, clock.boot, self._gap)
         self._mailbox = Mailbox(self._status(messages.ONLINE), outbox)
         self._courier = Courier(
@@ -136,6 +137,13 @@ class Publisher(States):
         """What the pipeline knows of the info message has changed: `info` as at the start."""
         payload = messages.info_payload(info, self.topics, self.boot_id)
         self._retain(self.topics.info, messages.encode(payload))
+
+    def report_config(self, error: str | None) -> None:
+        """A config was read and is not taken, because of `error`; None: the last one read runs."""
+        if error != self._config_error:
+            self._config_error = error
+            if self._health is not None:
+                self.publish_health(self._health)
 
     def forget(self, topic: str) -> None:
         """Let the broker forget a state that is none any more."""
@@ -203,7 +211,9 @@ class Publisher(States):
     def health(self, health: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """`health`, or the last one that was published, with what is true of connection and outbox now."""
         known = health or self._health or {}
-        return messages.health_payload(known, self._mqtt_health(), self._mailbox.health())
+        return messages.health_payload(
+            known, self._mqtt_health(), self._mailbox.health(), config_error=self._config_error
+        )
 
     def stop(self, timeout_s: float = 1.5) -> int:
         """Deliver what waits, say `stopped`, disconnect; in `timeout_s` at most.
@@ -294,7 +304,9 @@ class Publisher(States):
             self._mailbox.retain(Message(self.topics.health, payload, 0, retain=True))
 
     def _health_payload(self, health: Mapping[str, Any], mqtt: Mapping[str, Any]) -> bytes:
-        return messages.encode(messages.health_payload(health, mqtt, self._mailbox.health()))
+        return messages.encode(
+            messages.health_payload(health, mqtt, self._mailbox.health(), config_error=self._config_error)
+        )
 
 
 def _outbox(

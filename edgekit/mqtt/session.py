@@ -17,7 +17,7 @@ from edgekit.mqtt.tls import tls_context
 from edgekit.mqtt.topics import Topics
 
 if TYPE_CHECKING:
-    from edgekit.config.settings import MqttConfig
+    from edgekit.config.broker import MqttConfig
 
 _ANSWER_S = 10.0
 _STEP_S = 0.25

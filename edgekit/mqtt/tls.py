@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgekit.config.settings import TlsConfig
+    from edgekit.config.broker import TlsConfig
 
 
 class _ClosingSocket(ssl.SSLSocket):

@@ -28,6 +28,7 @@ from edgekit.pipeline.observe import Observer
 from edgekit.pipeline.snapshot import encode
 from edgekit.pipeline.tally import Tally
 from edgekit.rules.alarm import AlarmChange
+from edgekit.rules.groups import count_groups
 from edgekit.types import Frame
 
 log = logging.getLogger("edgekit.pipeline")
@@ -238,7 +239,7 @@ class Pipeline:
     def _publish_counts(self, camera: str, lane: Lane) -> None:
         counts = lane.counts()
         lane.state.counts = {label: n for label, n in counts.items() if n}
-        for label, n in counts.items():
+        for label, n in (counts | count_groups(counts)).items():
             self._sink.set_count(camera, label, n)
         self._sink.set_count(camera, "all", sum(counts.values()))
 

@@ -6,13 +6,14 @@ The new one is prepared while the old one goes on, so that what cannot be run ne
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgekit.config import Config, config_hash
+from edgekit.config import Config, config_hash, mask_url
 from edgekit.device import Device
 from edgekit.device.machine import Thermometer
 from edgekit.errors import EdgekitError, UsageError
@@ -70,7 +71,7 @@ class Setup:
             ]
             for name, camera in self.config.cameras.items()
         }
-        return discovery_payload(self.config, labels, self.device.title)
+        return discovery_payload(self.config, labels, self.device.title, socket.gethostname())
 
 
 class Runner:
@@ -142,7 +143,9 @@ class Runner:
                 setup = self._reread(self.setup)
             except EdgekitError as error:
                 log.error("the config is not taken, the one that runs goes on: %s", error)  # noqa: TRY400  (a line)
+                self._publisher.report_config(mask_url(str(error)))
                 raise
+            self._publisher.report_config(None)
             self._next = setup
             self.pipeline.stop()
         return {"config_hash": config_hash(setup.config), "cameras": list(setup.config.cameras)}

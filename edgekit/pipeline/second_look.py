@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgekit.config.settings import SecondLookConfig
+from edgekit.config.models import SecondLookConfig
 from edgekit.inference import Model
 from edgekit.preprocess import crop_box
 from edgekit.track import overlap

@@ -31,10 +31,11 @@ HOLD_S = {"covered": 3.0, "moved": 5.0, "dark": 3.0}  # how long each must be so
 ACCEPT_S = 300.0  # after which a moved camera is where it is
 DARK = 0.25  # share of the usual light that is dark
 COVERED = 0.3  # share of the usual contours that is covered
-MOVED = 0.3  # likeness of the contours below which they are elsewhere
-ALIKE = 0.7  # likeness above which they are not
+ALIKE = 0.7  # likeness of the contours above which they are where they were
 STEADY = 0.5  # likeness of a frame to the last second above which the camera rests
-NEARER = 0.15  # by how much more alike a shift must make them to be where they are
+LEFT = 0.2  # share of the contours that must still be where they were, whoever stands before the rest
+STANDS_OUT = 1.2  # how much better they must fit there than anywhere else
+FAINT = 0.3  # steepness, as a share of the mean, below which a contour counts less
 WIND = 3  # pixels, of the small picture, by which the wind may shift it
 FLAT = 0.5  # steepness, in levels a pixel, below which a picture has no contours to compare
 CLOCK = 0.02  # share of the pixels that a clock may change
@@ -154,20 +155,30 @@ def likeness(a: Grey, b: Grey) -> float:
 
 
 def elsewhere(field: Grey, usual: Grey) -> bool:
-    """Whether a field of directions is not the usual one: not like it at all, or more so when shifted."""
+    """Whether a field of directions is not the usual one.
+
+    Somebody who stands before half of the picture makes it unlike, but what is left of it still fits best
+    where it was; of another view nothing does.
+    """
     if likeness(field, usual) >= ALIKE:
         return False
-    alike = shifted_likeness(field, usual)
-    near = np.arange(-WIND, WIND + 1)
-    here = float(alike[np.ix_(near, near)].max())
-    alike[np.ix_(near, near)] = 0.0
-    return here < MOVED or (here < ALIKE and float(alike.max()) > here + NEARER)
+    known = directions(usual)
+    fits = fits_by_shift(directions(field), known) / max(float(np.hypot(*known).sum()), 1e-6)
+    near = np.ix_(*[np.arange(-WIND, WIND + 1)] * 2)
+    here = float(fits[near].max())
+    fits[near] = 0.0
+    return here < max(LEFT, STANDS_OUT * float(fits.max()))
 
 
-def shifted_likeness(a: Grey, b: Grey) -> Grey:
-    """The likeness of two fields for every shift of one; [0, 0] is no shift."""
+def directions(field: Grey) -> Grey:
+    """The field with all contours alike, so that one bold thing does not outweigh the rest."""
+    return np.asarray(field / np.maximum(np.hypot(*field), FAINT), np.float32)
+
+
+def fits_by_shift(a: Grey, b: Grey) -> Grey:
+    """How well two fields fit for every shift of one; [0, 0] is no shift."""
     spectrum = (np.fft.rfft2(a) * np.conj(np.fft.rfft2(b))).sum(axis=0)
-    return np.asarray(np.fft.irfft2(spectrum, a.shape[1:]) / max(_norm(a, b), 1e-6), np.float32)
+    return np.asarray(np.fft.irfft2(spectrum, a.shape[1:]), np.float32)
 
 
 def _norm(a: Grey, b: Grey) -> float:

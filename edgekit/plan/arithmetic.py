@@ -90,9 +90,24 @@ def truncate(x: Whole, bits: int) -> Whole:
     return np.asarray(np.sign(x) * (np.abs(x) >> bits))
 
 
-def shift_right(x: Whole, bits: int) -> Whole:
+def inverse_of_one_plus(x: Whole) -> Whole:
+    """1 / (1 + x) for x in 0..1, of 31 bits both: gemmlowp's three steps of Newton's method."""
+    half = (x + _REACH) // 2
+    y = 1515870810 + doubling_high(half, -1010580540)
+    for _ in range(3):
+        rest = doubling_high(y, (1 << 29) - doubling_high(half, y)) * 4
+        y = y + np.clip(rest, -_REACH, _REACH - 1)
+    return np.minimum(y * 2, _REACH - 1)
+
+
+def bit_length(x: Whole) -> Whole:
+    """How many bits numbers take that are 0 or more."""
+    return np.frexp(x.astype(np.float64))[1].astype(np.int64)
+
+
+def shift_right(x: Whole, bits: Whole | int) -> Whole:
     """Divide by 2^bits, to the nearest, ties away from zero."""
-    mask = (1 << bits) - 1
+    mask = (1 << np.asarray(bits, np.int64)) - 1
     return (x >> bits) + ((x & mask) > (mask >> 1) + (x < 0))
 
 

@@ -10,10 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.model.graph import Tensor
-from edgekit.plan.arithmetic import Whole, bounds, clamp, codes, is_quantised, multiplier, multiply, stored
+from edgekit.plan.arithmetic import (
+    Whole,
+    bit_length,
+    bounds,
+    clamp,
+    codes,
+    doubling_high,
+    inverse_of_one_plus,
+    is_quantised,
+    multiplier,
+    multiply,
+    shift_right,
+    stored,
+)
 from edgekit.plan.lowering import (
+    FAULT,
     FLOAT,
     SCRATCH,
+    ZERO,
     Lower,
     Lowering,
     dense,
@@ -23,19 +38,26 @@ from edgekit.plan.lowering import (
     type_number,
     zero_point_of,
 )
+from edgekit.plan.real import REAL
 from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import Source, merge
 from edgekit.plan.unary import UNARY, look_up
 
 # In the order of native/ops.h; the comparisons come last.
 FUNCTIONS = """
-    ADD SUB MUL MAXIMUM MINIMUM SQUARED_DIFFERENCE DIV PRELU POW FLOOR_DIV FLOOR_MOD
+    ADD SUB MUL MAXIMUM MINIMUM SQUARED_DIFFERENCE DIV PRELU POW ATAN2 FLOOR_DIV FLOOR_MOD
+    BITWISE_XOR RIGHT_SHIFT
     EQUAL NOT_EQUAL LESS LESS_EQUAL GREATER GREATER_EQUAL
 """.split()  # noqa: SIM905
 _ACTIVATED = ("ADD", "SUB", "MUL", "DIV")
 _LOGICAL = {"LOGICAL_AND": "MINIMUM", "LOGICAL_OR": "MAXIMUM"}
+_DIVISIONS = ("DIV", "FLOOR_DIV", "FLOOR_MOD")
+_BITS = ("BITWISE_XOR", "RIGHT_SHIFT")
+_OF_FLOATS = ("PRELU", "POW", "ATAN2")
 _WHOLE = (np.dtype(np.int32), np.dtype(np.int64))
 _LARGEST = float(np.finfo(np.float32).max)
+_REACH = 2**31
+_BITS_OF_SUM = 31  # a shift by more leaves nothing, whatever TFLite makes of it
 _WIDTH = 20  # bits by which ADD and SUB widen their operands
 
 
@@ -148,6 +170,25 @@ def _prelu(job: Lowering, x: Whole, alpha: Whole) -> NDArray[np.uint8]:
     return stored(y + zero_point_of(job.result), job.result)
 
 
+def _ratio(job: Lowering) -> list[Step]:
+    """DIV by way of the divisor's reciprocal, which has 31 bits."""
+    return [*_no_zero(job, zero_point_of(job.inputs[1])), *_pair(job, _quotient)]
+
+
+def _quotient(job: Lowering, a: Whole, b: Whole) -> NDArray[np.uint8]:
+    first, second = job.inputs
+    fixed, shift = multiplier(float(scale_of(first) / (scale_of(second) * scale_of(job.result))))
+    a, b = a * np.where(b < 0, -1, 1), np.where(b == 0, 1, np.abs(b))
+    room = 32 - bit_length(b)
+    inverse = inverse_of_one_plus((b << room) - _REACH)
+    headroom = 31 - bit_length(np.where(a < 0, -a - 1, a))
+    down = headroom + (31 - room) - shift
+    need(down.min() >= 0, "scales that are too far apart")
+    product = doubling_high(doubling_high(a << headroom, inverse), fixed)
+    y = np.where(down > _BITS_OF_SUM, 0, shift_right(product, np.minimum(down, _BITS_OF_SUM)))
+    return stored(y + zero_point_of(job.result), job.result, _clamp(job))
+
+
 _COMPARISONS: dict[str, Callable[[Whole, Whole], Any]] = {
     "EQUAL": np.equal,
     "NOT_EQUAL": np.not_equal,
@@ -162,6 +203,7 @@ _QUANTISED: dict[str, Lower] = {
     "MUL": _product,
     "SQUARED_DIFFERENCE": lambda job: _pair(job, _squared_difference),
     "PRELU": lambda job: _pair(job, _prelu),
+    "DIV": _ratio,
     **dict.fromkeys(_COMPARISONS, lambda job: _pair(job, _comparison)),
 }
 
@@ -179,11 +221,25 @@ def _numbers(job: Lowering, kind: str) -> list[Step]:
             min(max(b, -_LARGEST), _LARGEST) for b in bounds(job.option("fused_activation_function"))
         )
         need(first.dtype == FLOAT or low == -_LARGEST, f"an activation on {first.dtype}")
-    need(kind not in ("DIV", "PRELU", "POW") or first.dtype == FLOAT, f"{first.dtype}")
-    if kind in ("FLOOR_DIV", "FLOOR_MOD") and first.dtype != FLOAT:
-        need(np.all(job.constant(1, "divisors")), "a divisor of 0")
+    need(kind not in _OF_FLOATS or first.dtype == FLOAT, f"{first.dtype} numbers")
+    need(kind != "ATAN2" or first.shape == job.inputs[1].shape, "operands of different shapes")
+    need(kind not in _BITS or first.dtype.kind in "iu", f"{first.dtype} numbers")
     fields = {"type": type_number(first), "function": FUNCTIONS.index(kind), "low": low, "high": high}
-    return [Step("binary", {**_operands(job), **fields})]
+    guard = _no_zero(job, 0) if kind in _DIVISIONS and first.dtype != FLOAT else []
+    return [*guard, Step("binary", {**_operands(job), **fields})]
+
+
+def _no_zero(job: Lowering, zero: int) -> list[Step]:
+    """The step that says when a divisor is 0; none for constant ones, which are looked at here."""
+    divisors = job.inputs[1]
+    need(divisors.data is None or np.all(divisors.data != zero), "a divisor of 0")
+    if divisors.data is not None:
+        return []
+    fields = {
+        **job.source(1).fields(), "count": math.prod(divisors.shape), "type": type_number(divisors),
+        "value": zero, "fault": job.place(FAULT), "number": ZERO,
+    }  # fmt: skip
+    return [Step("forbid", fields)]
 
 
 def _logical(job: Lowering) -> list[Step]:
@@ -197,38 +253,69 @@ def _logical(job: Lowering) -> list[Step]:
 
 
 def _signed(job: Lowering) -> list[Step]:
-    """NEG and ABS of whole numbers: 0 less the number, and the larger of the two."""
-    source = job.inputs[0]
+    """NEG, ABS and SIGN of whole numbers.
+
+    That is 0 less the number, the larger of that and the number, and the number kept within -1 to 1.
+    """
+    source, kind = job.inputs[0], job.op.kind
     if source.dtype not in _WHOLE:
-        return UNARY[job.op.kind](job)
+        return {**REAL, **UNARY}[kind](job)
     job.takes(1)
     job.same_type()
     job.shaped(source.shape)
-    is_abs, zero = job.op.kind == "ABS", Source(0, np.zeros(1, source.dtype))
+    zero, minus_one, one = (Source(0, np.array([n], source.dtype)) for n in (0, -1, 1))
+    if kind == "SIGN":
+        part = job.place(SCRATCH)
+        return [
+            _row(job, "MAXIMUM", (job.source(0), 1), (minus_one, 0), part),
+            _row(job, "MINIMUM", (Source(part), 1), (one, 0), job.output()),
+        ]
+    is_abs = kind == "ABS"
     negated = job.place(SCRATCH) if is_abs else job.output()
-    steps = [_whole(job, "SUB", (zero, 0), (job.source(0), 1), negated)]
+    steps = [_row(job, "SUB", (zero, 0), (job.source(0), 1), negated)]
     if is_abs:
-        steps.append(_whole(job, "MAXIMUM", (job.source(0), 1), (Source(negated), 1), job.output()))
+        steps.append(_row(job, "MAXIMUM", (job.source(0), 1), (Source(negated), 1), job.output()))
     return steps
 
 
-def _whole(
+def _row(
     job: Lowering, kind: str, first: tuple[Source, int], second: tuple[Source, int], output: int
 ) -> Step:
-    """A function of two rows of whole numbers of the result's type, a number or (0) none apart."""
+    """A function of two rows of numbers of the result's type, a number or (0) none apart."""
     dtype, count = job.result.dtype, math.prod(job.result.shape)
     fields: Fields = {
         **first[0].fields("first"), **second[0].fields("second"), "output": output,
         "sizes": np.array([count], np.int64), "type": type_number(job.result),
         "first_strides": np.array([first[1] * dtype.itemsize], np.int64),
         "second_strides": np.array([second[1] * dtype.itemsize], np.int64),
-        "function": FUNCTIONS.index(kind),
+        "function": FUNCTIONS.index(kind), "low": -_LARGEST, "high": _LARGEST,
     }  # fmt: skip
     return Step("binary", fields)
 
 
 def signed_scratch(job: Lowering) -> int:
     return job.result.size_bytes if job.result.dtype in _WHOLE else 0
+
+
+def _sum_of_many(job: Lowering) -> list[Step]:
+    """ADD_N: one after another, each sum in the place from which the next is not made."""
+    count = len(job.op.inputs)
+    job.takes(count)
+    need(count >= 2, f"{count} inputs")
+    need(job.result.dtype in (FLOAT, np.int32), f"{job.result.dtype}")
+    for tensor in job.inputs:
+        same_type(tensor, job.result)
+        job.shaped(tensor.shape)
+    steps, total = [], job.source(0)
+    for number in range(1, count):
+        place = job.place(SCRATCH) if (count - number) % 2 == 0 else job.output()
+        steps.append(_row(job, "ADD", (total, 1), (job.source(number), 1), place))
+        total = Source(place)
+    return steps
+
+
+def sum_scratch(job: Lowering) -> int:
+    return job.result.size_bytes if len(job.op.inputs) > 2 else 0
 
 
 def _lower(kind: str) -> Lower:
@@ -240,7 +327,7 @@ def _lower(kind: str) -> Lower:
             same_type(first, second)
             job.same_type()
         elif quantised:
-            need(kind in _QUANTISED, "quantised numbers")
+            need(kind in _QUANTISED, f"quantised {first.dtype} numbers")
             compared = [] if kind in _COMPARISONS else [job.result]
             need(is_quantised(first, second, *compared), f"{first.dtype}; only bytes with one scale")
             need(all(t.dtype == first.dtype for t in (second, *compared)), "operands of different types")
@@ -254,5 +341,6 @@ def _lower(kind: str) -> Lower:
 BINARY: dict[str, Lower] = {
     **{kind: _lower(kind) for kind in FUNCTIONS},
     **dict.fromkeys(_LOGICAL, _logical),
-    **dict.fromkeys(("ABS", "NEG"), _signed),
+    **dict.fromkeys(("ABS", "NEG", "SIGN"), _signed),
+    "ADD_N": _sum_of_many,
 }

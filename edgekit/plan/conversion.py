@@ -100,6 +100,20 @@ def rank(job: Lowering) -> list[Step]:
     return _constant(job, np.array(len(job.inputs[0].shape), np.int32))
 
 
+def range_(job: Lowering) -> list[Step]:
+    """Numbers a step apart, of constants: else their count is not known before."""
+    job.takes(3)
+    known = all(t.data is not None and math.prod(t.shape) == 1 for t in job.inputs)
+    need(known, "a range of numbers that are computed")
+    need(all(t.dtype == job.result.dtype for t in job.inputs), "numbers of different types")
+    need(job.result.dtype in (FLOAT, np.int32, np.int64), f"{job.result.dtype}")
+    start, limit, step = (np.asarray(tensor.data).reshape(()) for tensor in job.inputs)
+    need(step, "a step of 0")
+    count = max(0, math.ceil((float(limit) - float(start)) / float(step)))
+    job.shaped((count,))
+    return _constant(job, start + np.arange(count, dtype=start.dtype) * step)
+
+
 def zeros_like(job: Lowering) -> list[Step]:
     _, result = _ends(job)
     return _constant(job, np.zeros((), result.dtype))
@@ -125,6 +139,7 @@ CONVERSIONS: dict[str, Lower] = {
     "DEQUANTIZE": dequantize,
     "FILL": fill,
     "QUANTIZE": quantize,
+    "RANGE": range_,
     "RANK": rank,
     "SHAPE": shape,
     "ZEROS_LIKE": zeros_like,

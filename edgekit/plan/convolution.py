@@ -16,6 +16,7 @@ from edgekit.plan.simplify.padding import explicit_padding
 
 MAX_SUM = 2**31 - 1024
 MAX_SCALED = 2.0**30
+MAX_STRIDE = 64  # as EK_MAX_STEP in native/ek.h
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ def window_of(graph: Graph, op: Op, size: tuple[int, int]) -> tuple[Window, int]
     """The window of a convolution and the tensor that it moves over, read through a PAD before it."""
     (top, _, left, _), source = explicit_padding(graph, op)
     o: dict[str, Any] = op.options
-    strides, dilations = (o["stride_h"], o["stride_w"]), (o["dilation_h_factor"], o["dilation_w_factor"])
+    _, rows, columns, _ = graph.tensors[op.outputs[0]].shape
+    strides = (o["stride_h"] if rows > 1 else 1, o["stride_w"] if columns > 1 else 1)
+    dilations = (o["dilation_h_factor"], o["dilation_w_factor"])
     return Window(*size, *strides, *dilations, top, left), source
 
 
@@ -154,7 +157,9 @@ def refusal(graph: Graph, op: Op) -> str | None:
 
 
 def _reach(layer: Layer) -> str | None:
-    """Sums, and what they are scaled to, must stay within 32 bits."""
+    """Steps are short; sums, and what they are scaled to, must stay within 32 bits."""
+    if (stride := max(layer.window.stride_y, layer.window.stride_x)) > MAX_STRIDE:
+        return f"a stride of {stride}; {MAX_STRIDE} are the most"
     sizes = np.abs(layer.weights)
     if sizes.max(initial=0) > 255:
         return "weights beyond 9 bits"

@@ -180,6 +180,8 @@ def lower(job: Lowering) -> list[Step]:
 
 def scratch(job: Lowering) -> int:
     """Bytes for the input as often as there are sets of weights, if there are several."""
+    if job.inputs[1].data is None:
+        return 0
     sets = len(_sets(job.inputs[1]))
     return sets * math.prod(job.inputs[0].shape) if sets > 1 else 0
 

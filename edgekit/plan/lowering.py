@@ -22,6 +22,8 @@ from edgekit.plan.strided import Source, Strided, copy
 SCRATCH = -1  # the "tensor" at which `place` gives the bytes that `scratch` asked for
 FAULT = -2  # that at which it gives the int32 that a kernel sets when it meets a wrong number
 
+OUTSIDE, ZERO = 1, 2  # the numbers that kernels set it to: what was wrong
+
 BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 FLOAT = np.dtype(np.float32)
 # In the order of EK_TYPES in native/ops.h

@@ -22,6 +22,8 @@ from edgekit.plan.lowering import (
 from edgekit.plan.step import Step
 from edgekit.plan.strided import Strided, fill
 
+MAX_ROWS = 256  # that REVERSE_SEQUENCE may turn round one by one
+
 
 def transpose(job: Lowering) -> list[Step]:
     job.takes(2)
@@ -140,6 +142,27 @@ def reverse(job: Lowering) -> list[Step]:
     return move(job, view, dense(job.result))
 
 
+def reverse_sequence(job: Lowering) -> list[Step]:
+    """Each row turned round as far as its length says, the rest as it is."""
+    job.takes(2)
+    job.same_type()
+    shape = job.inputs[0].shape
+    job.shaped(shape)
+    lengths = job.constant(1, "lengths").ravel().tolist()
+    along, rows = (axis_of(job.whole(name), len(shape)) for name in ("seq_dim", "batch_dim"))
+    need(along != rows and len(lengths) == shape[rows], f"{len(lengths)} lengths")
+    need(len(lengths) <= MAX_ROWS, f"{len(lengths)} rows")
+    steps = []
+    for row, length in enumerate(lengths):
+        need(0 <= length <= shape[along], f"a length of {length}")
+        view = dense(job.result).slice(rows, row, 1)
+        source = view.slice(along, max(length - 1, 0), length, -1)
+        steps += move(job, source, view.slice(along, 0, length))
+        rest = view.slice(along, length, shape[along] - length)
+        steps += move(job, rest, rest)
+    return steps
+
+
 def dynamic_update_slice(job: Lowering) -> list[Step]:
     """The first input, with the second in it where the third says, which is kept inside."""
     job.takes(3)
@@ -180,6 +203,7 @@ MOVES: dict[str, Lower] = {
     "PAD": pad,
     "PADV2": padv2,
     "RESHAPE": alias,
+    "REVERSE_SEQUENCE": reverse_sequence,
     "REVERSE_V2": reverse,
     "SQUEEZE": alias,
     "TILE": tile,

@@ -11,6 +11,7 @@ from edgekit.model.graph import Tensor
 from edgekit.plan.binary import FUNCTIONS
 from edgekit.plan.lowering import (
     FAULT,
+    OUTSIDE,
     SCRATCH,
     Lower,
     Lowering,
@@ -155,9 +156,29 @@ def _pick(
         **job.source(1 - number).fields(), **job.source(number).fields("index"), "output": job.output(),
         "index_type": type_number(index), "outer": outer, "share": share, "picks": picks,
         "run": run * job.result.dtype.itemsize, "limits": np.array(limits, np.int64),
-        "fault": job.place(FAULT), "number": 1,
+        "fault": job.place(FAULT), "number": OUTSIDE,
     }  # fmt: skip
     return Step("pick", fields)
+
+
+def scatter_nd(job: Lowering) -> list[Step]:
+    job.takes(3)
+    index, source, result = job.inputs[0], job.inputs[1], job.result
+    same_type(source, result)
+    need(source.dtype != np.bool_, "truth values")
+    need(index.dtype in _INDICES and len(index.shape) >= 1, f"indices that are {index.dtype}")
+    job.shaped([int(n) for n in job.constant(2, "a shape").ravel()])
+    depth = index.shape[-1]
+    need(1 <= depth <= len(result.shape), f"indices of {depth} numbers")
+    need(source.shape == (*index.shape[:-1], *result.shape[depth:]), f"updates {list(source.shape)}")
+    need(math.prod(source.shape), "no updates")
+    fields: Fields = {
+        **job.source(1).fields(), **job.source(0).fields("index"), "output": job.output(),
+        "type": type_number(source), "index_type": type_number(index), "fault": job.place(FAULT),
+        "picks": math.prod(index.shape[:-1]), "run": math.prod(result.shape[depth:]),
+        "limits": np.array(result.shape[:depth], np.int64), "number": OUTSIDE,
+    }  # fmt: skip
+    return [Step("scatter", fields)]
 
 
 def top(job: Lowering) -> list[Step]:
@@ -184,6 +205,7 @@ PICKING: dict[str, Lower] = {
     "GATHER": gather,
     "GATHER_ND": gather_nd,
     "ONE_HOT": one_hot,
+    "SCATTER_ND": scatter_nd,
     "SELECT": select_rows,
     "SELECT_V2": select,
     "TOPK_V2": top,

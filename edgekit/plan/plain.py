@@ -10,15 +10,14 @@ import math
 from collections.abc import Callable
 
 from edgekit.model.graph import Graph, Op
-from edgekit.plan import fully_connected, picking, postprocess
-from edgekit.plan.binary import BINARY, signed_scratch
+from edgekit.plan import fully_connected, picking, postprocess, products
+from edgekit.plan.binary import BINARY, signed_scratch, sum_scratch
 from edgekit.plan.blocks import BLOCKS
 from edgekit.plan.conversion import CONVERSIONS
 from edgekit.plan.joining import JOINING
 from edgekit.plan.lowering import Lower, Lowering, Refused
 from edgekit.plan.movement import MOVES
 from edgekit.plan.picking import PICKING
-from edgekit.plan.products import PRODUCTS
 from edgekit.plan.real import ARG, REAL
 from edgekit.plan.reduction import REDUCTIONS
 from edgekit.plan.sampling import SAMPLING
@@ -37,18 +36,21 @@ _LOWER: dict[str, Lower] = {
     **BINARY,
     **REDUCTIONS,
     **SAMPLING,
-    **PRODUCTS,
+    **products.PRODUCTS,
     **ARG,
     **PICKING,
-    "FULLY_CONNECTED": fully_connected.lower,
+    "FULLY_CONNECTED": products.fully_connected,
     postprocess.POSTPROCESS: postprocess.lower,
 }
 _SCRATCH: dict[str, Callable[[Lowering], int]] = {
     "ABS": signed_scratch,
+    "ADD_N": sum_scratch,
     "FULLY_CONNECTED": fully_connected.scratch,
     "ONE_HOT": picking.one_hot_scratch,
+    "SIGN": signed_scratch,
     postprocess.POSTPROCESS: postprocess.scratch,
 }
+_MAY_FAIL = ("DIV", "EMBEDDING_LOOKUP", "FLOOR_DIV", "FLOOR_MOD", "GATHER", "GATHER_ND", "SCATTER_ND")
 _ALIASES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
@@ -85,9 +87,8 @@ def scratch(graph: Graph, op: Op) -> int:
 
 
 def can_fail(graph: Graph, op: Op) -> bool:
-    """Whether numbers that are computed may turn out to be wrong: indices that reach outside."""
-    picks = op.kind in ("EMBEDDING_LOOKUP", "GATHER", "GATHER_ND")
-    return picks and any(step.family == "pick" for step in lower(graph, op, lambda _: 0))
+    """Whether numbers that are computed may turn out to be wrong: indices outside, divisors that are 0."""
+    return op.kind in _MAY_FAIL and any("fault" in step.fields for step in lower(graph, op, lambda _: 0))
 
 
 def aliases(graph: Graph, op: Op) -> bool:

@@ -1,4 +1,4 @@
-"""Sums of products beside the layers that have planes: BATCH_MATMUL, TRANSPOSE_CONV, L2_NORMALIZATION."""
+"""Sums of products beside the layers that have planes: matrices, TRANSPOSE_CONV, L2_NORMALIZATION."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.model.graph import Tensor
+from edgekit.plan import fully_connected as layers
 from edgekit.plan.arithmetic import bounds, clamp, is_quantised, multiplier
-from edgekit.plan.lowering import Lower, Lowering, dense, need, scale_of, zero_point_of
+from edgekit.plan.lowering import FLOAT, Lower, Lowering, dense, need, scale_of, type_number, zero_point_of
 from edgekit.plan.reduction import window
-from edgekit.plan.step import Step
+from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import merge
 
 MAX_DEPTH = 32768  # as EK_MAX_DEPTH in native/ek.h
@@ -26,7 +27,9 @@ def _int8(*tensors: Tensor) -> None:
 
 def batch_matmul(job: Lowering) -> list[Step]:
     job.takes(2)
-    _int8(*job.inputs, job.result)
+    real = all(tensor.dtype == FLOAT for tensor in (*job.inputs, job.result))
+    if not real:
+        _int8(*job.inputs, job.result)
     first, second = (dense(tensor) for tensor in job.inputs)
     need(min(len(first.shape), len(second.shape)) >= 2, "a matrix with less than two axes")
     swapped = [*range(len(first.shape) - 2), len(first.shape) - 1, len(first.shape) - 2]
@@ -42,19 +45,62 @@ def batch_matmul(job: Lowering) -> list[Step]:
     need(depth == again and 0 < depth <= MAX_DEPTH, f"{depth} times {again} numbers")
     views = [view.broadcast((*batches, *view.shape[-2:])) for view in (first, second)]
     sizes, strides = merge(batches, *(view.strides[:-2] for view in views))
-    fixed, shift = multiplier(_factor(job.inputs[0], job.inputs[1], job.result))
-    need(255 * 255 * depth << max(shift, 0) < 2**31, "scales that are too far apart")
-    fields = {
+    fields: Fields = {
         **job.source(0).fields("first"), **job.source(1).fields("second"), "output": job.output(),
         "batches": np.array(sizes, np.int64), "first_batch_strides": np.array(strides[0], np.int64),
         "second_batch_strides": np.array(strides[1], np.int64), "rows": rows, "depth": depth,
         "columns": columns, "first_row_stride": views[0].strides[-2],
         "first_depth_stride": views[0].strides[-1], "second_depth_stride": views[1].strides[-2],
-        "second_column_stride": views[1].strides[-1], "first_zero": zero_point_of(job.inputs[0]),
-        "second_zero": zero_point_of(job.inputs[1]), "multiplier": fixed, "shift": shift,
-        "zero_point": zero_point_of(job.result),
+        "second_column_stride": views[1].strides[-1], "type": type_number(job.result),
+    }  # fmt: skip
+    if not real:
+        fixed, shift = multiplier(_factor(job.inputs[0], job.inputs[1], job.result))
+        need(255 * 255 * depth << max(shift, 0) < 2**31, "scales that are too far apart")
+        fields |= {**_zero_points(job), "multiplier": fixed, "shift": shift, "low": -128, "high": 127}
+    return [Step("matmul", fields)]
+
+
+def _zero_points(job: Lowering) -> Fields:
+    names = {"first_zero": job.inputs[0], "second_zero": job.inputs[1], "zero_point": job.result}
+    return {name: zero_point_of(tensor) for name, tensor in names.items()}
+
+
+def fully_connected(job: Lowering) -> list[Step]:
+    """A layer whose weights are computed is a product of two matrices."""
+    if len(job.op.inputs) < 2 or job.op.inputs[1] < 0 or job.inputs[1].data is not None:
+        return layers.lower(job)
+    job.takes(2, 3)
+    source, weights, result = job.inputs[0], job.inputs[1], job.result
+    _int8(source, weights, result)
+    need(len(weights.shape) == 2, f"weights {list(weights.shape)}")
+    columns, depth = weights.shape
+    rows, rest = divmod(math.prod(source.shape), depth)
+    fits = not rest and math.prod(result.shape) == rows * columns
+    need(fits and 0 < depth <= MAX_DEPTH, f"weights {list(weights.shape)} for {list(source.shape)}")
+    scale = layers.scale_of(source) * layers.scale_of(weights) / layers.scale_of(result)
+    bias = _bias(job, columns, depth)
+    need(scale < 1, "scales that are too far apart")
+    low, high = clamp(*bounds(job.option("fused_activation_function")), result)
+    one = np.array([1], np.int64)
+    fields: Fields = {
+        **job.source(0).fields("first"), **job.source(1).fields("second"), "output": job.output(),
+        "batches": one, "first_batch_strides": one - 1, "second_batch_strides": one - 1, "rows": rows,
+        "depth": depth, "columns": columns, "first_row_stride": depth, "first_depth_stride": 1,
+        "second_depth_stride": 1, "second_column_stride": depth, "type": type_number(result),
+        "bias": bias, "scale": scale, "low": low, "high": high, **_zero_points(job),
     }  # fmt: skip
     return [Step("matmul", fields)]
+
+
+def _bias(job: Lowering, columns: int, depth: int) -> NDArray[np.int32]:
+    """The third input, if there is one."""
+    if len(job.op.inputs) < 3 or job.op.inputs[2] < 0:
+        return np.zeros(0, np.int32)
+    bias = job.inputs[2]
+    need(bias.data is not None and bias.dtype == np.int32 and bias.shape == (columns,), "another bias")
+    reach = 255 * 255 * depth + int(np.abs(np.asarray(bias.data, np.int64)).max())
+    need(reach < 2**31, "sums beyond 32 bits")
+    return np.ascontiguousarray(bias.data)
 
 
 def _factor(first: Tensor, second: Tensor, result: Tensor) -> float:

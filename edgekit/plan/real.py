@@ -9,12 +9,13 @@ import math
 
 import numpy as np
 
+from edgekit.plan.arithmetic import nearest
 from edgekit.plan.lowering import FLOAT, Lower, Lowering, axis_of, need, type_number
 from edgekit.plan.step import Step
 
 # In the order of native/ops.h
 _FUNCTIONS = """
-    ABS NEG SQUARE SQRT RSQRT FLOOR CEIL ROUND SIGN CLAMP LEAKY_RELU HARD_SWISH
+    ABS NEG SQUARE SQRT RSQRT FLOOR CEIL ROUND SIGN CLAMP LEAKY_RELU HARD_SWISH FAKE_QUANT
     EXP LOG LOGISTIC TANH ELU GELU GELU_BY_TANH SIN COS
 """.split()  # noqa: SIM905
 _CLAMPS = {
@@ -28,17 +29,31 @@ def real(job: Lowering) -> list[Step]:
     need(source.dtype == job.result.dtype == FLOAT, f"{source.dtype} to {job.result.dtype}")
     job.shaped(source.shape)
     low, high = _CLAMPS.get(kind, (0.0, 0.0))
+    step = 0.0
     if kind in _CLAMPS:
         kind = "CLAMP"
     elif kind == "LEAKY_RELU":
         low = float(job.op.options["alpha"])  # type: ignore[arg-type]
     elif kind == "GELU" and job.option("approximate"):
         kind = "GELU_BY_TANH"
+    elif kind == "FAKE_QUANT":
+        low, high, step = _nudged(job)
     fields = {
         **job.source(0).fields(), "output": job.output(), "count": math.prod(source.shape),
-        "function": _FUNCTIONS.index(kind), "low": low, "high": high,
+        "function": _FUNCTIONS.index(kind), "low": low, "high": high, "step": step,
     }  # fmt: skip
     return [Step("real", fields)]
+
+
+def _nudged(job: Lowering) -> tuple[float, float, float]:
+    """The ends and the step of a FAKE_QUANT, moved so that 0 is one of its numbers; in float32 as TFLite."""
+    low, high = (np.float32(float(job.op.options[name])) for name in ("min", "max"))  # type: ignore[arg-type]
+    need(low <= 0 <= high and low < high, f"a range from {low:g} to {high:g}")
+    first = np.float32(bool(job.option("narrow_range")))
+    last = np.float32(2 ** job.whole("num_bits") - 1)
+    step = (high - low) / (last - first)
+    zero = np.clip(nearest(first - low / step), first, last)
+    return float((first - zero) * step), float((last - zero) * step), float(step)
 
 
 def arg(job: Lowering) -> list[Step]:

@@ -33,7 +33,9 @@ from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import merge
 
 # As in native/ops.h; of truth values, which are bytes of 0 or 1, any is the largest and all the least.
-_REDUCTIONS = {"SUM": 0, "MEAN": 1, "REDUCE_MAX": 2, "REDUCE_MIN": 3, "REDUCE_ANY": 2, "REDUCE_ALL": 3}
+_REDUCTIONS = {
+    "SUM": 0, "MEAN": 1, "REDUCE_MAX": 2, "REDUCE_MIN": 3, "REDUCE_ANY": 2, "REDUCE_ALL": 3, "REDUCE_PROD": 4
+}  # fmt: skip
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -50,6 +52,7 @@ def reduce(job: Lowering) -> list[Step]:
     need(0 < count < 2**23, f"{count} numbers at once")
     fields = {"type": type_number(source), "function": _REDUCTIONS[kind], **_axes(job, kept, axes)}
     need(kind not in ("REDUCE_ANY", "REDUCE_ALL") or source.dtype == np.bool_, f"{source.dtype}")
+    need(kind != "REDUCE_PROD" or source.dtype.itemsize > 1, f"a product of {source.dtype}")
     if _REDUCTIONS[kind] > 1:
         need(equally_scaled(source, result), "another scale or zero point")
     elif source.dtype in BYTES:
@@ -154,6 +157,28 @@ def softmax(job: Lowering) -> list[Step]:
     return [Step("softmax", {**common, "type": type_number(source), "exponentials": table})]
 
 
+def log_softmax(job: Lowering) -> list[Step]:
+    job.takes(1)
+    source, result = job.inputs[0], job.result
+    job.shaped(source.shape)
+    need(source.dtype == result.dtype and len(source.shape) >= 1, f"{source.dtype} to {result.dtype}")
+    fields: Fields = {
+        **job.source(0).fields(), "output": job.output(), "rows": math.prod(source.shape[:-1]),
+        "depth": source.shape[-1],
+    }  # fmt: skip
+    if source.dtype == FLOAT:
+        return [Step("softmax_float", {**fields, "logarithm": 1})]
+    need(is_quantised(source, result), f"{source.dtype}; only bytes with one scale")
+    fits = scale_of(result) == np.float32(1 / 16) and zero_point_of(result) == limits(result)[1]
+    need(fits, "an output that is not -16 to 0")
+    below = (-scale_of(source) * np.arange(256, dtype=np.float32)).astype(np.float64)
+    fields |= {
+        "type": type_number(source), "exponentials": np.exp(below).astype(np.float32),
+        "input_scale": float(scale_of(source)), "output_scale": float(scale_of(result)),
+    }  # fmt: skip
+    return [Step("log_softmax", fields)]
+
+
 def exponentials(scale: float) -> NDArray[np.int32]:
     """exp(-scale * d) for d = 0..255 in 31 bits, as gemmlowp computes it; 0 where TFLite leaves it out."""
     need(scale > 0, "a factor that is not positive")
@@ -189,6 +214,7 @@ REDUCTIONS: dict[str, Lower] = {
     **dict.fromkeys(_REDUCTIONS, reduce),
     "AVERAGE_POOL_2D": pool,
     "CUMSUM": cumsum,
+    "LOG_SOFTMAX": log_softmax,
     "MAX_POOL_2D": pool,
     "SOFTMAX": softmax,
 }

@@ -28,7 +28,7 @@ from edgekit.plan.real import real
 from edgekit.plan.step import Step
 
 Float = NDArray[np.float32]
-_SIGNED = ("ABS", "ELU", "EXP", "LOG", "NEG", "RSQRT")  # TFLite has these for int8 only
+_SIGNED = ("ABS", "ELU", "EXP", "LOG", "NEG", "RSQRT", "SQRT")  # TFLite has these for int8 only
 Table = Callable[[Lowering, Tensor, Tensor], NDArray[np.uint8]]
 
 
@@ -160,6 +160,14 @@ def _inverse_root(number: int, bits: int) -> Whole:
     return multiply(np.array(1), (int(doubling_high(x, 1518500250)), bits - (11 - pairs)))
 
 
+def _sqrt(_job: Lowering, source: Tensor, result: Tensor) -> NDArray[np.uint8]:
+    """TFLite cuts what is behind the point off."""
+    need(zero_point_of(source) == -128, "an input that may be negative")
+    x = scale_of(source) * (codes(source) + 128).astype(np.float32)
+    y = np.trunc(np.sqrt(x) / scale_of(result)).astype(np.int64)
+    return stored(y + zero_point_of(result), result)
+
+
 def _hard_swish(_job: Lowering, source: Tensor, result: Tensor) -> NDArray[np.uint8]:
     """The product x * relu6(x + 3) / 6 on 16-bit fractions."""
     fine = np.float32(1 / 128) * scale_of(source)
@@ -212,6 +220,7 @@ UNARY: dict[str, Lower] = {
         "RELU_0_TO_1": _relu(0, 1),
         "RELU_N1_TO_1": _relu(-1, 1),
         "RSQRT": _rsqrt,
+        "SQRT": _sqrt,
         "TANH": _real(_tanh),
     }.items()
 }

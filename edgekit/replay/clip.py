@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.config import CameraConfig, Config
+from edgekit.device import load_device
 from edgekit.errors import CheckError, UsageError
 from edgekit.inference import Model
 from edgekit.inference import open as open_model
@@ -23,8 +24,8 @@ from edgekit.mqtt.messages import Stamp
 from edgekit.mqtt.states import States
 from edgekit.mqtt.topics import Topics
 from edgekit.pipeline import Pipeline
+from edgekit.pipeline.fit import check_labels, choose_model, open_seconds
 from edgekit.pipeline.inbox import Camera
-from edgekit.runtime import check_labels, open_seconds
 from edgekit.sources import Source, open_source
 from edgekit.types import Event, Frame
 
@@ -137,6 +138,7 @@ def open_clip(clip: str, settings: CameraConfig, camera: str) -> Source:
 
 def open_clip_model(config: Config) -> Model:
     """The model of the config, which must know all that the config asks for."""
+    config = choose_model(config, load_device(config.device.profile))
     model = open_model(config.model.name, config.model.engine, config.model.threads)
     check_labels(config, model)
     return model

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from edgekit.config import Config
 from edgekit.config.settings import DetectConfig
 from edgekit.errors import UsageError
+from edgekit.pipeline.fit import open_seconds
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.lane import Lane, Outcome
 from edgekit.pipeline.tally import Tally
 from edgekit.replay.clip import START_S, ClipClock, open_clip, open_clip_model
 from edgekit.rules.alarm import Alarm
-from edgekit.runtime import open_seconds
 from edgekit.types import Detections, Frame, Track
 
 FLOOR = 0.1  # least score of a detection that is worth a word

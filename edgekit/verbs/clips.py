@@ -44,10 +44,10 @@ def _add_clip_flags(parser: Any) -> None:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from edgekit.config import load_config
+    from edgekit.pipeline.fit import read_config
     from edgekit.replay import choose_camera, compare, replay, to_text
 
-    config = load_config(arguments.config)
+    config = read_config(arguments.config)
     told = replay(config, choose_camera(config, arguments.camera), arguments.clip)
     if arguments.expect is None:
         sys.stdout.write(to_text(told))
@@ -59,13 +59,13 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 def _explain(arguments: argparse.Namespace) -> int:
     from edgekit import console
-    from edgekit.config import load_config
+    from edgekit.pipeline.fit import read_config
     from edgekit.replay import choose_camera
     from edgekit.replay.explain import explain, parse_target
     from edgekit.replay.strip import to_html
 
     visit, at_s = parse_target(arguments.event, arguments.at)
-    config = load_config(arguments.config)
+    config = read_config(arguments.config)
     camera = choose_camera(config, arguments.camera)
     clip = arguments.clip or config.cameras[camera].source
     told = explain(config, camera, clip, visit=visit, at_s=at_s)

@@ -20,15 +20,14 @@ def add_validate(commands: Any) -> None:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from edgekit.config import load_config, resolved_yaml
+    from edgekit.config import resolved_yaml
     from edgekit.errors import ConfigError
-    from edgekit.runtime import check_names
+    from edgekit.pipeline.fit import read_config
 
     complaints: list[str] = []
     for path in arguments.configs:
         try:
-            config = load_config(path)
-            check_names(config, path)
+            config = read_config(path)
         except ConfigError as error:
             complaints.append(str(error))
         else:

@@ -34,7 +34,7 @@ def add_service(commands: Any) -> None:
 
 
 def _service_install(arguments: argparse.Namespace) -> int:
-    from edgekit.service import Service
+    from edgekit.service.installation import Service
 
     pairs = [text.partition("=") for text in arguments.credential]
     if not all(name and path for name, _, path in pairs):
@@ -50,9 +50,10 @@ def _service_install(arguments: argparse.Namespace) -> int:
 
 
 def _service_status(arguments: argparse.Namespace) -> int:
-    from edgekit import console, service
+    from edgekit import console
+    from edgekit.service import installation
 
-    found = service.status(arguments.name)
+    found = installation.status(arguments.name)
     if arguments.json:
         console.print_json(found)
     else:
@@ -61,9 +62,9 @@ def _service_status(arguments: argparse.Namespace) -> int:
 
 
 def _service_uninstall(arguments: argparse.Namespace) -> int:
-    from edgekit import service
+    from edgekit.service import installation
 
-    path = service.uninstall(arguments.name)
+    path = installation.uninstall(arguments.name)
     sys.stdout.write(f"{path}: removed; counts and waiting events stay in /var/lib/private/edgekit\n")
     return 0
 

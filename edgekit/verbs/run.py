@@ -12,6 +12,8 @@ from typing import Any
 from edgekit.errors import UsageError
 from edgekit.verbs import add_command, at_least_one, seconds
 
+NAMING = {"model", "device", "labels"}  # flags by which the file's own words need not hold
+
 
 def add_run(commands: Any) -> None:
     parser = add_command(commands, "run", _run, "Run a pipeline: a YAML config, or one source and flags.")
@@ -54,16 +56,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from edgekit import console, logs, runtime, view
     from edgekit.pipeline.reload import Limits
 
-    if arguments.dry_run:
-        tried = runtime.try_out(config)
-        if arguments.json:
-            console.print_json(asdict(tried))
-        else:
-            sys.stdout.write(f"{tried.model} fits this pipeline: {tried.latency_ms:.1f} ms a picture\n")
-        return 0
-
     arguments.secrets = logs.secrets_of(config)
     logs.set_up(arguments.verbose, as_json=arguments.log_json, secrets=arguments.secrets)
+    if arguments.dry_run:
+        return _try_out(config, as_json=arguments.json)
     limits = Limits(arguments.frames, arguments.duration)
     with view.RunLog() if arguments.log_json else view.RunView(quiet=arguments.quiet) as shown:
         summary = runtime.run(
@@ -84,8 +80,20 @@ def _run(arguments: argparse.Namespace) -> int:
     return 128 + summary.signal if summary.signal else 0
 
 
+def _try_out(config: Any, *, as_json: bool) -> int:
+    from edgekit import console, runtime
+
+    tried = runtime.try_out(config)
+    if as_json:
+        console.print_json(asdict(tried))
+    else:
+        sys.stdout.write(f"{tried.model} fits this pipeline: {tried.latency_ms:.1f} ms a picture\n")
+    return 0
+
+
 def _run_config(arguments: argparse.Namespace) -> Any:
     from edgekit.config import load_config, override_config, quick_config
+    from edgekit.pipeline.fit import read_config
 
     given = {
         "model": arguments.model,
@@ -103,7 +111,8 @@ def _run_config(arguments: argparse.Namespace) -> Any:
     }
     flags = {key: value for key, value in given.items() if value is not None}
     if _is_config(arguments.what):
-        return override_config(load_config(arguments.what), **flags)
+        read = load_config if flags.keys() & NAMING or arguments.print_resolved else read_config
+        return override_config(read(arguments.what), **flags)
     if "model" not in flags:
         flags["model"] = _default_model()
     return quick_config(arguments.what, **flags)

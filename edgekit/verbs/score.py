@@ -73,7 +73,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _count_mistakes(model: Any, arguments: argparse.Namespace) -> int:
     from edgekit import console, inference
-    from edgekit.config.settings import SecondLookConfig
+    from edgekit.config.models import SecondLookConfig
     from edgekit.evaluate import labelled
     from edgekit.evaluate.mistakes import count_mistakes
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgekit.config.settings import WebConfig
+from edgekit.config.page import WebConfig
 
 COOKIE = "edgekit"
 FOR_ALL = ("/healthz", "/login", "/static/page.css", "/static/icon.svg")

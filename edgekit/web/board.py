@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgekit import __version__
-from edgekit.config.settings import CameraConfig, WebConfig
+from edgekit.config.page import WebConfig
+from edgekit.config.settings import CameraConfig
 from edgekit.pipeline.lane import CameraState, Outcome, States
 from edgekit.pipeline.observe import Observer
 from edgekit.pipeline.progress import Progress

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from edgekit.config.settings import WebConfig
+from edgekit.config.page import WebConfig
 from edgekit.errors import MissingExtraError, UnavailableError
 from edgekit.web.board import Board
 

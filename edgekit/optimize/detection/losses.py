@@ -17,7 +17,7 @@ BOX_WEIGHT = 5.0
 def teacher_opinion(maps: tuple[Tensor, ...], columns: tuple[int, ...], grid: Grid) -> tuple[Tensor, Tensor]:
     """The teacher's maps to joint scores (b, n, c) of the chosen columns and boxes (b, n, 4) in pixels."""
     raw = flatten(maps)
-    chosen = raw[..., [5 + column for column in columns]]
+    chosen = torch.stack([raw[..., 5 + column] for column in columns], -1)
     return raw[..., 4:5].sigmoid() * chosen.sigmoid(), decode(raw[..., :4], grid)
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from edgekit.errors import MissingExtraError, ModelError
-from edgekit.optimize.detection.nets import TEACHER, Detector
+from edgekit.optimize.detection.nets import Detector, teacher_network
 
 
 def load_teacher(path: Path) -> Detector:
     """Read YOLOX-Nano from ONNX; ModelError if the file is unreadable or its convolutions do not fit."""
-    network = Detector(TEACHER)
+    network = teacher_network()
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     weights = _onnx_convolutions(path)
     if len(weights) != len(convolutions):

@@ -23,7 +23,7 @@ from edgekit.optimize.detection.losses import (
     feature_loss,
     teacher_opinion,
 )
-from edgekit.optimize.detection.nets import STUDENT, Detector
+from edgekit.optimize.detection.nets import Detector, student_network
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
 from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
@@ -36,6 +36,7 @@ from edgekit.optimize.training.session import Session, wrap
 
 FIDELITY_PHOTOS = 20
 GRADIENT_NORM = 20.0
+SILENCE_S = 60.0  # at most, between two lines of progress
 FLOAT = "float.pt"  # the weights at the last end of an epoch before the network became int8
 
 
@@ -109,8 +110,7 @@ def _train(job: Job, session: Session, first: int) -> None:
         begin = time.monotonic()
         losses = lesson.run_epoch(ahead(_batches(job, session, album, epoch)))
         speed = len(album) / (time.monotonic() - begin)
-        means = " ".join(f"{value:.3f}" for value in losses)
-        job.progress(f"epoch {epoch + 1}/{session.epochs} loss {means} {speed:.1f} images/s")
+        job.progress(f"epoch {epoch + 1}/{session.epochs} loss {_shown(losses)} {speed:.1f} images/s")
         if (epoch + 1) % job.recipe.pause == 0 or epoch + 1 == session.epochs:
             _save(job, session, epoch + 1)
             job.progress(_score(job, session.model))
@@ -122,7 +122,7 @@ def _student(job: Job) -> Detector:
     """As the recipe wants it: the teacher's twin, or what an earlier training left in its `float.pt`."""
     if job.recipe.start is None:
         return make_student(job.teacher, _calibration(job), job.recipe.columns)
-    path, student = (job.out_dir / job.recipe.start).resolve(), Detector(STUDENT)
+    path, student = (job.out_dir / job.recipe.start).resolve(), student_network()
     if not path.is_file():
         raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
     student.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
@@ -143,14 +143,17 @@ class Lesson:
     def _keep(self, trunk: nn.Module, _inputs: object, output: tuple[Tensor, ...]) -> None:
         self.features[trunk] = output
 
-    def run_epoch(self, batches: Iterator[Batch]) -> list[float]:
+    def run_epoch(self, batches: Iterator[Batch]) -> Tensor:
         """Train on the batches; the mean losses of classes, boxes and features."""
-        sums, count = torch.zeros(3, device=self.job.device), 0
+        sums, count, told = torch.zeros(3, device=self.job.device), 0, time.monotonic()
         self.session.model.train()
         for batch in batches:
             sums += self._step(batch)
             count += 1
-        return list((sums / max(count, 1)).tolist())
+            if time.monotonic() - told > SILENCE_S:
+                told = time.monotonic()
+                self.job.progress(f"step {self.session.steps}/{self.total} loss {_shown(sums / count)}")
+        return sums / max(count, 1)
 
     def _step(self, batch: Batch) -> Tensor:
         session, teacher = self.session, self.job.teacher
@@ -176,6 +179,10 @@ class Lesson:
             return like.new_zeros(())
         weight = self.job.recipe.feature_weight * (1 - self.session.steps / self.total)
         return weight * feature_loss(own, self.features[self.job.teacher.trunk])
+
+
+def _shown(losses: Tensor) -> str:
+    return " ".join(f"{value:.3f}" for value in losses.tolist())
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:

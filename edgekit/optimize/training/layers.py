@@ -63,8 +63,8 @@ class ActivationRange(nn.Module):
             return self.fixed
         low = torch.stack([m.low for m in self.group]).amin().double()
         high = torch.stack([m.high for m in self.group]).amax().double()
-        span = torch.where(high > low, high - low, 1.0)
-        scale = (span / 255).float()
+        span = high - low
+        scale = ((span + (span == 0)) / 255).float()
         return scale, (LOWEST - low / scale.double()).round().clamp(LOWEST, HIGHEST).int()
 
     def forward(self, x: Tensor) -> Tensor:

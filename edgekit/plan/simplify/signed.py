@@ -1,7 +1,8 @@
 """uint8 networks as int8 ones: every zero point moves by 128 and so does every stored value.
 
 Only operators whose uint8 and int8 reference kernels give the same numbers are turned. AVERAGE_POOL_2D,
-RESIZE_BILINEAR, L2_NORMALIZATION and SUM do not and stay uint8, as does what edgekit does not know.
+RESIZE_BILINEAR, L2_NORMALIZATION, LOG_SOFTMAX and SUM do not and stay uint8, as does what edgekit does not
+know.
 Where the two kinds meet, and at the ends of the graph, a QUANTIZE flips the upper bit.
 
 Weights of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED become int16 with zero point 0: what is stored less
@@ -22,7 +23,7 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _OF_ONE_SCALE = ("CONCATENATION", "MAXIMUM", "MINIMUM", "MAX_POOL_2D", "REDUCE_MAX", "REDUCE_MIN", "PACK")
 _SAME = frozenset(
     """
-    ADD SUB MUL DIV MAXIMUM MINIMUM LOGISTIC TANH SOFTMAX LOG_SOFTMAX HARD_SWISH LEAKY_RELU PRELU
+    ADD SUB MUL DIV MAXIMUM MINIMUM LOGISTIC TANH SOFTMAX HARD_SWISH LEAKY_RELU PRELU
     RELU RELU6 RELU_N1_TO_1 QUANTIZE DEQUANTIZE MEAN REDUCE_MAX REDUCE_MIN MAX_POOL_2D
     RESIZE_NEAREST_NEIGHBOR PAD PADV2 MIRROR_PAD CONCATENATION TRANSPOSE RESHAPE SQUEEZE EXPAND_DIMS SLICE
     STRIDED_SLICE GATHER SPLIT SPLIT_V PACK UNPACK TILE SPACE_TO_DEPTH DEPTH_TO_SPACE ARG_MAX ARG_MIN TOPK_V2

@@ -285,8 +285,10 @@ function show(figures) {
   document.title = `${figures.device} · edgekit`;
   say(byId("device"), figures.device);
   showState(view.paused ? "paused" : figures.state, view.paused ? "paused" : `${figures.state}${figures.privacy ? " · private" : ""}`);
-  byId("trouble").hidden = !figures.trouble;
-  say(byId("trouble"), figures.trouble ?? "");
+  const refused = figures.config_error && `The changed config is not taken, the one before runs on: ${figures.config_error}`;
+  const troubles = [figures.trouble, refused].filter(Boolean);
+  byId("trouble").hidden = !troubles.length;
+  say(byId("trouble"), troubles.join("\n"));
   for (const one of figures.cameras) {
     if (!view.cameras.has(one.name)) view.cameras.set(one.name, new Camera(one.name));
     view.cameras.get(one.name).update(one);

@@ -1,8 +1,9 @@
 """The systemd unit of a pipeline: started at boot, watched, and kept from all that it does not need.
 
-It is `Type=notify` (`edgekit.notify` speaks to systemd): a pipeline that hangs is restarted, one whose file
-is wrong (exit 78) is not tried again. As a service of the system it runs as a user of its own that owns only
-its state folder. That of a user's own systemd is this user; the guards that need root are left out there.
+It is `Type=notify` (`edgekit.service.notify` speaks to systemd): a pipeline that hangs is restarted, one
+whose file is wrong (exit 78) is not tried again. As a service of the system it runs as a user of its own that
+owns only its state folder. That of a user's own systemd is this user; the guards that need root are left out
+there.
 """
 
 from __future__ import annotations

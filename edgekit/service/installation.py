@@ -1,4 +1,4 @@
-"""`edgekit service`: a pipeline as a service of systemd, its installation and its state."""
+"""The installation of a pipeline as a service of systemd, and its state."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edgekit.config import load_config
 from edgekit.config.document import read_document
 from edgekit.errors import EdgekitError, UnavailableError, UsageError
-from edgekit.kit.unit import unit_text
+from edgekit.pipeline.fit import read_config
+from edgekit.service.unit import unit_text
 
 UNITS = Path("/etc/systemd/system")
 CREDENTIALS = Path("/etc/credstore")
@@ -92,7 +92,7 @@ class Service:
     def _check(self, credentials: Mapping[str, Path]) -> None:
         """The file as the service would read it."""
         with _as_in_service(credentials, self.environment):
-            load_config(self.config)
+            read_config(self.config)
 
 
 def uninstall(name: str, units: Path = UNITS) -> Path:
