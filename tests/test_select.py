@@ -15,7 +15,7 @@ import pytest
 from strategies import convolution, layer, real_convolution
 
 from edgekit import inference, model, plan
-from edgekit.bench import prediction_check, probing
+from edgekit.bench import hindsight, prediction_check, probing, sustained
 from edgekit.bench.probe_nets import DENSITIES, probe_nets
 from edgekit.bench.probing import Probed
 from edgekit.bench.rates import LayerRate, Rates, Sustained
@@ -31,10 +31,11 @@ from edgekit.latency import layer_ms, predict, predict_file
 from edgekit.pipeline import allowance as allowing
 from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.fit import choose_model
-from edgekit.select import Candidate, Wish, select
+from edgekit.select import Candidate, Wish, candidates, select
 from edgekit.zoo import Card, ZooModel
 
 PI4 = "raspberry-pi-4"
+WISH = Wish("detect", ("person",))
 
 
 def zoo_model(tmp_path: Path, name: str, depth: int, accuracy: float, labels: tuple[str, ...]) -> ZooModel:
@@ -99,6 +100,44 @@ def test_select_exits_with_3_and_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert "no model fits on raspberry-pi-4" in told
     assert main(["select", "--task", "detect", "--device", "raspbery-pi-4"]) == 2
     assert "did you mean raspberry-pi-4" in capsys.readouterr().err
+
+
+def test_devices_and_budgets_make_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["select", "--task", "detect", "--json", "--max-latency-ms", "0.001,100000", "--device"]
+    assert main([*words, "raspberry-pi-4,x86-64-avx2"]) == 0
+    lines = json.loads(capsys.readouterr().out)
+    assert [(line["device"], line["budget_ms"]) for line in lines] == [
+        (name, ms) for name in ("raspberry-pi-4", "x86-64-avx2") for ms in (0.001, 100000)
+    ]
+    assert [bool(line["picked"]) for line in lines] == [False, True] * 2
+    assert lines[0]["reason"].endswith("ms of 0.001")
+    assert main([*words, PI4, "--verify"]) == 2
+    assert "one budget" in capsys.readouterr().err
+
+
+def test_hindsight_tells_what_the_choice_cost(zoo: list[ZooModel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The medium model is slower than predicted: it is picked where the small one would have fitted."""
+    predicted = {entry.name: entry.latency_ms for entry in candidates(WISH, load_device(PI4), zoo)}
+    slow = {"medium": 3.0}
+
+    def measure(path: Path, *_: object) -> sustained.Sustained:
+        ms = predicted[path.stem] * slow.get(path.stem, 1.0)
+        return sustained.Sustained(ms, ms, 0.0)
+
+    monkeypatch.setattr("edgekit.bench.hindsight.measure", measure)
+    wish = replace(WISH, latency_ms=1.5 * predicted["medium"])
+    (one,) = hindsight.hindsight(wish, load_device(PI4), 0.0, zoo)
+    assert one.picked
+    assert one.best
+    assert (one.picked.name, one.kept, one.best.name) == ("medium", False, "small")
+    assert one.cost == pytest.approx(0.3)
+    many = hindsight.hindsight(WISH, load_device(PI4), 0.0, zoo)
+    assert many[0].best is None
+    assert many[-1].best
+    assert many[-1].picked
+    assert many[-1].best.name == many[-1].picked.name == "large"
+    assert all(len(line.row()) == len(hindsight.COLUMNS) for line in many)
+    assert hindsight.summary(many).startswith(f"{len(many)} budgets")
 
 
 def test_select_verifies_here(capsys: pytest.CaptureFixture[str]) -> None:
