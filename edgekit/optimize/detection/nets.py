@@ -14,7 +14,7 @@ from torch.nn import functional
 
 STRIDES = (8, 16, 32)
 WIDTHS = (64, 128, 256)  # channels of the three feature maps that the head reads
-STEM_GROUPS = (4, 4, 8)  # channels of the student's stem that share a scale, those of least range first
+STEM_GROUPS = (4, 4, 4, 4)  # channels of the student's stem that share a scale, those of least range first
 HEAD_WIDTH = 64
 OUTPUT_WIDTH = 16  # four box values, ten class logits, two spare so that the count divides by eight
 

@@ -6,6 +6,7 @@ point per tensor, ranges that always hold 0. Biases: whole steps of input scale 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,12 +23,14 @@ class ActivationRange(nn.Module):
     """Rounds a tensor to int8 steps of its range, which is the mean of what it sees while it observes.
 
     A range that was never set lets everything through. Tensors that need one scale share it by `join`: the
-    range is then the union. `fixed` are a scale and zero point that a kernel prescribes.
+    range is then the union. `fixed` are a scale and zero point that a kernel prescribes. What lies below
+    `least` need not be told apart: the range ends there.
     """
 
     def __init__(self, average: float = 0.99, fixed: Quant | None = None) -> None:
         super().__init__()
         self.average, self.fixed, self.observing = average, fixed, True
+        self.least = -math.inf
         self.group: list[ActivationRange] = [self]
         self.seen = False  # no tensor: asking an accelerator for it would stop the training at each layer
         self.register_buffer("low", torch.zeros(()))
@@ -61,7 +64,7 @@ class ActivationRange(nn.Module):
         """Scale and zero point: numbers where they are prescribed, else tensors beside the range."""
         if self.fixed is not None:
             return self.fixed
-        low = torch.stack([m.low for m in self.group]).amin().double()
+        low = torch.stack([m.low for m in self.group]).amin().clamp(min=self.least).double()
         high = torch.stack([m.high for m in self.group]).amax().double()
         span = high - low
         scale = ((span + (span == 0)) / 255).float()

@@ -38,6 +38,7 @@ ROUNDED = (
 SIZES = (getattr, "size", "dim")  # nodes whose value is no tensor
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 ABSORBING: tuple[Any, ...] = (operator.add, operator.sub, operator.mul)
+SILU_LEAST = -6.5  # LOGISTIC, in steps of 1/256, is 0 from -ln(511) = -6.24 on, and so is its product
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -169,6 +170,10 @@ class _Ranges:
         setattr(self.traced.model, RANGES, self.store)
         for node in list(self.traced.graph.nodes):
             self._visit(node)
+        for node in self.traced.graph.nodes:
+            module = self.traced.module(node)
+            if isinstance(module, ActivationRange) and self._is_read_by_silu_alone(node):
+                module.least = SILU_LEAST
         self.store.train(self.traced.model.training).to(device_of(self.traced.model))
 
     def _visit(self, node: fx.Node) -> None:
@@ -184,6 +189,14 @@ class _Ranges:
             self._concatenate(node)
         else:
             self._pass(node, module)
+
+    def _is_read_by_silu_alone(self, node: fx.Node) -> bool:
+        """Whether nothing but x * sigmoid(x) reads the value x."""
+        gates = [user for user in node.users if isinstance(self.traced.module(user), nn.Sigmoid)]
+        products = [user for user in node.users if user.target is operator.mul]
+        if len(node.users) != 2 or len(gates) != 1 or len(products) != 1:
+            return False
+        return any(products[0] in rounded.users for rounded in gates[0].users)
 
     def _input(self) -> ActivationRange:
         if self.input_range is None:
