@@ -10,8 +10,9 @@ from typing import NoReturn
 
 from edgekit.errors import EdgekitError
 from edgekit.verbs import Command
-from edgekit.verbs.afford import add_devices, add_predict, add_select
+from edgekit.verbs.afford import add_devices, add_predict
 from edgekit.verbs.broker import add_mqtt
+from edgekit.verbs.choose import add_select
 from edgekit.verbs.clips import add_explain, add_replay
 from edgekit.verbs.configs import add_schema, add_validate
 from edgekit.verbs.machine import add_doctor, add_service, add_version, version_line

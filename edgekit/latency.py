@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgekit import model, plan
-from edgekit.device import Device
+from edgekit.device import Device, levels_of
 from edgekit.device.calibration import Calibration
 from edgekit.device.speeds import calibration_of
 from edgekit.device.work import work_of
@@ -59,9 +59,9 @@ class Prediction:
 
     def row(self, name: str) -> list[str]:
         """The cells of a table with COLUMNS as its head."""
-        span = f"{self.low_ms:.2f}-{self.high_ms:.2f}"
+        span = f"{ms_text(self.low_ms)}-{ms_text(self.high_ms)}"
         return [
-            name, f"{self.device} ({self.isa})", str(self.threads), f"{self.latency_ms:.2f}", span,
+            name, f"{self.device} ({self.isa})", str(self.threads), ms_text(self.latency_ms), span,
             f"{self.memory_mb:.1f}", self.tier,
         ]  # fmt: skip
 
@@ -70,12 +70,19 @@ class Prediction:
         return asdict(self)
 
 
+def ms_text(ms: float) -> str:
+    """Milliseconds for a table: small networks take hundredths."""
+    return f"{ms:.2f}" if ms >= 1 else f"{ms:.3g}"
+
+
 def predict(graph: Graph, device: Device, threads: int = 1, isa: str | None = None) -> Prediction:
     """Predict a graph as `plan.prepare` makes it; `isa` is a lower level of the device, by default its own.
 
-    Raises ModelError when the native engine cannot run the graph, UsageError when nothing is known of the
-    device's level.
+    Raises ModelError when the native engine cannot run the graph, UsageError for a level that the device
+    lacks, or of which nothing is known.
     """
+    if isa and isa not in levels_of(device):
+        raise UsageError(f"{device.name} has no ISA level {isa!r}: it has {', '.join(levels_of(device))}")
     if reason := plan.refusal(graph):
         raise ModelError(f"the native engine cannot run {reason}: no prediction")
     found = calibration_of(device, isa or device.isa)
@@ -142,21 +149,29 @@ def layer_ms(
         raise UsageError(
             f"{pattern!r} at {zeros}: expected 1x4, unstructured or dense, and a share from 0 to 1"
         )
-    alone = _alone(graph, operator, 0.0 if pattern == "dense" else zeros, 4 if pattern == "1x4" else 1)
-    return 1e-3 * sum(step.us for step in predict(alone, device, threads).steps if step.operator >= 0)
+    thinned = _thinned(graph, operator, 0.0 if pattern == "dense" else zeros, 4 if pattern == "1x4" else 1)
+    return operator_ms(thinned, device, operator, threads)
 
 
-def _alone(graph: Graph, operator: int, zeros: float, run: int) -> Graph:
-    """The operator as a network of its own, its weights thinned out."""
+def operator_ms(graph: Graph, device: Device, operator: int, threads: int = 1) -> float:
+    """Milliseconds of one operator, as a network of its own. Raises ModelError where native cannot run it."""
     op = graph.ops[operator]
-    weights = graph.tensors[op.inputs[1]]
+    ends = [i for i in op.inputs[:1] if graph.tensors[i].data is None]
+    alone = Graph(graph.tensors, (op,), tuple(ends), op.outputs, graph.description)
+    told = predict(plan.prepare(alone), device, threads)
+    return 1e-3 * sum(step.us for step in told.steps if step.operator >= 0)
+
+
+def _thinned(graph: Graph, operator: int, zeros: float, run: int) -> Graph:
+    """The graph with that share of the operator's weights zero, and no other of them."""
+    weights = graph.tensors[graph.ops[operator].inputs[1]]
     assert weights.data is not None  # noqa: S101  refused otherwise
     kept = _mask(weights.data.shape, zeros, run)
     dense = np.where(weights.data == 0, weights.data.dtype.type(1), weights.data)
     thinned = replace(weights, data=np.where(kept, dense, weights.data.dtype.type(0)))
     tensors = list(graph.tensors)
-    tensors[op.inputs[1]] = thinned
-    return Graph(tuple(tensors), (op,), (op.inputs[0],), op.outputs, graph.description)
+    tensors[graph.ops[operator].inputs[1]] = thinned
+    return replace(graph, tensors=tuple(tensors))
 
 
 def _mask(shape: tuple[int, ...], zeros: float, run: int) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import signal
 import threading
 import time
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+
+import numpy as np
 
 from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
@@ -35,6 +38,7 @@ from edgekit.web import Board, Facts, serve
 from edgekit.zoo import check_digest
 
 _log = logging.getLogger("edgekit.mqtt")
+GREY, TRIALS = (480, 640), 7  # height and width of the picture that a model is tried on, and how often
 CONNECT_S = 10.0  # how long a start that requires a broker waits for its answer
 
 
@@ -57,6 +61,15 @@ class Summary:
     sent: int
     signal: int | None
     restart: bool = False  # it was asked to begin anew
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of a trial: milliseconds from a picture to what is in it, and how large the process was."""
+
+    model: str
+    latency_ms: float
+    peak_rss_mb: float
 
 
 def run(
@@ -135,6 +148,27 @@ def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) 
         for name, camera in config.cameras.items()
     ]
     return Setup(config, device, model, budget_mb, cameras, fallbacks)
+
+
+def try_out(config: Config) -> Tried:
+    """Load the models of `config` and run them on a grey picture: no camera, no broker.
+
+    Raises what `prepare` does, and ModelError for a model whose outputs are not those that its card tells.
+    """
+    setup = prepare(config, wait=True)
+    grey = np.full((*GREY, 3), 128, np.uint8)
+    for model in setup.fallbacks:
+        model.detect(grey)
+    for camera in setup.cameras:
+        if camera.second:
+            camera.second.classify(grey)
+    times_ms: list[float] = []
+    for _ in range(TRIALS):
+        start = time.perf_counter()
+        setup.model.detect(grey)
+        times_ms.append(1e3 * (time.perf_counter() - start))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Tried(setup.model.name, round(float(np.median(times_ms)), 3), round(peak_mb, 1))
 
 
 def _fixed(config: Config) -> tuple[object, ...]:

@@ -7,12 +7,12 @@ is out; of the rest the Pareto front is what a person would choose from, and `pr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgekit.device import Device
 from edgekit.errors import BudgetError, ModelError, UsageError
-from edgekit.latency import predict_file
+from edgekit.latency import ms_text, predict_file
 from edgekit.zoo import TASKS, Card, ZooModel, list_models
 
 PREFERENCES = ("accuracy", "latency", "memory")
@@ -60,8 +60,8 @@ class Candidate:
     def row(self) -> list[str]:
         """The cells of a table with COLUMNS as its head."""
         return [
-            self.name, f"{self.accuracy:.3f}", f"{self.latency_ms:.2f}",
-            f"{self.low_ms:.2f}-{self.high_ms:.2f}", f"{self.memory_mb:.1f}", self.tier,
+            self.name, f"{self.accuracy:.3f}", ms_text(self.latency_ms),
+            f"{ms_text(self.low_ms)}-{ms_text(self.high_ms)}", f"{self.memory_mb:.1f}", self.tier,
             "yes" if self.on_front else "", ", ".join(self.misses),
         ]  # fmt: skip
 
@@ -90,17 +90,30 @@ def select(wish: Wish, device: Device, models: Sequence[ZooModel] | None = None)
     Raises UsageError where no model has the task and labels, BudgetError with the nearest miss of each
     budget where none keeps them.
     """
-    suited = _suited(wish, list_models() if models is None else models)
-    found = [_candidate(entry, wish, device) for entry in suited]
-    candidates = [entry for entry in found if entry is not None]
-    if not candidates:
-        raise ModelError(f"no engine can run any of {', '.join(entry.name for entry in suited)}")
-    fitting = [entry for entry in candidates if not entry.misses]
+    return pick(wish, device, candidates(wish, device, list_models() if models is None else models))
+
+
+def pick(wish: Wish, device: Device, known: Sequence[Candidate]) -> Selection:
+    """Of models whose figures on the device are known, for budgets of the wish. Raises BudgetError."""
+    found = [judge(entry, wish, device) for entry in known]
+    fitting = [entry for entry in found if not entry.misses]
     if not fitting:
-        raise BudgetError(_nearest(candidates, wish, device))
-    ranked = sorted(candidates, key=lambda entry: (bool(entry.misses), _order(wish.prefer)(entry)))
+        raise BudgetError(_nearest(found, wish, device))
+    ranked = sorted(found, key=lambda entry: (bool(entry.misses), _order(wish.prefer)(entry)))
     shown = tuple(_on_front(entry, fitting) for entry in ranked)
     return Selection(shown[0], shown)
+
+
+def candidates(wish: Wish, device: Device, models: Sequence[ZooModel]) -> list[Candidate]:
+    """All models that have the task and labels, with what each takes there and which budgets it misses.
+
+    Raises UsageError where there is none, ModelError where the engine cannot run any.
+    """
+    suited = _suited(wish, models)
+    found = [_candidate(entry, wish, device) for entry in suited]
+    if not any(found):
+        raise ModelError(f"no engine can run any of {', '.join(entry.name for entry in suited)}")
+    return [entry for entry in found if entry is not None]
 
 
 def accuracy_of(card: Card, labels: Sequence[str] = ()) -> float:
@@ -132,22 +145,23 @@ def _candidate(entry: ZooModel, wish: Wish, device: Device) -> Candidate | None:
     except ModelError:
         return None
     accuracy = accuracy_of(entry.card, wish.labels)
-    figures = (accuracy, told.latency_ms, told.memory_mb)
-    misses = tuple(miss for miss in _misses(wish, device, *figures) if miss)
-    return Candidate(
-        entry.name, accuracy, told.latency_ms, told.low_ms, told.high_ms, told.memory_mb, told.tier, misses
+    found = Candidate(
+        entry.name, accuracy, told.latency_ms, told.low_ms, told.high_ms, told.memory_mb, told.tier
     )
+    return judge(found, wish, device)
 
 
-def _misses(wish: Wish, device: Device, accuracy: float, latency_ms: float, memory_mb: float) -> list[str]:
+def judge(entry: Candidate, wish: Wish, device: Device) -> Candidate:
+    """The candidate with the budgets of the wish that it misses."""
     most_mb = min(wish.memory_mb or float("inf"), device.kit_memory_mb)
-    slow = wish.latency_ms is not None and latency_ms > wish.latency_ms
-    weak = wish.accuracy is not None and accuracy < wish.accuracy
-    return [
-        f"{latency_ms:.1f} ms of {wish.latency_ms:g}" if slow else "",
-        f"{memory_mb:.1f} MB of {most_mb:g}" if memory_mb > most_mb else "",
-        f"accuracy {accuracy:.3f} of {wish.accuracy:g}" if weak else "",
-    ]
+    slow = wish.latency_ms is not None and entry.latency_ms > wish.latency_ms
+    weak = wish.accuracy is not None and entry.accuracy < wish.accuracy
+    misses = (
+        f"{entry.latency_ms:.1f} ms of {wish.latency_ms:g}" if slow else "",
+        f"{entry.memory_mb:.1f} MB of {most_mb:g}" if entry.memory_mb > most_mb else "",
+        f"accuracy {entry.accuracy:.3f} of {wish.accuracy:g}" if weak else "",
+    )
+    return replace(entry, misses=tuple(miss for miss in misses if miss))
 
 
 def _order(prefer: str) -> Any:
@@ -167,7 +181,7 @@ def _on_front(entry: Candidate, fitting: Sequence[Candidate]) -> Candidate:
         all(a <= b for a, b in zip(_figures(other), mine, strict=True)) and _figures(other) != mine
         for other in fitting
     )
-    return Candidate(**{**asdict(entry), "on_front": not entry.misses and not beaten})
+    return replace(entry, on_front=not entry.misses and not beaten)
 
 
 def _figures(entry: Candidate) -> tuple[float, float, float]:

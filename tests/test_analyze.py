@@ -204,7 +204,11 @@ def test_an_optimised_model_stands_beside_its_prediction(deep: str) -> None:
     assert told.pattern == "1x4"
     assert told.sparsity == pytest.approx(0.8, abs=0.02)
     assert told.predicted_ms == pytest.approx(told.latency_ms, rel=0.02)
+    assert told.measured_ms is None, "there is no such board here"
     assert len(told.row()) == len(compare.COLUMNS)
+    (here,) = compare.compare(graph, thin, [load_device("auto")], lambda _: None, load_device("auto").name)
+    assert here.measured_ms
+    assert here.row()[7] == f"{here.predicted_ms / here.measured_ms - 1:+.0%}"
 
 
 def test_the_front_is_what_nothing_beats() -> None:

@@ -234,6 +234,7 @@ def _await_port(port: int, daemon: subprocess.Popen[bytes], log: Path) -> None:
 def test_deploy_commit_and_rollback_drill(contents: Contents, remote: Remote, tmp_path: Path) -> None:
     home, kit = tmp_path / "home", tmp_path / "kit.tar"
     (tmp_path / "secret").write_text("x")
+    contents = replace(contents, extra=(tmp_path / "secret",))
     there = Deployment(remote, "~/kit", sys.executable, patience_s=0.1, service="user")
     assert there.status()["release"] is None
     for verb in (there.commit, there.rollback):
@@ -364,6 +365,24 @@ def test_a_release_that_does_not_work_leaves_nothing_behind(
     there = replace(there, check="test -f manifest.json && exit 3")
     with pytest.raises(EdgekitError, match=r"check .* failed: exit code 3; nothing runs, as before"):
         there.deploy(kit)
+
+
+def test_a_model_that_does_not_fit_its_pipeline_is_no_release(
+    contents: Contents, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made the kit, and each service: `systemctl` here says that all is well."""
+    monkeypatch.setattr(sys.modules["edgekit.kit.bundle"], "check_config", lambda *_: None)
+    kit = tmp_path / "kit.tar"
+    contents.config.write_text(QUIET.replace("'demo:'}", "'demo:', detect: {labels: [zebra]}}"))
+    bundle(contents, kit)
+    there = Deployment(remote, "~/kit", sys.executable, patience_s=0.1, service="user")
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*zebra.*nothing runs, as before"):
+        there.deploy(kit)
+    classifier = next(entry.name for entry in zoo.list_models() if entry.card.task == "classify")
+    contents.config.write_text(QUIET)
+    bundle(replace(contents, model=classifier), kit)
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*to classify"):
+        replace(there, service="none").deploy(kit)
 
 
 def test_one_deployment_at_a_time(remote: Remote, tmp_path: Path) -> None:

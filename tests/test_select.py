@@ -15,23 +15,27 @@ import pytest
 from strategies import convolution, layer, real_convolution
 
 from edgekit import inference, model, plan
-from edgekit.bench.probe_nets import probe_nets
+from edgekit.bench import hindsight, prediction_check, probing, sustained
+from edgekit.bench.probe_nets import DENSITIES, probe_nets
+from edgekit.bench.probing import Probed
+from edgekit.bench.rates import LayerRate, Rates, Sustained
 from edgekit.cli import main
 from edgekit.config import parse_config
 from edgekit.device import load_device, measured_file
-from edgekit.device.calibration import Calibration, fit, nonnegative
+from edgekit.device.calibration import ORDER_SHARE, Calibration, fit, nonnegative
 from edgekit.device.speeds import calibration_facts, calibration_from
-from edgekit.device.work import Work
-from edgekit.engine import estimate_memory
+from edgekit.device.work import AMOUNTS, Work
+from edgekit.engine import estimate_memory, native_levels
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.latency import layer_ms, predict, predict_file
 from edgekit.pipeline import allowance as allowing
 from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.fit import choose_model
-from edgekit.select import Candidate, Wish, select
+from edgekit.select import Candidate, Wish, candidates, select
 from edgekit.zoo import Card, ZooModel
 
 PI4 = "raspberry-pi-4"
+WISH = Wish("detect", ("person",))
 
 
 def zoo_model(tmp_path: Path, name: str, depth: int, accuracy: float, labels: tuple[str, ...]) -> ZooModel:
@@ -98,6 +102,44 @@ def test_select_exits_with_3_and_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert "did you mean raspberry-pi-4" in capsys.readouterr().err
 
 
+def test_devices_and_budgets_make_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["select", "--task", "detect", "--json", "--max-latency-ms", "0.001,100000", "--device"]
+    assert main([*words, "raspberry-pi-4,x86-64-avx2"]) == 0
+    lines = json.loads(capsys.readouterr().out)
+    assert [(line["device"], line["budget_ms"]) for line in lines] == [
+        (name, ms) for name in ("raspberry-pi-4", "x86-64-avx2") for ms in (0.001, 100000)
+    ]
+    assert [bool(line["picked"]) for line in lines] == [False, True] * 2
+    assert lines[0]["reason"].endswith("ms of 0.001")
+    assert main([*words, PI4, "--verify"]) == 2
+    assert "one budget" in capsys.readouterr().err
+
+
+def test_hindsight_tells_what_the_choice_cost(zoo: list[ZooModel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The medium model is slower than predicted: it is picked where the small one would have fitted."""
+    predicted = {entry.name: entry.latency_ms for entry in candidates(WISH, load_device(PI4), zoo)}
+    slow = {"medium": 3.0}
+
+    def measure(path: Path, *_: object) -> sustained.Sustained:
+        ms = predicted[path.stem] * slow.get(path.stem, 1.0)
+        return sustained.Sustained(ms, ms, 0.0)
+
+    monkeypatch.setattr("edgekit.bench.hindsight.measure", measure)
+    wish = replace(WISH, latency_ms=1.5 * predicted["medium"])
+    (one,) = hindsight.hindsight(wish, load_device(PI4), 0.0, zoo)
+    assert one.picked
+    assert one.best
+    assert (one.picked.name, one.kept, one.best.name) == ("medium", False, "small")
+    assert one.cost == pytest.approx(0.3)
+    many = hindsight.hindsight(WISH, load_device(PI4), 0.0, zoo)
+    assert many[0].best is None
+    assert many[-1].best
+    assert many[-1].picked
+    assert many[-1].best.name == many[-1].picked.name == "large"
+    assert all(len(line.row()) == len(hindsight.COLUMNS) for line in many)
+    assert hindsight.summary(many).startswith(f"{len(many)} budgets")
+
+
 def test_select_verifies_here(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(
         ["select", "--task", "detect", "--labels", "person", "--verify", "--duration", "0.2s", "--json"]
@@ -148,6 +190,7 @@ def test_threads_share_the_units_of_a_step() -> None:
     assert one.compute_us(Work("lut", (10.0,), 4, 0)) == pytest.approx(10)
     assert one.compute_us(Work("lut", (10.0,), 4, 0), 2) == pytest.approx(10 * 1.1 / 2 + 2)
     assert one.compute_us(Work("lut", (10.0,), 1, 0), 2) == pytest.approx(10)
+    assert one.compute_us(Work("lut", (1.0,), 4, 0), 2) == pytest.approx(1 + 2 * ORDER_SHARE), "done alone"
 
 
 def test_a_measured_profile_is_written_and_taken(
@@ -155,15 +198,28 @@ def test_a_measured_profile_is_written_and_taken(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     found = Calibration("avx2", {"fc": (0.1, 1.0, 2.0, 3.0)}, 3.0, 1.1, 0.5, 0.9, 1.1)
-    monkeypatch.setattr("edgekit.bench.probing.calibrate", lambda _: {"avx2": found})
+    rates = Rates((LayerRate("conv4", "1x4", 0.5, 120.0),), {"lut_planes": 5.0}, 0.05, 1.6)
+    probed = {"avx2": Probed(found, rates)}, Sustained(1.0, 1.25, 12.0)
+    monkeypatch.setattr("edgekit.bench.probing.probe", lambda _: probed)
     assert main(["devices", "probe", "--write", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["measured"]["kernels"]["value"]["avx2"]["run_us"] == 3
     kept = load_device(str(measured_file()))
+    assert kept.rates["avx2"]["layers"] == [
+        {"kernel": "conv4", "pattern": "1x4", "density": 0.5, "gmacs": 120.0}
+    ]
+    assert kept.sustained == {"cold_ms": 1.0, "sustained_ms": 1.25, "seconds": 12.0}
     assert kept.tier == load_device("auto").tier == "measured"
     assert calibration_from("avx2", kept.kernels["avx2"]) == found
     assert calibration_facts(found) == kept.kernels["avx2"]
     text = measured_file().read_text()
-    for wrong in (text.replace("run_us: 3.0", "run_us: -3.0"), text.replace("high: 1.1", "high: 0.5")):
+    for right, absurd in (
+        ("run_us: 3.0", "run_us: -3.0"),
+        ("high: 1.1", "high: 0.5"),
+        (": 120.0", ": .nan"),
+        ("      fc:\n", "      lut:\n"),
+    ):
+        wrong = text.replace(right, absurd)
+        assert wrong != text
         (tmp_path / "wrong.yaml").write_text(wrong)
         with pytest.raises(ConfigError, match="expected"):
             load_device(str(tmp_path / "wrong.yaml"))
@@ -174,7 +230,7 @@ def test_nothing_is_timed_under_emulation_and_what_is_modelled_stays(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("QEMU_CPU", "max")
-    monkeypatch.setattr("edgekit.bench.probing.calibrate", lambda _: pytest.fail("timed"))
+    monkeypatch.setattr("edgekit.bench.probing.probe", lambda _: pytest.fail("timed"))
     assert main(["devices", "probe", "--write", "--json"]) == 0
     out, err = capsys.readouterr()
     assert "nothing is timed" in err
@@ -188,9 +244,48 @@ def test_a_budget_inside_the_range_is_in_doubt() -> None:
     assert candidate.doubt(90.0) == candidate.doubt(None) == ""
 
 
-def test_a_folder_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["devices", "probe", "--no-time", "--write", "/proc/none/x.yaml"]) == 2
-    assert "cannot write /proc/none/x.yaml" in capsys.readouterr().err
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.bench.probing.probe", lambda _: pytest.fail("timed"))
+    assert main(["devices", "probe", "--write", "/proc/none/x.yaml"]) == 2
+    assert "there is no folder /proc/none" in capsys.readouterr().err
+    monkeypatch.setenv("XDG_DATA_HOME", "/proc/none")
+    assert main(["devices", "probe", "--write"]) == 1
+    assert "cannot write /proc/none/edgekit/device.yaml" in capsys.readouterr().err
+
+
+def test_a_probe_tells_costs_and_what_kernels_reach(capsys: pytest.CaptureFixture[str]) -> None:
+    level = native_levels()[-1]
+    found, sustained = probing.probe(0.1, (level,))
+    layers = found[level].rates.layers
+    assert {layer.density for layer in layers if layer.kernel.startswith("conv")} == set(DENSITIES)
+    assert {"dense", "1x4", "unstructured"} <= {layer.pattern for layer in layers}
+    assert {layer.kernel for layer in layers} > {"depthwise1", "fc"}
+    assert min(layer.gmacs for layer in layers) > 0 < sustained.cold_ms
+    costs = found[level].calibration.costs_ns
+    assert costs.keys() > {"add_planes", "mul_planes", "mean_planes"}
+    assert {kind: len(each) - 1 for kind, each in costs.items()}.items() <= AMOUNTS.items()
+
+
+def test_predictions_stand_beside_what_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "layer.tflite").write_bytes(model.write(layer(1, 256, 256)))
+    (tmp_path / "real.tflite").write_bytes(model.write(real_convolution()))
+    level = native_levels()[-1]
+    found = Calibration(level, {"fc": (0.1, 1.0, 2.0, 3.0)})
+    device = replace(load_device("auto"), kernels={level: calibration_facts(found)})
+    told: list[str] = []
+    lines = prediction_check.compare(
+        sorted(tmp_path.glob("*.tflite")), device, (level,), (1, 2), 0.01, told.append
+    )
+    assert [(line.model, line.threads) for line in lines] == [("layer", 1), ("layer", 2)]
+    assert all(line.predicted_ms > 0 < line.measured_ms for line in lines)
+    assert "left out" in told[0]
+    monkeypatch.setenv("QEMU_CPU", "max")
+    assert main(["predict", "--check", str(tmp_path)]) == 2
+    assert "emulated" in capsys.readouterr().err
 
 
 def test_synthetic_networks_can_be_planned() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -15,6 +15,7 @@ from edgekit.analyze.forecast import Forecast, Place
 from edgekit.analyze.whatif import COLUMNS as SCENARIO_COLUMNS
 from edgekit.analyze.whatif import Scenario
 from edgekit.device import Device
+from edgekit.latency import ms_text
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def render(found: Findings) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in parts if part)
-        + f"\n<footer>edgekit {__version__}. Modelled figures come from the plan and the profile of a "
-        "device; none was measured there.</footer>\n</body>\n</html>\n"
+        + f"\n<footer>edgekit {__version__}. Predicted figures come from the plan and the profile of a "
+        "device; modelled ones rest on nothing that was measured there.</footer>\n</body>\n</html>\n"
     )
 
 
@@ -81,7 +82,7 @@ def _layers_in_plots(found: Findings) -> str:
     if any(line.zeros is not None for line in lines):
         drawn.append(("Zeros of each layer, by how they lie", plots.zeros_by_layer(lines)))
     if found.report.total_us:
-        caption = f"Roofline: what layers reach of one core, limits of {found.here.name}"
+        caption = "Roofline: what layers reach here, below the fastest dense layer and copies of memory"
         drawn.append((caption, plots.roofline(lines, found.here)))
     untimed = [Line(**{**vars(line), "time_us": None}) for line in lines]
     for device in found.devices:
@@ -102,18 +103,25 @@ def _devices(found: Findings) -> str:
         return ""
     rows = [
         [
-            d.title, d.isa, f"{told.latency_ms:.1f}", f"{told.low_ms:.1f}-{told.high_ms:.1f}", told.tier,
+            d.title, d.isa, ms_text(told.latency_ms),
+            f"{ms_text(told.low_ms)}-{ms_text(told.high_ms)}", told.tier,
             f"{told.memory_bytes / 2**20:.1f}", str(d.kit_memory_mb),
         ]
         for d, told in zip(found.devices, found.forecasts, strict=True)
     ]  # fmt: skip
     head = ("device", "kernels", "ms", "range", "tier", "memory MB", "of MB")
     drawn = [
-        (f"Pareto front: accuracy and latency of the zoo on {device.name}", plots.pareto(places, device.name))
+        (f"Pareto front: the zoo's models to {task} on {device.name}", plots.pareto(mine, device.name))
         for device, places in zip(found.devices, found.zoo, strict=False)
-        if places
+        for task, mine in _by_metric(places)
     ]
     return f"<h2>Devices</h2>\n{_table(head, rows)}<p></p>\n{_figures(drawn)}"
+
+
+def _by_metric(places: Sequence[Place]) -> Iterator[tuple[str, list[Place]]]:
+    """Models that can be compared, with what they are for."""
+    for group in dict.fromkeys((place.task, place.metric) for place in places):
+        yield group[0], [place for place in places if (place.task, place.metric) == group]
 
 
 def _what_if(found: Findings) -> list[str]:
@@ -121,10 +129,11 @@ def _what_if(found: Findings) -> list[str]:
     for device in dict.fromkeys(scenario.device for scenario in found.scenarios):
         mine = [scenario for scenario in found.scenarios if scenario.device == device]
         drawn = [
-            ("Latency, modelled", plots.what_if(mine, lambda s: s.latency_ms, f"latency {device}", "ms")),
+            ("Latency, predicted", plots.what_if(mine, lambda s: s.latency_ms, f"latency {device}", "ms")),
             ("File", plots.what_if(mine, lambda s: s.file_bytes / 1024, f"file {device}", "kB")),
             ("Memory", plots.what_if(mine, lambda s: s.memory_bytes / 2**20, f"memory {device}", "MB")),
         ]
+        told = len(SCENARIO_COLUMNS) - (mine[0].loss is None)
         if mine[0].loss is not None:
             drawn.append(
                 (
@@ -136,7 +145,7 @@ def _what_if(found: Findings) -> list[str]:
             f"<h2>What if it were pruned, on {escape(device)}</h2>\n"
             "<p>Nothing was trained: the plan tells latency, file and memory of each sparsity and pattern. "
             "A loss says by how much the outputs of the layers would change; less is better.</p>\n"
-            f"{_figures(drawn)}<p></p>\n{_table(SCENARIO_COLUMNS, [s.row() for s in mine])}"
+            f"{_figures(drawn)}<p></p>\n{_table(SCENARIO_COLUMNS[:told], [s.row()[:told] for s in mine])}"
         )
     return parts
 

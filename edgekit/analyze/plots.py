@@ -118,41 +118,52 @@ def roofline(lines: Sequence[Line], device: Device) -> str | None:
                 color = family_colors([family])[family]
                 axes.scatter([i for i, _ in mine], heights, s=16, color=color, label=family, alpha=0.85)
         axes.set(xscale="log", yscale="log", xlabel="multiply-adds a byte", ylabel="GMAC/s")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("")
+        _log_ticks(axes.xaxis, axes.yaxis)
         axes.legend(loc="lower right")
 
     return draw(f"Roofline of one core, {device.name}", paint)
 
 
+def _log_ticks(*axes: Any) -> None:
+    """1, 2, 5, 10, ... in plain numbers."""
+    from matplotlib.ticker import LogLocator
+
+    for axis in axes:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+
+
 def peak_gmacs(device: Device) -> float | None:
-    """10^9 multiply-adds a second of one core of the first group, as the profile has them."""
+    """10^9 multiply-adds a second of one core of the first group: the most that was seen, or declared."""
+    seen = device.rates.get(device.isa, {}).get("layers", ())
+    if seen:
+        return max(float(layer["gmacs"]) for layer in seen if layer["density"] == 1)
     mhz = device.cores[0].max_mhz if device.cores else None
     return device.int8_macs_per_cycle * mhz / 1000 if device.int8_macs_per_cycle and mhz else None
 
 
 def pareto(places: Sequence[Place], device: str) -> str:
-    """Accuracy against latency of the zoo, the front as a line."""
-    groups = list(dict.fromkeys((place.task, place.metric) for place in places))
+    """Accuracy against latency of models with one task and metric, the front as a line.
+
+    The name of a model stands above it and to the left, where by what a front is no other is.
+    """
+    best = [place for place in places if place.is_best]
+    metric = places[0].metric.replace("_", " ")
 
     def paint(axes: Any) -> None:
-        for number, group in enumerate(groups):
-            mine = [(p.latency_ms, p.accuracy) for p in places if (p.task, p.metric) == group]
-            best = [p for p in places if (p.task, p.metric) == group and p.is_best]
-            color = COLORS[number % 6]
-            axes.scatter(*zip(*mine, strict=True), s=18, color=color, alpha=0.6)
-            x, y = [p.latency_ms for p in best], [p.accuracy for p in best]
-            axes.plot(x, y, color=color, marker="o", markersize=5, label=" ".join(group))
-            for place in best:
-                at = (place.latency_ms, place.accuracy)
-                name = place.model.partition("/")[2].replace("/", "\n")
-                axes.annotate(name, at, (4, 4), textcoords="offset points", fontsize=7)
-        axes.set(xlabel="ms, modelled", ylabel="accuracy")
-        axes.margins(0.18)
-        axes.legend(loc="lower right")
+        axes.scatter([p.latency_ms for p in places], [p.accuracy for p in places], s=18, color=MUTED)
+        axes.plot([p.latency_ms for p in best], [p.accuracy for p in best], color=COLORS[0], marker="o")
+        for place in best:
+            name = place.model.partition("/")[2].replace("/", "\n")
+            at = (place.latency_ms, place.accuracy)
+            axes.annotate(name, at, (-3, 4), textcoords="offset points", fontsize=7, ha="right")
+        axes.set(xscale="log", xlabel="ms, predicted", ylabel=metric)
+        _log_ticks(axes.xaxis)
+        axes.set_xlim(min(p.latency_ms for p in places) / 4, 1.25 * max(p.latency_ms for p in places))
+        axes.margins(y=0.2)
 
-    return draw(f"The zoo on {device}", paint)
+    return draw(f"{places[0].task}: the zoo on {device}", paint)
 
 
 def what_if(

@@ -12,7 +12,7 @@ from edgekit.analyze.compare import Comparison, compare
 from edgekit.analyze.forecast import Forecast, Place, forecast, pareto
 from edgekit.analyze.page import Findings, render
 from edgekit.analyze.whatif import Scenario, parse_sparsities, what_if
-from edgekit.device import Device, load_device
+from edgekit.device import Device, load_device, probe
 from edgekit.errors import UsageError
 from edgekit.inference import find_file
 from edgekit.model.tensors import describe
@@ -37,8 +37,8 @@ class Questions:
     zoo: bool = False
 
     def __post_init__(self) -> None:
-        if self.calibration and not self.what_if:
-            raise UsageError("--calibration needs --what-if sparsity=0.5..0.95: it says what that costs")
+        if self.calibration and not (self.what_if or self.compare):
+            raise UsageError("--calibration needs --what-if sparsity=0.5..0.95, or --compare MODEL")
         self.shares()
         for device in self.devices:
             load_device(device)
@@ -98,13 +98,15 @@ def study(name: str, report: analyze.Report, asked: Questions, progress: Progres
         infos = describe(graph, graph.inputs)
         calibration = Calibration(load_inputs(asked.calibration, infos, facts, MOST_INPUTS, progress))
     others = [find_file(other)[0] for other in asked.compare]
+    here = load_device("auto")
+    measured = here.name if report.total_us and not probe().emulated else ""
     return Study(
         report,
         file.stat().st_size,
-        load_device("auto"),
+        here,
         tuple(devices),
         tuple(forecast(graph, device) for device in devices),
         tuple(tuple(pareto(device, progress)) for device in devices) if asked.zoo else (),
         tuple(what_if(graph, devices, shares, calibration, progress)) if shares else (),
-        tuple(c for other in others for c in compare(graph, other, devices, progress)),
+        tuple(c for other in others for c in compare(graph, other, devices, progress, measured, calibration)),
     )

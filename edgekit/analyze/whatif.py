@@ -18,6 +18,7 @@ from edgekit import model
 from edgekit.analyze.forecast import Forecast, forecast
 from edgekit.device import Device
 from edgekit.errors import UsageError
+from edgekit.latency import ms_text
 from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot.budget import Candidate, spend
 from edgekit.optimize.oneshot.calibration import Calibration
@@ -52,7 +53,7 @@ class Scenario:
     def row(self) -> list[str]:
         """The cells of a table with COLUMNS as its head."""
         return [
-            self.pattern, f"{self.sparsity:.0%}", f"{self.latency_ms:.2f}", f"{self.speed_up:.2f}x",
+            self.pattern, f"{self.sparsity:.0%}", ms_text(self.latency_ms), f"{self.speed_up:.2f}x",
             f"{self.file_bytes / 1024:.0f}", f"{self.weight_bytes / 1024:.0f}",
             f"{self.memory_bytes / 2**20:.1f}", "" if self.loss is None else f"{self.loss:.3f}",
         ]  # fmt: skip
@@ -168,7 +169,7 @@ def _masked(graph: Graph, masks: dict[int, tuple[Layer, Mask]]) -> Graph:
     return replace(graph)
 
 
-def sparsity_of(graph: Graph) -> float:
-    """The share of zeros in the layers that may be pruned."""
-    layers = prunable(graph)
+def sparsity_of(graph: Graph, *, solved: bool = False) -> float:
+    """The share of zeros in the layers that may be pruned, by magnitude or by the one-shot solver."""
+    layers = [x for x in find_layers(graph) if not x.reason] if solved else prunable(graph)
     return 1 - sum(int(np.count_nonzero(x.matrix)) for x in layers) / sum(x.size for x in layers)

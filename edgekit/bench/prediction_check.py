@@ -1,17 +1,23 @@
-"""Predicted and measured, side by side: how far predictions of this machine are off, network by network."""
+"""Predicted and measured, side by side: how far predictions of this machine are off, network by network.
+
+What predictions are made of is probed in turns with the networks: else a machine that was faster or slower in
+that minute than in this would tell of itself, not of the predictions.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgekit import model, plan
+from edgekit.bench.probing import Probe
 from edgekit.device import Device
 from edgekit.device.calibration import Calibration
+from edgekit.device.speeds import calibration_of
 from edgekit.engine import NativeEngine
 from edgekit.errors import ModelError
 from edgekit.latency import predict_plan
@@ -19,7 +25,8 @@ from edgekit.model.graph import Graph
 from edgekit.model.tensors import random_inputs
 
 COLUMNS = ("model", "level", "threads", "predicted ms", "measured ms", "error")
-MIN_RUNS = 5
+ROUNDS = 4  # through all networks, so that a slow minute of the machine is no network's fate
+PROBE_S = 5.0  # for each level
 LONG_MS = 1.0  # shorter runs find a moment in which nothing disturbs them
 
 
@@ -46,11 +53,26 @@ class Compared:
 
 
 def compare(
-    paths: Sequence[Path], device: Device, levels: Mapping[str, Calibration], threads: Sequence[int],
+    paths: Sequence[Path], device: Device, levels: Sequence[str], threads: Sequence[int],
     seconds: float = 0.5, told: Callable[[str], None] = lambda _: None,
 ) -> list[Compared]:  # fmt: skip
-    """All networks that the native engine runs, each for about `seconds` a level; what it lacks is told."""
-    found = []
+    """All networks that the native engine runs, each for about `seconds` a level; what it lacks is told.
+
+    A level of which the device's profile was not measured is probed.
+    """
+    probes = {level: Probe(level) for level in levels if level not in device.kernels}
+    timed = [_Timed(name, graph, level, threads) for name, graph in _graphs(paths, told) for level in levels]
+    for _ in range(ROUNDS):
+        for probe in probes.values():
+            probe.work(PROBE_S / ROUNDS)
+        for one in timed:
+            one.turn(seconds / ROUNDS)
+    found = {level: probe.learnt().calibration for level, probe in probes.items()}
+    known = {level: found.get(level) or calibration_of(device, level) for level in levels}
+    return [line for one in timed for line in one.compared(device, known[one.level])]
+
+
+def _graphs(paths: Sequence[Path], told: Callable[[str], None]) -> Iterator[tuple[str, Graph]]:
     for path in paths:
         try:
             graph = plan.prepare(model.read(path))
@@ -59,46 +81,47 @@ def compare(
             reason = str(error)
         if reason:
             told(f"{path.name}: left out: {reason}")
-            continue
-        name = path.stem if path.stem != "model" else "/".join(path.parts[-3:-1])
-        for calibration in levels.values():
-            found += _compare(name, graph, device, calibration, threads, seconds)
-    return found
+        else:
+            yield (path.stem if path.stem != "model" else "/".join(path.parts[-3:-1])), graph
 
 
-def _compare(
-    name: str, graph: Graph, device: Device, calibration: Calibration, threads: Sequence[int], seconds: float
-) -> list[Compared]:
-    engines = {count: NativeEngine(graph, count, isa=calibration.level) for count in threads}
-    least = _least_ms(engines, seconds)
-    return [
-        Compared(
-            name, calibration.level, count,
-            predict_plan(graph, engine.plan, device, count, calibration).latency_ms, least[count],
-        )
-        for count, engine in engines.items()
-    ]  # fmt: skip
+class _Timed:
+    """A network at a level, with each number of threads: the least times of its whole and of its steps."""
 
+    def __init__(self, name: str, graph: Graph, level: str, threads: Sequence[int]) -> None:
+        self.name, self.level, self._graph = name, level, graph
+        self._engines = {count: NativeEngine(graph, count, isa=level) for count in threads}
+        self._inputs = random_inputs(self._engines[threads[0]].inputs)
+        self._whole_ms = dict.fromkeys(threads, float("inf"))
+        self._steps_s = {n: np.full(len(engine.plan.steps), np.inf) for n, engine in self._engines.items()}
 
-def _least_ms(engines: Mapping[int, NativeEngine], seconds: float) -> dict[int, float]:
-    """Taking turns, so that a slow moment of the machine is one for all.
+    def turn(self, seconds: float) -> None:
+        """Some runs, the numbers of threads one after another."""
+        end = time.perf_counter() + seconds
+        while True:
+            for count, engine in self._engines.items():
+                start = time.perf_counter()
+                engine.run(self._inputs)
+                self._whole_ms[count] = min(self._whole_ms[count], 1e3 * (time.perf_counter() - start))
+                np.minimum(self._steps_s[count], engine.profile(self._inputs), out=self._steps_s[count])
+            if time.perf_counter() >= end:
+                break
 
-    On a busy machine no run of a large network is undisturbed: then the least times of its steps add up.
-    """
-    inputs = random_inputs(next(iter(engines.values())).inputs)
-    least = dict.fromkeys(engines, float("inf"))
-    steps = {count: np.full(len(engine.plan.steps), np.inf) for count, engine in engines.items()}
-    end, runs = time.perf_counter() + seconds, 0
-    while runs < MIN_RUNS or time.perf_counter() < end:
-        runs += 1
-        for count, engine in engines.items():
-            start = time.perf_counter()
-            engine.run(inputs)
-            least[count] = min(least[count], 1e3 * (time.perf_counter() - start))
-            steps[count] = np.minimum(steps[count], engine.profile(inputs))
-    return {
-        count: min(ms, 1e3 * float(steps[count].sum())) if ms > LONG_MS else ms for count, ms in least.items()
-    }
+    def compared(self, device: Device, calibration: Calibration) -> list[Compared]:
+        """Predicted and measured, a line for each number of threads."""
+        return [
+            Compared(
+                self.name, self.level, count,
+                predict_plan(self._graph, engine.plan, device, count, calibration).latency_ms,
+                self._ms(count),
+            )
+            for count, engine in self._engines.items()
+        ]  # fmt: skip
+
+    def _ms(self, count: int) -> float:
+        """On a busy machine no run of a large network is undisturbed: the least times of its steps add up."""
+        whole, steps = self._whole_ms[count], 1e3 * float(self._steps_s[count].sum())
+        return min(whole, steps) if whole > LONG_MS else whole
 
 
 def summary(compared: Sequence[Compared]) -> str:

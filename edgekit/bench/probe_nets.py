@@ -16,9 +16,17 @@ from edgekit.model.graph import Graph, Op, Tensor
 
 INT8, FLOAT = np.dtype(np.int8), np.dtype(np.float32)
 SCALE = 0.05  # of all activations
-# height, channels, channels of the thinner side: from early layers to late ones
-STAGES = ((96, 8, 16), (48, 24, 48), (40, 64, 32), (24, 96, 64), (20, 128, 80), (12, 192, 96), (7, 320, 160))
+# height, channels, channels of the thinner side: early layers to late ones of large networks, then of small
+STAGES = (
+    (96, 8, 16), (48, 24, 48), (40, 64, 32), (24, 96, 64), (20, 128, 80), (12, 192, 96), (7, 320, 160),
+    (32, 16, 8), (24, 8, 16), (12, 32, 16), (6, 64, 32), (3, 128, 64),
+)  # fmt: skip
 DENSITIES = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05)
+# The largest weights of layers, by turns: where they are small, as a few outliers make them by tensor, AVX2
+# and ARMv8.0 add up several products before they widen them.
+REACHES = (100, 16)
+LADDER = "layers of one shape at each density"  # description of the network that tells rates
+LADDER_SHAPE = (20, 128)  # pixels of a side, channels
 SHAPES_OF_LAYERS = ((128, 128), (640, 128), (256, 10), (1024, 256))
 
 
@@ -70,7 +78,8 @@ class _Net:
 
     def weights(self, shape: tuple[int, ...], density: float, *, blocks: bool) -> NDArray[np.int8]:
         """Random ones, of which a share is not zero: by themselves or in quads along the last axis."""
-        data = self.rng.integers(-100, 101, shape).astype(np.int8)
+        reach = REACHES[len(self.ops) // 2 % len(REACHES)]
+        data = self.rng.integers(-reach, reach + 1, shape).astype(np.int8)
         kept = self.rng.random((*shape[:-1], -(-shape[-1] // 4) if blocks else shape[-1])) < density
         kept = np.repeat(kept, 4, axis=-1)[..., : shape[-1]] if blocks else kept
         kept[..., 0] |= ~kept.any(axis=-1)
@@ -102,22 +111,24 @@ class _Net:
         size = {"filter_width": window, "filter_height": window}
         return self.add(kind, (source,), shape, padding="SAME", **size, **_strides(stride))
 
-    def graph(self, *outputs: int) -> Graph:
-        return Graph(tuple(self.tensors), tuple(self.ops), tuple(self.inputs), outputs, "a probe")
+    def graph(self, *outputs: int, description: str = "a probe") -> Graph:
+        return Graph(tuple(self.tensors), tuple(self.ops), tuple(self.inputs), outputs, description)
 
 
 def _strides(stride: int) -> dict[str, int]:
     return {"stride_w": stride, "stride_h": stride}
 
 
-def probe_nets() -> Iterator[Graph]:
-    """All of them, one after another."""
-    for number, (size, wide, thin) in enumerate(STAGES):
+def probe_nets(shrunk: int = 1) -> Iterator[Graph]:
+    """All of them, one after another; of pictures that many times smaller, for slow kernels."""
+    for number, (full, wide, thin) in enumerate(STAGES):
+        size = -(-full // shrunk)
         yield _convolutions(number, size, wide, thin)
-        yield _planes(10 + number, size, wide)
+        yield _planes(20 + number, size, wide)
     for number, (depth, cols) in enumerate(SHAPES_OF_LAYERS):
-        yield _layers(20 + number, depth, cols)
-    yield _plain(30)
+        yield _layers(40 + number, depth, cols)
+    yield _plain(50)
+    yield _ladder(60, *LADDER_SHAPE)
 
 
 def _convolutions(seed: int, size: int, wide: int, thin: int) -> Graph:
@@ -145,15 +156,20 @@ def _planes(seed: int, size: int, channels: int) -> Graph:
         value = net.pool("MAX_POOL_2D", value, window, 1)
     rows = net.shape(value)[1]
     larger = net.constant(np.array([2 * rows, 2 * rows], np.int32))
-    value = net.add("RESIZE_NEAREST_NEIGHBOR", (value, larger), (1, 2 * rows, 2 * rows, channels))
-    both = net.add("CONCATENATION", (value, value), (*net.shape(value)[:3], 2 * channels), axis=3,
+    large = net.add("RESIZE_NEAREST_NEIGHBOR", (value, larger), (1, 2 * rows, 2 * rows, channels))
+    both = net.add("CONCATENATION", (large, large), (*net.shape(large)[:3], 2 * channels), axis=3,
                    fused_activation_function="NONE")  # fmt: skip
     value = net.conv(both, channels, 1, 1, 0.2, blocks=True)
     outputs.append(net.depthwise(value, 3, 2))
     outputs.append(net.pool("MAX_POOL_2D", value, 2, 2))
-    odd = net.conv(value, channels + 1, 1, 1, 0.1, blocks=False)
-    pooled = net.pool("AVERAGE_POOL_2D", value, net.shape(value)[1], net.shape(value)[1])
-    return net.graph(*outputs, odd, pooled)
+    outputs.append(net.conv(value, channels + 1, 1, 1, 0.1, blocks=False))
+    scaled = net.add("MUL", (value, large), net.shape(value), fused_activation_function="NONE")
+    outputs.append(net.add("MEAN", (scaled, net.constant(np.array([1, 2], np.int32))), (1, channels)))
+    outputs += [
+        net.pool("AVERAGE_POOL_2D", value, window, stride) for window, stride in ((3, 1), (2, 2), (4, 4))
+    ]
+    outputs.append(net.pool("AVERAGE_POOL_2D", value, net.shape(value)[1], net.shape(value)[1]))
+    return net.graph(*outputs)
 
 
 def _layers(seed: int, depth: int, cols: int) -> Graph:
@@ -161,6 +177,16 @@ def _layers(seed: int, depth: int, cols: int) -> Graph:
     start = net.input((1, depth))
     value = [net.layer(start, cols, density) for density in (1.0, 0.2, 0.1)]
     return net.graph(*value)
+
+
+def _ladder(seed: int, size: int, channels: int) -> Graph:
+    """The same 1x1 convolution at each density, in blocks and not."""
+    net = _Net(seed)
+    value = net.input((1, size, size, channels))
+    for blocks in (True, False):
+        for density in DENSITIES[1 - blocks :]:
+            value = net.conv(value, channels, 1, 1, density, blocks=blocks)
+    return net.graph(value, description=LADDER)
 
 
 def _plain(seed: int) -> Graph:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from edgekit.device.profile import (
         CoreGroup,
         Device,
+        levels_of,
         list_devices,
         load_device,
         match,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CoreGroup",
     "Device",
+    "levels_of",
     "list_devices",
     "load_device",
     "match",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgekit.device.work import OTHER, Work
 
 SWEEPS = 400  # of the fit, through all coefficients
+ORDER_SHARE = 0.2  # of what it costs to share a step, that an order costs which is taken back
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class Calibration:
 
     `costs_ns` has for each kind of work the cost of each of its amounts, and as the last one that of a step.
     `run_us` is the cost of an inference beside its steps. With two threads a step takes its share of units
-    times `thread_loss` (1: none, and each further thread loses as much) and `sync_us`. `low` and `high` are
-    factors that nine in ten predictions lie between.
+    times `thread_loss` (1: none, and each further thread loses as much) and `sync_us`; or it is done before
+    the others wake, who then are not waited for. `low` and `high` are factors that nine in ten predictions
+    lie between.
     """
 
     level: str
@@ -42,7 +44,8 @@ class Calibration:
         if threads == 1 or work.units == 1:
             return alone
         loss = 1 + (self.thread_loss - 1) * (threads - 1)
-        return alone * loss * -(-work.units // threads) / work.units + self.sync_us
+        shared = alone * loss * -(-work.units // threads) / work.units + self.sync_us
+        return min(shared, alone + ORDER_SHARE * self.sync_us)
 
 
 def fit(level: str, works: Sequence[Work], times_us: Sequence[float]) -> Calibration:

@@ -28,6 +28,7 @@ from edgekit.config.document import Document, parse_document, read_document
 from edgekit.config.fields import Id
 from edgekit.device import machine
 from edgekit.device.machine import UNKNOWN, CoreGroup
+from edgekit.device.work import AMOUNTS
 from edgekit.errors import UsageError
 
 __all__ = ["CoreGroup", "Device", "list_devices", "load_device", "match", "probe"]
@@ -83,6 +84,9 @@ class Device:
     # What work costs, see `edgekit.device.speeds`, by ISA level, and how that is known:
     kernels: dict[str, Any] = field(default_factory=dict)
     tier: str = "modelled"
+    # What a probe saw kernels reach, by ISA level, cold and after some seconds: see `edgekit.bench.rates`.
+    rates: dict[str, Any] = field(default_factory=dict)
+    sustained: dict[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
         """sha256 (hex) of all that stays the same while it runs."""
@@ -112,6 +116,7 @@ _ONLY_MACHINE = {
 }
 _ONLY_PROFILE = {
     "ram_variants_mb", "copy_gbps", "int8_macs_per_cycle", "thermal", "sources", "kernels", "tier",
+    "rates", "sustained",
 }  # fmt: skip
 
 
@@ -136,6 +141,12 @@ def load_device(name: str) -> Device:
     return _shipped(name)
 
 
+def levels_of(device: Device) -> tuple[str, ...]:
+    """The ISA levels that the device can run, worst first."""
+    levels = LEVELS.get(device.arch, (device.isa,))
+    return levels[: levels.index(device.isa) + 1] if device.isa in levels else levels
+
+
 def measured_file() -> Path:
     """Where `edgekit devices probe --write` keeps what it measured: $XDG_DATA_HOME/edgekit/device.yaml."""
     root = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
@@ -149,7 +160,7 @@ def _measured(device: Device, here: Device) -> Device:
     own = _device(check(read_document(measured_file()), _Profile))
     if own.arch != here.arch:  # machines may share a home
         return device
-    kept = ("kernels", "copy_gbps", "tier", "cores", "l2_kib", "l3_kib", "isa")
+    kept = ("kernels", "copy_gbps", "rates", "sustained", "tier", "cores", "l2_kib", "l3_kib", "isa")
     return dataclasses.replace(
         device,
         **_known({key: getattr(own, key) for key in kept}),
@@ -183,7 +194,7 @@ def profile_facts(here: Device, source: str) -> dict[str, Any]:
 
 def measured_facts(here: Device, source: str) -> dict[str, Any]:
     """The part of a profile's file that was timed; empty where nothing was."""
-    measured = _known({"copy_gbps": here.copy_gbps, "kernels": here.kernels})
+    measured = _known({key: getattr(here, key) for key in ("copy_gbps", "kernels", "rates", "sustained")})
     return {key: {"value": value, "source": source} for key, value in measured.items()}
 
 
@@ -312,22 +323,54 @@ class _Kernels(_Strict):
 
     costs_ns: dict[str, Annotated[list[Nanoseconds], Field(min_length=1, max_length=16)]]
     run_us: Nanoseconds
-    thread_loss: Factor
+    thread_loss: Annotated[float, Field(ge=1, le=100)]
     sync_us: Nanoseconds
     low: Factor
     high: Factor
 
     @model_validator(mode="after")
-    def _is_range(self) -> _Kernels:
+    def _is_whole(self) -> _Kernels:
         if not self.low <= 1 <= self.high:
             raise ValueError(f"low {self.low} and high {self.high} are factors, expected low <= 1 <= high")
+        for kind, costs in self.costs_ns.items():
+            if len(costs) != AMOUNTS.get(kind, len(costs) - 1) + 1:
+                raise ValueError(
+                    f"costs_ns.{kind} has {len(costs)} numbers, expected {AMOUNTS[kind] + 1}: probe anew"
+                )
         return self
+
+
+Positive: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
+
+
+class _LayerRate(_Strict):
+    kernel: str = Field(min_length=1, max_length=64)
+    pattern: Literal["dense", "1x4", "unstructured"]
+    density: float = Field(gt=0, le=1)
+    gmacs: Positive
+
+
+class _Rates(_Strict):
+    """What kernels reach at an ISA level: see `edgekit.bench.rates.Rates`."""
+
+    layers: list[_LayerRate] = Field(max_length=256)
+    elementwise_gbps: dict[str, Positive]
+    layer_us: Positive
+    thread_gain: Positive
+
+
+class _Sustained(_Strict):
+    cold_ms: Positive
+    sustained_ms: Positive
+    seconds: Positive
 
 
 class _Speeds(_Strict):
     copy_gbps: _Fact[Gbps] | None = None
     int8_macs_per_cycle: _Fact[Macs] | None = None
-    kernels: _Fact[dict[str, _Kernels]] | None = None
+    kernels: _Fact[dict[Isa, _Kernels]] | None = None
+    rates: _Fact[dict[Isa, _Rates]] | None = None
+    sustained: _Fact[_Sustained] | None = None
 
 
 class _Profile(_Strict):
@@ -356,8 +399,10 @@ def _device(profile: _Profile) -> Device:
     values["cores"] = tuple(CoreGroup(group.count, group.core, group.max_mhz) for group in groups)
     values["ram_variants_mb"] = tuple(sorted(values.get("ram_mb", ())))
     values["ram_mb"] = min(values["ram_variants_mb"], default=None)
-    if "kernels" in values:
-        values["kernels"] = {level: kernels.model_dump() for level, kernels in values["kernels"].items()}
+    for key in ("kernels", "rates"):
+        values[key] = {level: found.model_dump() for level, found in values.get(key, {}).items()}
+    if "sustained" in values:
+        values["sustained"] = values["sustained"].model_dump()
     return Device(
         name=profile.name,
         title=profile.title,

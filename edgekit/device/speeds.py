@@ -46,6 +46,15 @@ def calibration_facts(found: Calibration) -> dict[str, Any]:
     return {"costs_ns": costs, **{key: _short(getattr(found, key)) for key in keys}}
 
 
+def rounded(value: Any) -> Any:
+    """Plain data with its numbers to four digits."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    return _short(value) if isinstance(value, float) else value
+
+
 def _short(number: float) -> float:
     return float(f"{number:.4g}") if number > 1e-6 else 0.0
 

@@ -23,6 +23,18 @@ LUT_RUN = 4096  # bytes in a unit of a plain elementwise step
 STREAM_BYTES = 24 * 1024  # a list of entries that is longer does not stay in the first cache
 CACHE_LINE = 64
 OTHER = "other"
+# How many amounts each kind has
+AMOUNTS = {
+    **dict.fromkeys(("conv1", "conv4", "conv8", "conv_planar"), 7),
+    **dict.fromkeys(
+        ("depthwise1", "depthwise2", "pool_average1", "pool_average2", "pool_max1", "pool_max2"), 5
+    ),
+    **dict.fromkeys(("add_planes", "mul_planes", "lut_planes", "lut_planes_copy", "resize_planes"), 3),
+    **dict.fromkeys(("fc", "fc_sparse", "pack_phases", "pack_planes", "split_phases", "copy"), 3),
+    **dict.fromkeys(("spread_planes", "mean_planes", "lut", "softmax"), 2),
+    **dict.fromkeys(("arithmetic", "quantize", "dequantize"), 1),
+    "unpack_planes": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -81,12 +93,39 @@ def _runs(fields: Fields) -> tuple[int, int, int]:
 def _depthwise(fields: Fields, isa: str) -> Measured:
     taps = fields["window_height"] * fields["window_width"] * fields["sets"]
     planes, rows = fields["planes"], fields["images"] * fields["height"]
-    unit, pixels = costs.UNITS[isa].pixels, _pixels(fields)
-    vectors = planes * rows * -(-fields["width"] // unit)
-    flat = planes * -(-pixels // unit)
+    pixels = _pixels(fields)
+    down, along = _walks(fields, isa)
     moved = QUAD * planes * pixels * (1 + fields["stride"] ** 2)
-    amounts = (vectors * taps, flat * taps, vectors, planes * rows, planes)
-    return f"depthwise{fields['stride']}", amounts, planes, moved
+    each = (down * taps, along * taps, down + along, rows, 1)
+    return f"depthwise{fields['stride']}", tuple(planes * amount for amount in each), planes, moved
+
+
+def _walks(fields: Fields, isa: str) -> tuple[int, int]:
+    """Vectors of a plane that are walked down and along its rows, as native/depthwise_walk.h chooses.
+
+    On ARM all are walked down, and told beside those of a plane without margins.
+    """
+    unit, width, height = costs.UNITS[isa].pixels, fields["width"], fields["height"]
+    pitch, across = fields["output_pitch"], -(-width // unit)
+    vectors = height * across
+    if not isa.startswith("avx"):
+        return fields["images"] * vectors, -(-_pixels(fields) // unit)
+    one, same = fields["stride"] == 1, fields["stride"] == 1 and fields["input_pitch"] == pitch
+    line = (height - 1) * pitch + width
+    can_go_down = bool(fields.get("biased")) and _goes_down(fields, isa)
+    if can_go_down and same and 2 * pitch == unit and fields["window_height"] == 3:
+        return fields["images"] * -(-height // 2), 0
+    if same and line <= (unit - 4 if can_go_down else unit) * vectors:
+        return 0, fields["images"] * -(-line // unit)
+    rows = height + 2 if one else height
+    return (fields["images"] * rows * across, 0) if can_go_down else (0, fields["images"] * vectors)
+
+
+def _goes_down(fields: Fields, isa: str) -> bool:
+    """Whether there is a kernel that keeps the sums of several rows."""
+    window = fields["window_height"], fields["window_width"]
+    small = window[0] == 3 and window[1] <= 3
+    return small or (window == (5, 5) and isa == "avx512vnni" and fields["stride"] == 1)
 
 
 def _fc(fields: Fields, _isa: str) -> Measured:

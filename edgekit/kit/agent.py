@@ -312,19 +312,16 @@ def _link(root: Path, name: str, release: str | None) -> None:
 
 
 def examine(root: Path, service: Service, patience_s: float, check: str) -> Said:
-    """Whether the service stays up, the model runs, and the user's own check is content."""
+    """Whether the model fits the pipeline, the service stays up, and the user's own check is content."""
     release = root / "current"
-    if service.kind == "none":
-        _call([str(release / "run"), "--dry-run"], "the pipeline", env=_with_env(root))
+    words = [str(release / "run"), "--dry-run", "--json"]
+    tried = json.loads(_call(words, "the pipeline", env=_with_env(root)))
     service.watch(patience_s)
-    manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
-    words = ["benchmark", manifest["model"]["file"], "--duration", "300ms", "--warmup", "100ms", "--json"]
-    found = json.loads(_call([str(release / "edgekit"), *words], "the model"))
     if check:
         _call(["/bin/sh", "-c", check], f"check {check!r}", cwd=release)
-    result = found["results"][0]
-    return {"edgekit": found["edgekit"], "latency_ms": round(result["median_ms"], 3),
-            "peak_rss_mb": round(result["peak_rss_mb"], 1)}  # fmt: skip
+    manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
+    return {"edgekit": manifest["edgekit"], "latency_ms": tried["latency_ms"],
+            "peak_rss_mb": tried["peak_rss_mb"]}  # fmt: skip
 
 
 def _with_env(root: Path) -> dict[str, str]:

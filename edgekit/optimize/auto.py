@@ -1,7 +1,7 @@
 """Writes a recipe for a model and a budget: how sparse it must be for a device, and how it gets there.
 
-The latency is what the kernels are thought to cost on one core of the device (`oneshot.latency`); the
-accuracy is not known before training, and the recipe says so.
+The latency is what `edgekit.latency` predicts for one core of the device; the accuracy is not known before
+training, and the recipe says so.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from edgekit import model
+from edgekit import latency, model, plan
 from edgekit.device import Device, load_device
 from edgekit.errors import BudgetError, UsageError
 from edgekit.model.graph import Graph
-from edgekit.optimize.oneshot import latency
-from edgekit.optimize.oneshot.layers import Layer, find_layers
+from edgekit.optimize.oneshot.layers import Layer, bias_of, find_layers, replaced
 
 BLOCK = 4
 LEVELS = tuple(round(0.05 * step, 2) for step in range(20))  # sparsities that are looked at
@@ -38,17 +37,12 @@ class Estimate:
 def model_ms(graph: Graph, device: Device, sparsity: float | None = None) -> float:
     """Milliseconds on one core; with `sparsity` that share of 1x4 blocks is zero in the pruned layers.
 
-    UsageError for a device whose kernels or clock are not known.
+    UsageError for a device of whose kernels nothing is known, ModelError for a network that they cannot run.
     """
     layers = [layer for layer in find_layers(graph) if layer.kind != "DEPTHWISE_CONV_2D"]
-    pruned = {layer.number for layer in prunable(layers)} if sparsity is not None else set()
-    total = latency.rest_ms(graph, layers, device)
-    for layer in layers:
-        mask = layer.matrix != 0
-        if layer.number in pruned:
-            mask &= _blocks(layer, sparsity or 0.0)
-        total += latency.layer_ms(graph, layer, mask, device)
-    return total
+    for layer in prunable(layers) if sparsity else ():
+        graph = replaced(graph, layer, layer.matrix * _blocks(layer, sparsity or 0.0), bias_of(graph, layer))
+    return latency.predict(plan.prepare(graph), device).latency_ms
 
 
 def prunable(layers: list[Layer]) -> list[Layer]:

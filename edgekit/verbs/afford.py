@@ -1,4 +1,4 @@
-"""The command line's part that asks what a device can: devices, predict, select."""
+"""The command line's part that asks what a device can: devices, predict."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BudgetError, UsageError
-from edgekit.verbs import add_command, at_least_one, seconds, words
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.verbs import add_command, at_least_one, seconds
 
 
 def add_devices(commands: Any) -> None:
@@ -24,7 +24,7 @@ def add_devices(commands: Any) -> None:
         "--write", nargs="?", const="", metavar="FILE", help="keep it as this machine's profile, or in FILE"
     )
     probe.add_argument("--no-time", action="store_true", help="do not time anything")
-    probe.add_argument("--duration", type=seconds, default=12.0, metavar="TIME", help="how long to time")
+    probe.add_argument("--duration", type=seconds, default=15.0, metavar="TIME", help="how long to time")
 
 
 def add_predict(commands: Any) -> None:
@@ -37,24 +37,10 @@ def add_predict(commands: Any) -> None:
     parser.add_argument("--steps", action="store_true", help="show every step of the plan")
     parser.add_argument(
         "--check", type=Path, nargs="?", const=Path(), metavar="DIR",
-        help="compare with what is measured here: the zoo and all of DIR, at every level, 1 and 2 threads",
+        help="compare with what is measured here: the zoo and all of DIR, at every level, 1 and 2 threads; "
+        "without --device this machine is probed in turns with that",
     )  # fmt: skip
     parser.add_argument("--duration", type=seconds, default=0.5, metavar="TIME", help="of --check, a network")
-
-
-def add_select(commands: Any) -> None:
-    summary = "Pick the model of the zoo that keeps a device's budgets; exit 3 if none does."
-    parser = add_command(commands, "select", _select, summary)
-    parser.add_argument("--task", required=True, choices=("detect", "classify"))
-    parser.add_argument("--labels", type=words, default=[], help="classes that the model must know")
-    parser.add_argument("--device", default="auto", help="device profile (default: this machine)")
-    parser.add_argument("--threads", type=at_least_one, default=1)
-    parser.add_argument("--max-latency-ms", type=float, metavar="MS")
-    parser.add_argument("--max-memory-mb", type=float, metavar="MB")
-    parser.add_argument("--min-accuracy", type=float, metavar="0..1")
-    parser.add_argument("--prefer", choices=("accuracy", "latency", "memory"), default="accuracy")
-    parser.add_argument("--verify", action="store_true", help="measure the picked model here, cold and hot")
-    parser.add_argument("--duration", type=seconds, default=60.0, metavar="TIME", help="of --verify")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -84,37 +70,78 @@ def _show(arguments: argparse.Namespace) -> int:
 def _probe(arguments: argparse.Namespace) -> int:
     from edgekit import device
 
+    path = None if arguments.write is None else _profile_place(arguments.write)
     here = device.probe()
     if here.emulated:
         _tell("the processor is emulated: nothing is timed")
     elif not arguments.no_time:
         here = _timed(here, arguments.duration)
     source = f"edgekit devices probe on {here.cores[0].core if here.cores else here.arch}"
-    if arguments.write is not None:
-        path = Path(arguments.write) if arguments.write else device.measured_file()
+    if path:
         _write(path, device.profile_facts(here, source))
         sys.stderr.write(f"{path} written\n")
-    _print({**here.to_dict(), "measured": device.measured_facts(here, source)}, as_json=arguments.json)
+    if arguments.json:
+        _print({**here.to_dict(), "measured": device.measured_facts(here, source)}, as_json=True)
+    else:
+        _print(here.to_dict(), as_json=False)
+        _print_speeds(here)
     return 0
 
 
 def _timed(here: Any, duration_s: float) -> Any:
     from edgekit.bench import probing
-    from edgekit.device.speeds import calibration_facts
+    from edgekit.device.speeds import calibration_facts, rounded
 
-    found = probing.calibrate(duration_s)
-    kernels = {level: calibration_facts(calibration) for level, calibration in found.items()}
-    return replace(here, kernels=kernels, copy_gbps=probing.copy_gbps(), tier="measured")
+    found, sustained = probing.probe(duration_s)
+    return replace(
+        here,
+        kernels={level: calibration_facts(probed.calibration) for level, probed in found.items()},
+        rates={level: rounded(asdict(probed.rates)) for level, probed in found.items()},
+        sustained=rounded(asdict(sustained)),
+        copy_gbps=rounded(probing.copy_gbps()),
+        tier="measured",
+    )
+
+
+def _print_speeds(here: Any) -> None:
+    """What was timed, as tables: the costs that predictions are made of are for files."""
+    from edgekit import console
+    from edgekit.bench import rates
+
+    if not here.rates:
+        return
+    levels = list(here.rates)
+    head = ("GMAC/s as if dense", "pattern", "density", *levels)
+    console.print_table("\none core, by kernel", head, rates.layer_rows(here.rates))
+    console.print_table("", ("", *levels), rates.other_rows(here.rates))
+    now = here.sustained
+    sys.stdout.write(
+        f"copies {here.copy_gbps:.3g} GB/s; one network takes {now['cold_ms']:.3g} ms cold, "
+        f"{now['sustained_ms']:.3g} ms after {now['seconds']:.3g} s of work\n"
+    )
+
+
+def _profile_place(given: str) -> Path:
+    """Where a profile is to be written, known before the work. Raises UsageError or EdgekitError."""
+    from edgekit.device import measured_file
+    from edgekit.files import check_writable
+
+    path = Path(given) if given else measured_file()
+    if not given:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EdgekitError(f"cannot write {path}: {error.strerror}: give --write FILE") from None
+    check_writable(path)
+    return path
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
     import yaml
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(facts, sort_keys=False, width=110), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}: give --write FILE") from None
+    from edgekit.files import write_text
+
+    write_text(path, yaml.safe_dump(facts, sort_keys=False, width=110))
 
 
 def _print(value: object, *, as_json: bool) -> None:
@@ -153,13 +180,13 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from edgekit import console, engine
     from edgekit.bench import prediction_check
-    from edgekit.device import load_device
-    from edgekit.device.speeds import calibration_of
     from edgekit.zoo import list_models
 
-    device = load_device("auto")
+    if not arguments.check.is_dir():
+        raise UsageError(f"predict --check {arguments.check}: there is no such folder")
+    device = _to_check(arguments.device)
     paths = [entry.path for entry in list_models()] + sorted(arguments.check.glob("*.tflite"))
-    levels = {level: calibration_of(device, level) for level in engine.native_levels()}
+    levels = engine.native_levels()
     found = prediction_check.compare(paths, device, levels, (1, 2), arguments.duration, _tell)
     if not found:
         raise UsageError(f"{arguments.check}: no network that the native engine runs")
@@ -171,40 +198,22 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _to_check(name: str) -> Any:
+    """The profile whose costs are checked; without a name this machine, which is probed anew."""
+    from edgekit.device import load_device, probe
+
+    device = load_device(name)
+    here = probe()
+    if here.emulated:
+        raise UsageError(
+            "predict --check: the processor is emulated: no time that is taken here says anything"
+        )
+    if name == "auto":
+        return replace(device, kernels={})
+    if device.arch != here.arch:
+        raise UsageError(f"predict --check: {device.name} is {device.arch}, this machine {here.arch}")
+    return device
+
+
 def _tell(line: str) -> None:
     sys.stderr.write(line + "\n")
-
-
-def _select(arguments: argparse.Namespace) -> int:
-    from edgekit import console, select
-    from edgekit.device import load_device
-    from edgekit.zoo import find_model
-
-    wish = select.Wish(
-        arguments.task, tuple(arguments.labels),
-        arguments.max_latency_ms, arguments.max_memory_mb, arguments.min_accuracy, arguments.prefer,
-        arguments.threads,
-    )  # fmt: skip
-    found = select.select(wish, load_device(arguments.device))
-    proof = _verify(find_model(found.picked.name).path, arguments) if arguments.verify else None
-    if arguments.json:
-        candidates = [entry.to_dict() for entry in found.candidates]
-        measured = asdict(proof) if proof else None
-        console.print_json({"picked": found.picked.name, "candidates": candidates, "measured": measured})
-    else:
-        console.print_table("", select.COLUMNS, [entry.row() for entry in found.candidates])
-        sys.stdout.write(f"picked {found.picked.name}{found.picked.doubt(wish.latency_ms)}\n")
-        if proof:
-            sys.stdout.write(proof.line + "\n")
-    if proof and wish.latency_ms and max(proof.cold_ms, proof.sustained_ms) > wish.latency_ms:
-        raise BudgetError(
-            f"{found.picked.name} takes {max(proof.cold_ms, proof.sustained_ms):.1f} ms here, "
-            f"the budget is {wish.latency_ms:g} ms: raise it or run `edgekit devices probe --write` first"
-        )
-    return 0
-
-
-def _verify(path: Path, arguments: argparse.Namespace) -> Any:
-    from edgekit.bench import sustained
-
-    return sustained.measure(path, arguments.threads, arguments.duration)

@@ -82,7 +82,10 @@ def add_analyze(commands: Any) -> None:
         help="predict it pruned: sparsity=0.5..0.95, or sparsity=0.5,0.8",
     )
     parser.add_argument(
-        "--calibration", type=Path, metavar="DIR", help="pictures: what-if also tells the loss of the layers"
+        "--calibration",
+        type=Path,
+        metavar="DIR",
+        help="pictures: what-if and comparisons prune as one-shot does, and tell the loss of the layers",
     )
     parser.add_argument(
         "--compare",
@@ -128,15 +131,16 @@ def _say(text: str) -> None:
 def _print_study(found: Any) -> None:
     from edgekit import analyze, console
     from edgekit.analyze import compare, whatif
+    from edgekit.latency import ms_text
 
     _say("")
     report = found.report
     console.print_table(report.title, analyze.COLUMNS, [line.row() for line in report.lines])
     sys.stdout.write(report.summary + "\n")
     for device, told in zip(found.devices, found.forecasts, strict=True):
-        span = f"({told.low_ms:.2f}-{told.high_ms:.2f}, {told.tier})"
+        span = f"({ms_text(told.low_ms)}-{ms_text(told.high_ms)}, {told.tier})"
         memory = f"{told.memory_bytes / 2**20:.1f} MB of {device.kit_memory_mb} MB"
-        sys.stdout.write(f"{device.name}: {told.latency_ms:.2f} ms on one core {span}, {memory}\n")
+        sys.stdout.write(f"{device.name}: {ms_text(told.latency_ms)} ms on one core {span}, {memory}\n")
         mine = [s.row() for s in found.scenarios if s.device == device.name]
         if mine:
             console.print_table(f"\nwhat if it were pruned, on {device.name}", whatif.COLUMNS, mine)

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -38,7 +39,9 @@ def add_run(commands: Any) -> None:
         "--require", action="store_true", help="end at once when a camera or the broker is absent"
     )
     parser.add_argument("--print-resolved", action="store_true", help="print the merged config and end")
-    parser.add_argument("--dry-run", action="store_true", help="check all that a start needs, and end")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="run the models once, see that they fit the pipeline, and end"
+    )
     parser.add_argument("-v", "--verbose", action="count", default=0)
     parser.add_argument("-q", "--quiet", action="store_true", help="no table, no event lines")
     parser.add_argument("--log-json", action="store_true", help="logs and events as a JSON object a line")
@@ -60,8 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     arguments.secrets = logs.secrets_of(config)
     logs.set_up(arguments.verbose, as_json=arguments.log_json, secrets=arguments.secrets)
     if arguments.dry_run:
-        runtime.prepare(config)
-        return 0
+        return _try_out(config, as_json=arguments.json)
     limits = Limits(arguments.frames, arguments.duration)
     with view.RunLog() if arguments.log_json else view.RunView(quiet=arguments.quiet) as shown:
         summary = runtime.run(
@@ -80,6 +82,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if summary.restart:
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (what runs is what ran)
     return 128 + summary.signal if summary.signal else 0
+
+
+def _try_out(config: Any, *, as_json: bool) -> int:
+    from edgekit import console, runtime
+
+    tried = runtime.try_out(config)
+    if as_json:
+        console.print_json(asdict(tried))
+    else:
+        sys.stdout.write(f"{tried.model} fits this pipeline: {tried.latency_ms:.1f} ms a picture\n")
+    return 0
 
 
 def _run_config(arguments: argparse.Namespace) -> Any:

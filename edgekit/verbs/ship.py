@@ -125,5 +125,5 @@ def _in_words(target: str, what: str, said: dict[str, Any]) -> str:
     if what == "commit":
         return f"{target}: {release} is committed{before}\n"
     start = "" if said["service"] != "none" else "; no systemd there: start current/run yourself"
-    done = f"{target}: {release} runs, {said['latency_ms']} ms an inference{before}{start}\n"
+    done = f"{target}: {release} runs, {said['latency_ms']} ms a picture{before}{start}\n"
     return done if what == "rollback" else done + f"now: edgekit deploy {target} commit, or rollback\n"

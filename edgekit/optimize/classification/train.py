@@ -10,6 +10,7 @@ import torch
 
 from edgekit import engine, model
 from edgekit.device import load_device
+from edgekit.device.speeds import calibration_of
 from edgekit.errors import ConfigError, UsageError
 from edgekit.optimize.classification.card import write_card
 from edgekit.optimize.classification.images import Pictures
@@ -20,7 +21,6 @@ from edgekit.optimize.classification.recipe import (
     schedule_of,
 )
 from edgekit.optimize.classification.task import Classification, accuracy, as_input, as_planes, write_teacher
-from edgekit.optimize.oneshot.latency import cycles_per_ms
 from edgekit.optimize.training import report
 from edgekit.optimize.training.run import Outcome, Watch, run
 from edgekit.optimize.training.stages import Schedule
@@ -67,7 +67,8 @@ def _check_devices(recipe: ClassifyRecipe) -> None:
     """ConfigError for a device that the report could not judge, before anything is trained."""
     for number, name in enumerate(recipe.devices):
         try:
-            cycles_per_ms(load_device(name))
+            device = load_device(name)
+            calibration_of(device, device.isa)
         except UsageError as error:
             raise ConfigError(f"{recipe.where('devices', number)}: {error}") from None
 

@@ -87,10 +87,10 @@ class _Run:
         levels = how.levels(goal.levels)
         masks = [how.mask(level) if level else layer.matrix != 0 for level in levels]
         losses = np.array([how.loss(level) for level in levels])
-        times = [latency.layer_ms(self.dense, layer, mask, goal.device) for mask in masks if goal.device]
+        times = latency.times_ms(self.dense, layer, masks, goal.device) if goal.device else np.array([])
         sizes = np.array([float(mask.sum()) for mask in masks])
         power = float(moments.power.sum()) or 1.0
-        return Candidate(layer, how, moments, problem, levels, losses / power, sizes, np.array(times))
+        return Candidate(layer, how, moments, problem, levels, losses / power, sizes, times)
 
     def weigh(self, candidates: Sequence[Candidate], levels: Sequence[float]) -> list[Candidate]:
         """The candidates with losses that also say what they do to the network's outputs.
