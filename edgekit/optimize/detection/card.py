@@ -17,7 +17,7 @@ from edgekit.optimize.detection.photos import PAD
 from edgekit.optimize.detection.recipe import Recipe
 from edgekit.optimize.provenance import digest, versions
 
-SOFTWARE = ("torch", "numpy", "opencv-python-headless", "onnx")
+SOFTWARE = ("edgekit", "torch", "numpy", "opencv-python-headless", "onnx")
 
 
 @dataclass(frozen=True, slots=True)
