@@ -25,6 +25,22 @@
     CHECK((op)->name##_data_size || ek_apart((op)->name + (low), (high) - (low), output, output_size),        \
           "a step whose input and output overlap")
 
+/* What an operation with computed indices touches: `in`, `indices` and `out` bytes, and the int32 at `fault`. */
+#define CHECK_INDEXED(op, in, item, indices, index_item, out)                   \
+    do {                                                                        \
+        CHECK_SOURCE(op, input, 0, in, item);                                   \
+        CHECK_SOURCE(op, index, 0, indices, index_item);                        \
+        CHECK_RANGE((op)->output, out);                                         \
+        CHECK_ALIGNED((op)->output, item);                                      \
+        CHECK_RANGE((op)->fault, 4);                                            \
+        CHECK_ALIGNED((op)->fault, 4);                                          \
+        CHECK_APART((op)->fault, 4, (op)->output, out);                         \
+        CHECK_SOURCE_APART(op, input, 0, in, (op)->output, out);                \
+        CHECK_SOURCE_APART(op, index, 0, indices, (op)->output, out);           \
+        CHECK_SOURCE_APART(op, input, 0, in, (op)->fault, 4);                   \
+        CHECK_SOURCE_APART(op, index, 0, indices, (op)->fault, 4);              \
+    } while (0)
+
 #define CHECK_ALIGNED(place, alignment) CHECK((place) % (alignment) == 0, "a tensor that is not aligned")
 
 static inline int64_t ek_divide_up(int64_t a, int64_t b) {

@@ -48,16 +48,7 @@ const char *ek_pick_check(const void *raw, int64_t arena_bytes, int64_t *units) 
     CHECK(op->run <= 2 * limit / most && op->outer <= 2 * limit / (op->run * most), "impossible sizes");
     int64_t in = op->outer * blocks * op->run, out = op->outer * op->picks * op->run;
     int64_t indices = op->outer / op->share * op->picks * rank * item;
-    CHECK_SOURCE(op, input, 0, in, 1);
-    CHECK_SOURCE(op, index, 0, indices, item);
-    CHECK_RANGE(op->output, out);
-    CHECK_RANGE(op->fault, 4);
-    CHECK_ALIGNED(op->fault, 4);
-    CHECK_APART(op->fault, 4, op->output, out);
-    CHECK_SOURCE_APART(op, input, 0, in, op->output, out);
-    CHECK_SOURCE_APART(op, index, 0, indices, op->output, out);
-    CHECK_SOURCE_APART(op, input, 0, in, op->fault, 4);
-    CHECK_SOURCE_APART(op, index, 0, indices, op->fault, 4);
+    CHECK_INDEXED(op, in, 1, indices, item, out);
     *units = op->outer;
     return NULL;
 }

@@ -70,17 +70,7 @@ const char *ek_scatter_check(const void *raw, int64_t arena_bytes, int64_t *unit
     CHECK(1 <= op->run && op->run < limit / blocks && 1 <= op->picks && op->picks < limit / op->run, "impossible sizes");
     int64_t item = sizes[op->type], in = op->picks * op->run * item, out = blocks * op->run * item;
     int64_t index_item = sizes[op->index_type], indices = op->picks * rank * index_item;
-    CHECK_SOURCE(op, input, 0, in, item);
-    CHECK_SOURCE(op, index, 0, indices, index_item);
-    CHECK_RANGE(op->output, out);
-    CHECK_ALIGNED(op->output, item);
-    CHECK_RANGE(op->fault, 4);
-    CHECK_ALIGNED(op->fault, 4);
-    CHECK_APART(op->fault, 4, op->output, out);
-    CHECK_SOURCE_APART(op, input, 0, in, op->output, out);
-    CHECK_SOURCE_APART(op, index, 0, indices, op->output, out);
-    CHECK_SOURCE_APART(op, input, 0, in, op->fault, 4);
-    CHECK_SOURCE_APART(op, index, 0, indices, op->fault, 4);
+    CHECK_INDEXED(op, in, item, indices, index_item, out);
     *units = 1;
     return NULL;
 }
