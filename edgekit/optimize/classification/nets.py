@@ -58,6 +58,25 @@ class ResNet(nn.Module):
         return self.head(self.blocks(self.stem(x)).mean((2, 3)))
 
 
+class VGG(nn.Module):
+    """A plain network for small pictures (after Simonyan and Zisserman 2015): the first convolution sees all
+    pixels; each of `widths` then is two convolutions, the first followed by a pooling that halves the sides.
+    """
+
+    def __init__(self, classes: int, widths: Sequence[int] = (48, 96, 128), stem: int = 16) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [unit(3, stem)]
+        inputs = stem
+        for outputs in widths:
+            layers += [unit(inputs, outputs), nn.MaxPool2d(2), unit(outputs, outputs)]
+            inputs = outputs
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).mean((2, 3)))
+
+
 class MobileNet(nn.Module):
     """MobileNetV1 (Howard et al. 2017) of a width; channels are multiples of 8."""
 
@@ -97,5 +116,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet14": _resnet(2),
     "resnet20": _resnet(3),
     "resnet": ResNet,
+    "vgg": VGG,
     "mobilenet": MobileNet,
 }
