@@ -25,7 +25,7 @@ from edgekit.optimize import wrap  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.distillation import feature_likeness, likeness  # noqa: E402
 from edgekit.optimize.training.equalization import equalize  # noqa: E402
-from edgekit.optimize.training.layers import ActivationRange, QuantConv2d  # noqa: E402
+from edgekit.optimize.training.layers import ActivationRange, QuantConv2d, QuantScale  # noqa: E402
 from edgekit.optimize.training.masks import Pattern, choose, densities, moved, stored_order  # noqa: E402
 from edgekit.optimize.training.modifiers import rate  # noqa: E402
 from edgekit.optimize.training.sparsifying import cubic  # noqa: E402
@@ -361,6 +361,26 @@ def test_folding_batch_norms_changes_nothing_but_rounding() -> None:
         quantization.quantize(net)
         after = net(pictures())  # no range is set yet, so nothing is rounded
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("least", "kinds"), [(0.1, [nn.MaxPool2d]), (-1.0, [nn.MaxPool2d, QuantScale])])
+def test_max_pooling_moves_behind_batch_norms_of_positive_factors(least: float, kinds: list[Any]) -> None:
+    torch.manual_seed(3)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1)
+    ).eval()
+    norm: Any = network[2]
+    with torch.no_grad():
+        norm.weight.uniform_(least, 2)
+        norm.weight[0] = least
+        norm.bias.uniform_(-1, 1)
+    images = torch.rand(4, 3, 12, 12) * 2 - 1
+    wanted = network(images)
+    quantization.quantize(network)
+    assert torch.allclose(network(images), wanted, atol=1e-5)  # no range is set yet: nothing is rounded
+    graph = quantization.graph_of(network)
+    found = [type(graph.get_submodule(str(n.target))) for n in graph.graph.nodes if n.op == "call_module"]
+    assert [kind for kind in found if kind in (nn.MaxPool2d, QuantScale)] == kinds
 
 
 def test_uneven_channels_before_a_depthwise_layer_are_evened_out() -> None:

@@ -14,13 +14,25 @@ def unit(
     inputs: int, outputs: int, size: int = 3, stride: int = 1, groups: int = 1, activation: bool = True
 ) -> nn.Sequential:
     """A convolution padded as TFLite's SAME (of even sides), batch norm, ReLU."""
-    sides = (0, 1, 0, 1) if stride == 2 and size == 3 else (size // 2,) * 4
-    layers: list[nn.Module] = [nn.ZeroPad2d(sides)] if any(sides) else []
+    uneven = stride == 2 and size == 3
+    layers: list[nn.Module] = [nn.ZeroPad2d((0, 1, 0, 1))] if uneven else []
+    padding = 0 if uneven else size // 2
     layers += [
-        nn.Conv2d(inputs, outputs, size, stride, 0, groups=groups, bias=False),
+        nn.Conv2d(inputs, outputs, size, stride, padding, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
     ]
     return nn.Sequential(*layers, *([nn.ReLU()] if activation else []))
+
+
+def pooled(inputs: int, outputs: int) -> nn.Sequential:
+    """A unit that halves the sides by max pooling, before the batch norm: that is a quarter of its work.
+
+    The norm's factors stay 1, as only positive ones may trade places with the pooling (see `sink_pools`).
+    """
+    norm = nn.BatchNorm2d(outputs)
+    norm.weight.requires_grad_(requires_grad=False)
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.MaxPool2d(2), norm, nn.ReLU())
 
 
 class Residual(nn.Module):
@@ -68,7 +80,7 @@ class VGG(nn.Module):
         layers: list[nn.Module] = [unit(3, stem)]
         inputs = stem
         for outputs in widths:
-            layers += [unit(inputs, outputs), nn.MaxPool2d(2), unit(outputs, outputs)]
+            layers += [pooled(inputs, outputs), unit(outputs, outputs)]
             inputs = outputs
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, classes)

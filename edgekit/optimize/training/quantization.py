@@ -23,6 +23,7 @@ from edgekit.optimize.training.layers import (
     QuantLinear,
     QuantScale,
 )
+from edgekit.optimize.training.pooling import sink_pools
 from edgekit.optimize.training.tracing import Traced, trace
 
 RANGES = "activation_ranges"  # the model's submodule that holds them
@@ -51,6 +52,7 @@ def quantize(model: nn.Module, average: float = 0.99, input_range: tuple[float, 
     if is_quantized(model):
         raise ModelError(f"{type(model).__name__} is quantised already")
     traced = trace(model)
+    sink_pools(traced)
     equalize(traced)
     for node in list(traced.graph.nodes):
         if isinstance(traced.module(node), NORMS):
