@@ -345,6 +345,34 @@ def test_files_teach_what_they_compute(tmp_path: Path) -> None:
         load_teacher(tmp_path / "teacher.h5", [])
 
 
+FREEZE = [{"learning_rate": {"end": 4, "peak": 0.1}}, {"freeze": {"end": 2, "skip": ["head"]}}]
+
+
+def learned(session: Any, before: dict[str, Any]) -> list[str]:
+    """The layers whose weights have changed."""
+    now = {name: layer.weight for name, layer in session.model.named_modules() if name in before}
+    return sorted(name for name in now if not torch.equal(now[name], before[name]))
+
+
+def test_frozen_layers_learn_nothing_until_the_stage_is_over_even_after_a_resume() -> None:
+    net = small()
+    before = {
+        n: m.weight.detach().clone() for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)
+    }
+    half = train(FREEZE, steps=STEPS, net=net)
+    assert learned(half, before) == ["head"]
+    assert net.wide.weight.grad is None
+    resumed = train(FREEZE, steps=2 * STEPS, state=copy.deepcopy(half.state_dict()))
+    assert learned(resumed, before) == ["head"]
+    over = train(FREEZE, steps=2 * STEPS + 1, state=copy.deepcopy(half.state_dict()))
+    assert learned(over, before) == sorted(before)
+
+
+def test_a_stage_that_freezes_unknown_layers_says_which_it_may_mean() -> None:
+    with pytest.raises(ConfigError, match=r"layers\[0\]: .*did you mean 'head'"):
+        train([{"freeze": {"end": 2, "layers": ["haed"]}}], steps=0)
+
+
 # ---- int8 ------------------------------------------------------------------------------------------
 
 

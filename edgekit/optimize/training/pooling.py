@@ -38,7 +38,7 @@ def _rising_reader(traced: Traced, node: fx.Node) -> fx.Node | None:
 
 
 def _swap(node: fx.Node, reader: fx.Node) -> None:
-    """node > reader > others becomes reader > node > others."""
+    """Node > reader > others becomes reader > node > others."""
     reader.replace_input_with(node, node.all_input_nodes[0])
     reader.replace_all_uses_with(node)
     node.replace_input_with(node.all_input_nodes[0], reader)

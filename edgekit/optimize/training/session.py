@@ -23,6 +23,7 @@ from torch import nn
 
 from edgekit.config.fields import PlaceError
 from edgekit.errors import ConfigError, UsageError
+from edgekit.optimize.training.freezing import FreezeModifier
 from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import Modifier, Place, QuantizeModifier, RateModifier
 from edgekit.optimize.training.quantization import is_quantized, quantize
@@ -37,6 +38,7 @@ KINDS: dict[str, type[Modifier]] = {
     "quantize": QuantizeModifier,
     "sparse_train": SparseTrainModifier,
     "transfer": TransferModifier,
+    "freeze": FreezeModifier,
     "one_shot": Modifier,  # it waits for the exported file
 }
 

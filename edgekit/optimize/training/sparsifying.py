@@ -112,7 +112,7 @@ def layers(model: nn.Module, patterns: list[str] | None, skip: list[str]) -> lis
         found = [name for name in known if any(fnmatch.fnmatchcase(name, one) for one in patterns)]
     found = [name for name in found if not any(fnmatch.fnmatchcase(name, one) for one in skip)]
     if not found:
-        raise PlaceError((), f"no layer is left to prune among {', '.join(known[:20])}: say which by layers:")
+        raise PlaceError((), f"no layer is left among {', '.join(known[:20])}: say which by layers:")
     return found
 
 

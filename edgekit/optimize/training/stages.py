@@ -171,6 +171,15 @@ class TransferStage(Span):
     layers: list[Text] | None = Field(default=None, min_length=1, description="Unset: all that have zeros.")
 
 
+class FreezeStage(Span):
+    """Weights and biases of layers stay as they are: a new head learns first, on features that are good."""
+
+    layers: list[Text] = Field(
+        default=["*"], min_length=1, description="Unset: all convolutions and linear ones."
+    )
+    skip: list[Text] = Field(default=[], description="Layers that learn, although `layers` has them.")
+
+
 class OneShotStage(Part):
     """Pruning of the exported file, layer by layer towards what the dense one computes, without training."""
 
@@ -216,6 +225,7 @@ class Stage(Part):
     distill: DistillStage | None = None
     quantize: QuantizeStage | None = None
     transfer: TransferStage | None = None
+    freeze: FreezeStage | None = None
     one_shot: OneShotStage | None = None
 
     @model_validator(mode="after")
