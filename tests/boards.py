@@ -44,6 +44,9 @@ HEALTH = {
     "mem_mb": 96.0,
     "model_mb": 9.3,
     "budget_mb": 150.0,
+    "cpu": 0.4,
+    "temp_c": 51.5,
+    "throttled": False,
 }
 
 

@@ -35,6 +35,9 @@ HEALTH = {
     "infer_ms": {"p50": 31.5, "p95": 40.0},
     "mem_mb": 88.5,
     "budget_mb": 150,
+    "cpu": 0.4,
+    "temp_c": 51.5,
+    "throttled": False,
 }
 MQTT = {"connected": True, "reconnects": 1, "sent": 10, "undelivered": 0}
 OUTBOX = {"pending": 0, "dropped": 0, "bytes": 0, "durable": False, "trouble": None}
@@ -272,7 +275,7 @@ def test_a_disk_that_does_not_work_degrades_the_health() -> None:
         check("health", payload)
 
 
-@pytest.mark.parametrize("missing", ["uptime_s", "infer_ms", "mem_mb"])
+@pytest.mark.parametrize("missing", ["uptime_s", "infer_ms", "mem_mb", "cpu", "temp_c", "throttled"])
 def test_the_health_schema_misses_what_is_missing(missing: str) -> None:
     health = {key: value for key, value in HEALTH.items() if key != missing}
     with pytest.raises(jsonschema.ValidationError, match=missing):
