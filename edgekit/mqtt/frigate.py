@@ -7,7 +7,7 @@ no thumbnails, no clips. A connection has one will, so `frigate/available` tells
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgekit.mqtt.messages import Message, encode
@@ -30,6 +30,12 @@ def mirror_state(topics: Topics, message: Message) -> Message | None:
         if found := pattern.fullmatch(below):
             return Message(f"{PREFIX}/{found.expand(theirs)}", message.payload, message.qos, retain=True)
     return None
+
+
+def mirrored(topics: Topics, ours: Iterable[str]) -> set[str]:
+    """Where the states of `ours` are told a second time, and that they are."""
+    mirrors = (mirror_state(topics, Message(topic, b"", retain=True)) for topic in ours)
+    return {AVAILABLE, *(each.topic for each in mirrors if each)}
 
 
 def mirror_event(payload: Mapping[str, Any]) -> Message:

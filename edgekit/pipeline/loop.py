@@ -159,7 +159,7 @@ class Pipeline:
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
         outcome = lane.process(frame, arrived_s, captured_s)
         lost = reader.skipped + self._inbox.overwritten[frame.camera]
-        lane.state.skipped = lost + lane.state.left_out
+        lane.state.skipped, lane.state.corrupt = lost + lane.state.left_out, reader.corrupt
         self._publish(lane, outcome)
         if self._observer:
             self._observer.frame(frame, outcome, self._told[frame.camera])
@@ -332,6 +332,7 @@ def _camera_health(state: CameraState, now_s: float) -> dict[str, object]:
         "fps": round(state.fps, 2),
         "detect_fps": round(state.detect_fps, 2),
         "skipped": state.skipped,
+        "corrupt": state.corrupt,
         "last_frame_age_s": age_s,
     }
 
