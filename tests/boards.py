@@ -89,7 +89,7 @@ class Filled:
     def turn(self) -> None:
         """The loop comes round."""
         front = CameraState(
-            "front", self.status["front"], 10, 8, 1, 0, 2, {"person": 1}, 5.0, 4.0, 12.0, 30.0, 1.0
+            "front", self.status["front"], 10, 8, 1, 0, 0, 2, {"person": 1}, 5.0, 4.0, 12.0, 30.0, 1.0
         )
         cameras = [front, replace(CameraState("back"), status=self.status["back"])]
         for observer in (self.progress, self.board):
