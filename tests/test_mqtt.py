@@ -30,6 +30,7 @@ from brokers import (
     until,
 )
 
+from edgekit import doctor
 from edgekit.cli import main
 from edgekit.config import parse_config, resolved_yaml
 from edgekit.config.settings import DeviceConfig
@@ -558,6 +559,32 @@ def test_tls_trusts_nobody_else(
         until(lambda: pub.state == "refused", "refused")
         assert "no trusted TLS connection" in pub.reason
         assert why in pub.reason
+
+
+@pytest.mark.parametrize(
+    ("server", "state", "words"),
+    [
+        ("server", "ok", "speaks MQTT 5, encryption TLSv1.3"),
+        ("expired", "broken", "no trusted TLS connection: certificate has expired"),
+    ],
+)
+def test_the_doctor_says_how_the_broker_is(
+    server: str, state: str, words: str, tmp_path: Path, certificates: Path,
+    mosquitto: Callable[..., Mosquitto],
+) -> None:  # fmt: skip
+    broker = mosquitto(*tls_lines(certificates, server)).start()
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        "version: 1\nmodel: detect/edgenano-025-320-coco10/dense_int8\ncameras: {a: {source: x}}\n"
+        f"mqtt: {{host: 127.0.0.1, port: {broker.port}, tls: {{ca: {certificates / 'ca.pem'}}}}}\n"
+    )
+    found = {check.name: check for check in doctor.examine(str(config))}
+    assert found["config"].state == "ok"
+    assert found["broker"].state == state
+    assert words in found["broker"].text
+    config.write_text("version: 2")
+    wrong = [check for check in doctor.examine(str(config)) if check.name == "config"]
+    assert [check.state for check in wrong] == ["broken"] * 3  # version, model, cameras
 
 
 def test_tls_shows_a_certificate_to_a_broker_that_wants_one(

@@ -136,6 +136,10 @@ class Report:
     round_trip_ms: float
     largest_message_bytes: int | None
 
+    def line(self) -> str:
+        """For a line."""
+        return f"{self.broker} speaks MQTT {self.mqtt}, encryption {self.tls or 'none'}"
+
     def rows(self) -> list[tuple[str, str]]:
         """For a table."""
         return [
