@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgekit.mqtt.messages import Message, encode
@@ -30,6 +31,22 @@ def mirror_state(topics: Topics, message: Message) -> Message | None:
         if found := pattern.fullmatch(below):
             return Message(f"{PREFIX}/{found.expand(theirs)}", message.payload, message.qos, retain=True)
     return None
+
+
+class Zones:
+    """Frigate's zones are those of all cameras: what stands in zones of one name adds up."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[str, bytes]] = {}  # their topic -> ours -> what was last told there
+
+    def join(self, ours: Message, theirs: Message) -> Message:
+        """`theirs`, with what all of ours that are told there come to."""
+        parts = self._parts.setdefault(theirs.topic, {})
+        parts[ours.topic] = ours.payload
+        told = [part for part in parts.values() if part]
+        if len(parts) == 1:
+            return theirs
+        return replace(theirs, payload=b"%d" % sum(map(int, told)) if told else b"")
 
 
 def mirrored(topics: Topics, ours: Iterable[str]) -> set[str]:
