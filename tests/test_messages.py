@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brokers import MODEL, event, track
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.mqtt import messages
@@ -80,7 +80,6 @@ def test_a_name_that_is_no_topic_level_is_refused(name: str) -> None:
             Topics(name, "pi4")
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_a_label_becomes_one_topic_level(label: str) -> None:
     level = topic_label(label)
@@ -181,7 +180,6 @@ def test_a_stage_that_the_pipeline_measured_as_total_is_kept() -> None:
     assert payload["latency_ms"] == {"total": 50.0}
 
 
-@settings(deadline=None)
 @given(any_box, st.integers(1, 5000), st.integers(1, 5000))
 def test_boxes_are_whole_pixels_inside_the_frame(
     box: tuple[float, float, float, float], width: int, height: int
