@@ -12,6 +12,8 @@ from hypothesis import settings
 
 __all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_terminal_summary", "shared"]
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # side by side, threads that wait for one another only spin
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("edgekit", examples(100))
 settings.load_profile("edgekit")
 
