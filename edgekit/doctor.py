@@ -28,9 +28,10 @@ class Check:
         return asdict(self)
 
 
-def examine() -> list[Check]:
-    """Look at this installation; never raises for what it finds."""
-    return [_python(), _runtime(), _native(), _profile(), *_zoo(), *map(_extra, EXTRAS), _cameras()]
+def examine(config: str | None = None) -> list[Check]:
+    """Look at this installation, and at a pipeline's file and its broker; never raises for what it finds."""
+    here = [_python(), _runtime(), _native(), _profile(), *_zoo(), *map(_extra, EXTRAS), _cameras()]
+    return here if config is None else [*here, *_pipeline(config)]
 
 
 def _python() -> Check:
@@ -78,6 +79,22 @@ def _cameras() -> Check:
     found = sorted(p.name for p in Path("/dev").glob("video*"))
     text = ", ".join(found) or "no /dev/video*: streams and files work"
     return Check("cameras", "ok" if found else "missing", text)
+
+
+def _pipeline(path: str) -> list[Check]:
+    from edgekit.mqtt.session import examine as try_broker
+    from edgekit.mqtt.topics import Topics
+    from edgekit.pipeline.fit import read_config
+
+    try:
+        config = read_config(path)
+    except EdgekitError as error:
+        return [Check("config", "broken", line) for line in str(error).splitlines()]
+    good = Check("config", "ok", f"{path}: {len(config.cameras)} camera(s)")
+    if config.mqtt.host is None:
+        return [good]
+    topics = Topics(config.mqtt.base, config.device.id)
+    return [good, _tell("broker", lambda: try_broker(config.mqtt, topics).line())]
 
 
 def _tell(name: str, look: Callable[[], str]) -> Check:

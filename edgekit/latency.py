@@ -108,7 +108,7 @@ def predict_plan(
     middle = 1e-3 * (found.run_us + sum(step.us for step in steps))
     return Prediction(
         device.name, made.isa, threads, middle, middle * found.low, middle * found.high,
-        memory.native_bytes(graph, made), device.tier, steps,
+        memory.native_bytes(graph, made), device.tier if made.isa in device.kernels else "modelled", steps,
     )  # fmt: skip
 
 

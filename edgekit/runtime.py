@@ -25,6 +25,8 @@ from edgekit.inference import open as open_model
 from edgekit.mqtt import Publisher
 from edgekit.mqtt.broker import EmbeddedBroker, Guard
 from edgekit.mqtt.commands import Commands, Verb
+from edgekit.mqtt.link import place
+from edgekit.mqtt.tls import tls_context
 from edgekit.pipeline.fit import check_labels, check_memory, choose_model, open_seconds
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.lane import CameraState
@@ -153,9 +155,12 @@ def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) 
 def try_out(config: Config) -> Tried:
     """Load the models of `config` and run them on a grey picture: no camera, no broker.
 
-    Raises what `prepare` does, and ModelError for a model whose outputs are not those that its card tells.
+    Raises what `prepare` does, ConfigError for certificates that do not load, and ModelError for a model
+    whose outputs are not those that its card tells.
     """
     setup = prepare(config, wait=True)
+    if config.mqtt.tls:
+        tls_context(config.mqtt.tls)
     grey = np.full((*GREY, 3), 128, np.uint8)
     for model in setup.fallbacks:
         model.detect(grey)
@@ -233,7 +238,7 @@ def _facts(setup: Setup, mqtt: MqttConfig) -> Facts:
         profile=setup.device.name,
         model=setup.model.name,
         engine=setup.model.engine.name,
-        broker=f"{mqtt.host}:{mqtt.port}",
+        broker=place(mqtt),
         cameras=setup.config.cameras,
     )
 
@@ -299,9 +304,11 @@ def _signals(runner: Runner) -> Iterator[list[int]]:
         return
     wanted = {signal.SIGINT: note, signal.SIGTERM: note, signal.SIGHUP: hang_up}
     before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
     try:
         yield caught
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -44,6 +44,9 @@ HEALTH = {
     "mem_mb": 96.0,
     "model_mb": 9.3,
     "budget_mb": 150.0,
+    "cpu": 0.4,
+    "temp_c": 51.5,
+    "throttled": False,
 }
 
 
@@ -86,7 +89,7 @@ class Filled:
     def turn(self) -> None:
         """The loop comes round."""
         front = CameraState(
-            "front", self.status["front"], 10, 8, 1, 0, 2, {"person": 1}, 5.0, 4.0, 12.0, 30.0, 1.0
+            "front", self.status["front"], 10, 8, 1, 0, 0, 2, {"person": 1}, 5.0, 4.0, 12.0, 30.0, 1.0
         )
         cameras = [front, replace(CameraState("back"), status=self.status["back"])]
         for observer in (self.progress, self.board):

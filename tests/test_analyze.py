@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,8 @@ def test_the_front_is_what_nothing_beats() -> None:
     places = [Place(str(i), "detect", "map", accuracy, ms, 0) for i, (ms, accuracy) in enumerate(points)]
     told = front([*places, Place("other", "classify", "top1", 0.1, 99, 0)])
     assert [place.model for place in told if place.is_best] == ["2", "0", "3", "other"]
+    cats = replace(places[1], model="cats", labels=("cat",))
+    assert [place.model for place in front([*places, cats]) if place.is_best] == ["2", "0", "cats", "3"]
 
 
 def test_the_page_needs_nothing_else(deep: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

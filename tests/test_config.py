@@ -12,7 +12,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -800,7 +801,7 @@ def test_a_damaged_config_gives_a_config_or_a_config_error(at: int, length: int,
     only_config_or_its_error(WHOLE[:at] + new + WHOLE[at + length :])
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(width=st.integers(2, 30), depth=st.integers(2, 40), merge=st.booleans())
 def test_an_alias_bomb_stays_small(width: int, depth: int, merge: bool) -> None:
     lines = ["a0: &a0 {x: 1}" if merge else "a0: &a0 [x]"]

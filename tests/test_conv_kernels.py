@@ -9,7 +9,8 @@ from typing import Any
 import edgekit._native as native
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -212,7 +213,7 @@ SHAPES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(SHAPES, st.lists(st.floats(0, 1), max_size=3))
 @example(Shape(channels=12, block=8), [])
 @example(Shape(width=64, height=16, right=0, below=0, tile=64), [])
@@ -260,7 +261,7 @@ def values_of(fields: dict[str, Any], sums: NDArray[np.int32], channel: int) -> 
     return np.asarray(np.clip(rounded, fields["low"], fields["high"]))
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES.filter(lambda shape: not (shape.rounding == "exact" or shape.residual)))
 def test_the_scalar_kernel_is_what_the_words_say(shape: Shape) -> None:
     fields, arena = fields_of(shape, 4), arena_of(shape)

@@ -86,18 +86,21 @@ class Stopped(Exception):  # noqa: N818  (it is no error)
     """Raised by a test in the middle of a training."""
 
 
+def stop(line: str) -> None:
+    if line.startswith("on 2 photos"):
+        raise Stopped
+
+
+STOP = Lines(stop)
+
+
 @pytest.mark.usefixtures("random_teacher")
 def test_training_is_the_same_for_the_same_seed_also_when_interrupted(tmp_path: Path) -> None:
     data, recipe = write_data(tmp_path / "data"), write_recipe(tmp_path / "recipe.yaml")
     (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")
     whole = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "whole")
-
-    def stop(line: str) -> None:
-        if line.startswith("on 2 photos"):
-            raise Stopped
-
     with pytest.raises(Stopped):
-        optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=Lines(stop))
+        optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=STOP)
     lines: list[str] = []
     parts = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "parts", watch=Lines(lines.append))
     assert not any("epoch 1/2" in line for line in lines)
@@ -121,9 +124,10 @@ def test_training_starts_from_the_float_weights_of_another(tmp_path: Path) -> No
     data, teacher = write_data(tmp_path / "data"), tmp_path / "teacher.onnx"
     teacher.write_bytes(b"stands for the teacher")
     stages = [{"learning_rate": {"end": 2, "peak": 0.001}}, {"quantize": {"start": 1.5, "end": 2}}]
-    optimize(write_recipe(tmp_path / "first.yaml", stages=stages), data, teacher, tmp_path / "first")
+    first = write_recipe(tmp_path / "first.yaml", sizes_px=[64], stages=stages)
+    optimize(first, data, teacher, tmp_path / "first")
     rest = [{"learning_rate": {"end": 1, "peak": 1e-9}}, {"quantize": {"end": 1, "input_range": [0, 255]}}]
-    recipe = write_recipe(tmp_path / "second.yaml", start="../first/float.pt", stages=rest)
+    recipe = write_recipe(tmp_path / "second.yaml", sizes_px=[64], start="../first/float.pt", stages=rest)
     with pytest.raises(SourceError, match=r"elsewhere/first/float\.pt: no such file: train the recipe"):
         optimize(recipe, data, teacher, tmp_path / "elsewhere" / "nowhere")
     path = optimize(recipe, data, teacher, tmp_path / "second")[0]
@@ -138,7 +142,8 @@ def test_training_starts_from_the_float_weights_of_another(tmp_path: Path) -> No
 def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "out"
     (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")
-    optimize(write_recipe(tmp_path / "recipe.yaml"), data, tmp_path / "teacher.onnx", out)
+    with pytest.raises(Stopped):
+        optimize(write_recipe(tmp_path / "recipe.yaml"), data, tmp_path / "teacher.onnx", out, watch=STOP)
     other = write_recipe(tmp_path / "recipe.yaml", seed=4)
     with pytest.raises(ConfigError, match="another recipe"):
         optimize(other, data, tmp_path / "teacher.onnx", out)

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from boxes import Time, boot, left_alone, numbers, on_disk, put, taken
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.mqtt.disk import Pace
@@ -403,7 +404,7 @@ class Life:
 STEPS = ["put", "put", "put", "take", "take", "done", "rewind", "upkeep", "break_", "mend", "kill"]
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(st.sampled_from(STEPS), max_size=40))
 def test_whatever_happens_no_number_is_given_twice_or_passed_over(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
@@ -467,7 +468,7 @@ def test_an_outbox_cut_off_anywhere_gives_what_is_whole_and_tells_the_rest(
         assert list(events.values()) == sorted(events.values())  # of the log, all that is whole
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(at=st.integers(0, 10**6), junk=st.binary(min_size=1, max_size=40))
 def test_an_outbox_with_flipped_bytes_never_stops_edgekit(
     tmp_path_factory: pytest.TempPathFactory, at: int, junk: bytes

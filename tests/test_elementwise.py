@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from single import FLOAT, INT8, INT32, SCALES, UINT8, compare, numbers, quantised, refuses, single, tensor
 
@@ -44,7 +45,7 @@ def shapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int
 
 
 @pytest.mark.parametrize("kind", UNARY)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.data())
 def test_tables(kind: str, data: st.DataObject) -> None:
     """Every byte is looked up."""
@@ -70,7 +71,7 @@ def test_tables(kind: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "PRELU", *COMPARISONS])
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(shapes(), BYTES, SEEDS, st.data())
 def test_quantised_pairs(kind: str, three: Any, dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     dtype = INT8 if kind == "SQUARED_DIFFERENCE" else dtype
@@ -89,7 +90,7 @@ def test_quantised_pairs(kind: str, three: Any, dtype: np.dtype[Any], seed: int,
 @pytest.mark.parametrize(
     "kind", ["ADD", "SUB", "MUL", "DIV", "PRELU", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", *COMPARISONS]
 )
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(shapes(), st.sampled_from(WIDE), SEEDS, st.data())
 def test_numbers(kind: str, three: Any, dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     dtype = FLOAT if kind in ("DIV", "PRELU") else dtype
@@ -109,7 +110,7 @@ def test_numbers(kind: str, three: Any, dtype: np.dtype[Any], seed: int, data: s
 
 
 @pytest.mark.parametrize("kind", ["FLOOR_DIV", "FLOOR_MOD", "POW"])
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(shapes(), st.sampled_from(WIDE), SEEDS)
 def test_quotients_and_powers(kind: str, three: Any, dtype: np.dtype[Any], seed: int) -> None:
     dtype = FLOAT if kind == "POW" else INT32 if kind == "FLOOR_DIV" and dtype == np.int64 else dtype
@@ -123,7 +124,7 @@ def test_quotients_and_powers(kind: str, three: Any, dtype: np.dtype[Any], seed:
     compare(single(kind, [first, second], [result]), inputs=inputs, near=1e-6 if kind == "POW" else 0)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(shapes(), st.sampled_from(["DIV", "FLOOR_DIV", "FLOOR_MOD"]), SEEDS)
 def test_computed_divisors(three: Any, kind: str, seed: int) -> None:
     first, second, result = (tensor(shape, INT32) for shape in three)
@@ -135,7 +136,7 @@ def test_computed_divisors(three: Any, kind: str, seed: int) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(shapes(), BYTES, SEEDS, st.floats(4.1, 60), st.booleans(), st.data())
 def test_quotients_of_bytes(
     three: Any, dtype: np.dtype[Any], seed: int, factor: float, known: bool, data: st.DataObject
@@ -166,7 +167,7 @@ def test_a_divisor_of_0_is_said() -> None:
             made.run([good, np.array([1, 2, zero, 5, 6], ends.dtype)])
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(shapes(), st.sampled_from([INT8, UINT8, INT32]), SEEDS)
 def test_bits(three: Any, dtype: np.dtype[Any], seed: int) -> None:
     first, second, result = (tensor(shape, dtype, None) for shape in three)
@@ -181,7 +182,7 @@ def test_angles() -> None:
     assert refuses(single("ATAN2", [ends, tensor((1, 700), FLOAT)], [ends])) == "operands of different shapes"
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.integers(2, 6), st.sampled_from([INT32, FLOAT]), SEEDS)
 def test_sums_of_many(count: int, dtype: np.dtype[Any], seed: int) -> None:
     ends = tensor((3, 50), dtype)
@@ -189,7 +190,7 @@ def test_sums_of_many(count: int, dtype: np.dtype[Any], seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["LOGICAL_AND", "LOGICAL_OR"])
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(shapes(), SEEDS)
 def test_truth(kind: str, three: Any, seed: int) -> None:
     first, second, result = (tensor(shape, np.dtype(np.bool_)) for shape in three)
@@ -205,7 +206,7 @@ def test_signs_of_whole_numbers(kind: str, dtype: str) -> None:
     compare(single(kind, [ends], [ends]), inputs=[np.maximum(numbers(ends, 1), 1 - 2**31)])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(shapes(), BYTES, st.sampled_from(["MAXIMUM", "MINIMUM"]), SEEDS)
 def test_extremes_of_bytes(three: Any, dtype: np.dtype[Any], kind: str, seed: int) -> None:
     compare(single(kind, [tensor(three[0], dtype), tensor(three[1], dtype)], [tensor(three[2], dtype)]), seed)
@@ -235,7 +236,7 @@ def test_what_is_not_exact_is_refused() -> None:
     assert refuses(single("WHERE", [byte], [byte])) == "not among the native kernels"
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(SEEDS, st.data())
 def test_conversions(seed: int, data: st.DataObject) -> None:
     shape, half = (3, 70), np.dtype(np.int16)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from flatbuffers import flexbuffers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import convolution, layer, network, random_input, real_convolution
@@ -76,7 +77,7 @@ def check_against_reference(graph: Graph, seeds: range) -> None:
             np.testing.assert_array_equal(ours, theirs)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     sizes=st.tuples(st.integers(1, 4), st.integers(1, 80), st.integers(1, 40)),
     seed=st.integers(0, 2**32 - 1),

@@ -97,6 +97,21 @@ def test_automations_for_frigate_hear_it_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_things_in_zones_of_one_name_add_up(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path).start()
+    settings = MqttConfig(host="127.0.0.1", port=broker.port, compat="frigate")
+    with Subscriber(broker.port, "frigate/drive/person") as subscriber:
+        with Publisher(settings, "pi4", {}) as publisher:
+            assert publisher.wait_connected(PATIENCE_S)
+            for camera, number in (("front", 2), ("back", 1), ("front", 0)):
+                publisher.set_zone_count(camera, "drive", "person", number)
+                subscriber.settle()
+            publisher.forget(TOPICS.zone("back", "drive", "person"))  # the camera is no longer in the config
+            subscriber.settle()
+        assert subscriber.on("frigate/drive/person") == ["2", "3", "1", "0"]
+    broker.kill()
+
+
 def test_without_compat_nothing_is_said_there(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path).start()
     with Subscriber(broker.port, "frigate/#") as subscriber:

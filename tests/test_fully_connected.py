@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from single import INT8, UINT8, compare, refuses, single, tensor, unsigned
 from strategies import INT8 as WHOLE
@@ -18,7 +19,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 ACTIVATIONS = st.sampled_from(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 150)), SEEDS,
     st.tuples(st.booleans(), st.booleans()), ACTIVATIONS, st.sampled_from([127, 128]),
@@ -48,7 +49,7 @@ def of_unsigned(graph: Graph, zero_point: int) -> tuple[Graph, Graph]:
     return twin, replace(graph, tensors=(graph.tensors[0], signed, graph.tensors[2], *bias))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(1, 9), st.integers(1, 70), st.integers(1, 60), SEEDS, st.integers(0, 255))
 def test_weights_that_were_unsigned(rows: int, depth: int, cols: int, seed: int, zero_point: int) -> None:
     twin, graph = of_unsigned(layer(rows, depth, cols, seed, channels=False, reach=128), zero_point)
@@ -82,7 +83,7 @@ def form(graph: Graph) -> str:
     return plain.lower(graph, graph.ops[0], lambda _: 0)[0].note.split(",")[0]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.tuples(st.integers(1, 8), st.integers(8, 60), st.integers(1, 150)), SEEDS, st.floats(0.01, 0.1),
     st.sampled_from([127, 128]), WHOLE,

@@ -175,6 +175,20 @@ def test_a_hot_machine_says_so_and_uses_the_smaller_model(monkeypatch: pytest.Mo
         checker.validate(health["governor"])
 
 
+def test_without_a_governor_heat_and_work_are_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = iter(np.arange(0, 1e6, 0.5).tolist())
+    monkeypatch.setattr("edgekit.pipeline.loop.time.monotonic", lambda: next(now_s))
+    sink = ListSink()
+    governor = Governor(None, MODELS[:2], lambda: Heat(120.0, throttled=True))
+    camera = Camera("front", DetectConfig(), lambda: _slowly(Busy(200), sink))
+    Pipeline([camera], MODELS[0], sink, governor=governor).run()
+    assert len(sink.healths) > 1
+    for health in sink.healths:
+        assert (health["temp_c"], health["throttled"]) == (120.0, True)
+        assert health["governor"] == {"fps_share": 1.0, "model": "full", "reason": ""}
+    assert sink.healths[-1]["cpu"] > 0
+
+
 def _slowly(source: Busy, sink: ListSink) -> Busy:
     """Give the next frame when the last was taken, until health says that the governor has done its most."""
     frames = source.frames()

@@ -9,7 +9,8 @@ from typing import Any
 import edgekit._native as native
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import INT8, layer, random_input
@@ -83,7 +84,7 @@ LAYERS = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(LAYERS, st.integers(0, 5))
 @example(layer(1, 640, 128, reach=128, activation="RELU", input_zero_point=89, output_zero_point=-128), 3)
 @example(layer(4, 1030, 65, channels=False, input_zero_point=-128, output_zero_point=127), 0)

@@ -406,14 +406,17 @@ def test_dead_child_is_replaced(
     assert "camera front: is back" in caplog.messages
 
 
-def test_child_ignores_control_c(mjpeg: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_child_leaves_signals_of_the_terminal_to_its_parent(number: signal.Signals, mjpeg: str) -> None:
     source = open_live(f"{mjpeg}/live")
     frames = source.frames()
     next(frames)
-    os.kill(child_of(source).pid, signal.SIGINT)
+    child = child_of(source)
+    os.kill(child.pid, number)
     indexes = [frame.index for frame in islice(frames, 3)]
     assert len(indexes) == 3
-    assert child_of(source).poll() is None
+    assert child_of(source) is child
+    assert child.poll() is None
     source.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brokers import MODEL, event, track
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.mqtt import messages
@@ -35,6 +35,9 @@ HEALTH = {
     "infer_ms": {"p50": 31.5, "p95": 40.0},
     "mem_mb": 88.5,
     "budget_mb": 150,
+    "cpu": 0.4,
+    "temp_c": 51.5,
+    "throttled": False,
 }
 MQTT = {"connected": True, "reconnects": 1, "sent": 10, "undelivered": 0}
 OUTBOX = {"pending": 0, "dropped": 0, "bytes": 0, "durable": False, "trouble": None}
@@ -80,7 +83,6 @@ def test_a_name_that_is_no_topic_level_is_refused(name: str) -> None:
             Topics(name, "pi4")
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_a_label_becomes_one_topic_level(label: str) -> None:
     level = topic_label(label)
@@ -181,7 +183,6 @@ def test_a_stage_that_the_pipeline_measured_as_total_is_kept() -> None:
     assert payload["latency_ms"] == {"total": 50.0}
 
 
-@settings(deadline=None)
 @given(any_box, st.integers(1, 5000), st.integers(1, 5000))
 def test_boxes_are_whole_pixels_inside_the_frame(
     box: tuple[float, float, float, float], width: int, height: int
@@ -272,7 +273,7 @@ def test_a_disk_that_does_not_work_degrades_the_health() -> None:
         check("health", payload)
 
 
-@pytest.mark.parametrize("missing", ["uptime_s", "infer_ms", "mem_mb"])
+@pytest.mark.parametrize("missing", ["uptime_s", "infer_ms", "mem_mb", "cpu", "temp_c", "throttled"])
 def test_the_health_schema_misses_what_is_missing(missing: str) -> None:
     health = {key: value for key, value in HEALTH.items() if key != missing}
     with pytest.raises(jsonschema.ValidationError, match=missing):

@@ -12,8 +12,9 @@ from typing import Any
 import flatbuffers
 import numpy as np
 import pytest
+from examples import examples
 from fuzz_reader import fuzz
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from nets import Array, Net, kinds, random_inputs, run_content, run_reference
 from packed import Sparse, encode, rewritten
@@ -40,7 +41,7 @@ def read_or_refuse(data: bytes) -> Graph | None:
     return None
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(graphs())
 def test_what_was_written_is_read(graph: Graph) -> None:
     data = model.write(graph)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from single import FLOAT, INT8, INT32, UINT8, compare, constant, refuses, single, tensor
 
@@ -17,7 +18,7 @@ DTYPES = st.sampled_from([INT8, INT8, UINT8, FLOAT, INT32])
 SHAPES = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_transpose(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(shape))))
@@ -32,7 +33,7 @@ def test_large_transpositions(shape: tuple[int, ...]) -> None:
     compare(single("TRANSPOSE", inputs, [tensor([shape[i] for i in order])]))
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_slice(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     starts = [data.draw(st.integers(0, n - 1)) for n in shape]
@@ -45,7 +46,7 @@ def test_slice(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st
     compare(single("SLICE", inputs, [tensor(sizes, dtype)]), seed)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_strided_slice(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     """The shape comes from numpy, whose indexing TensorFlow's follows."""
@@ -84,7 +85,7 @@ def test_strided_slice(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, 
     compare(single("STRIDED_SLICE", inputs, [tensor(result.shape, dtype)], **masks), seed)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_joining_and_cutting(
     shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -105,7 +106,7 @@ def test_joining_and_cutting(
     compare(single("SPLIT", [constant(axis), even], equal, num_splits=len(sizes)), seed)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_stacking(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     axis, count = data.draw(st.integers(-len(shape), len(shape) - 1)), data.draw(st.integers(1, 4))
@@ -116,7 +117,7 @@ def test_stacking(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data:
     compare(single("UNPACK", [stacked], parts, axis=axis, num=count), seed)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES.filter(lambda s: len(s) < 5), DTYPES, SEEDS, st.data())
 def test_padding(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     margins = [[data.draw(st.integers(0, 3)) for _ in range(2)] for _ in shape]
@@ -127,7 +128,7 @@ def test_padding(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: 
     compare(single("PADV2", [*inputs, value], [padded]), seed)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     SHAPES.filter(lambda s: len(s) < 5), DTYPES, SEEDS, st.sampled_from(["REFLECT", "SYMMETRIC"]), st.data()
 )
@@ -140,7 +141,7 @@ def test_mirrored_padding(
     compare(single("MIRROR_PAD", [tensor(shape, dtype), constant(margins)], [padded], mode=mode), seed)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_repeating_picking_reversing(
     shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -161,7 +162,7 @@ def test_repeating_picking_reversing(
 BLOCKS = st.integers(1, 3)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES.filter(lambda s: len(s) == 4), DTYPES, SEEDS, BLOCKS)
 def test_depth(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, block: int) -> None:
     images, height, width, depth = shape
@@ -171,7 +172,7 @@ def test_depth(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, block: i
     compare(single("DEPTH_TO_SPACE", [deep], [wide], block_size=block), seed)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(SHAPES.filter(lambda s: len(s) in (3, 4)), DTYPES, SEEDS, st.data())
 def test_batches(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     space = len(shape) - 2
@@ -194,7 +195,7 @@ def test_other_shapes_of_the_same_bytes(dtype: np.dtype[Any]) -> None:
     compare(single("EXPAND_DIMS", [result, constant(1)], [source]))
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(SHAPES.filter(lambda s: len(s) > 1), st.sampled_from([UINT8, FLOAT, INT32]), SEEDS, st.data())
 def test_reversed_sequences(
     shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -206,7 +207,7 @@ def test_reversed_sequences(
     compare(graph, seed)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(SHAPES, DTYPES, SEEDS, st.data())
 def test_updated_slices(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     """Starts that reach too far are moved back inside."""

@@ -30,6 +30,8 @@ from brokers import (
     until,
 )
 
+from edgekit import doctor
+from edgekit.cli import main
 from edgekit.config import parse_config, resolved_yaml
 from edgekit.config.settings import DeviceConfig
 from edgekit.errors import ConfigError
@@ -42,6 +44,7 @@ settings = pytest.importorskip("edgekit.config.settings", reason="pydantic is no
 
 INFO = {"config_hash": "c0ffee", "profile": "raspberry-pi-4", "models": [{"id": "m", "sha256": "0" * 64}]}
 HEALTH = {"state": "ok", "uptime_s": 1.0, "infer_ms": {"p50": 1.0, "p95": 2.0}, "mem_mb": 80.0}
+HEALTH |= {"cpu": 0.5, "temp_c": None, "throttled": False}
 SOON = Limits(retry_s=(0.02, 0.1))
 STATUS, EVENTS = "edgekit/pi4/status", "edgekit/pi4/front/events"
 
@@ -558,6 +561,32 @@ def test_tls_trusts_nobody_else(
         assert why in pub.reason
 
 
+@pytest.mark.parametrize(
+    ("server", "state", "words"),
+    [
+        ("server", "ok", "speaks MQTT 5, encryption TLSv1.3"),
+        ("expired", "broken", "no trusted TLS connection: certificate has expired"),
+    ],
+)
+def test_the_doctor_says_how_the_broker_is(
+    server: str, state: str, words: str, tmp_path: Path, certificates: Path,
+    mosquitto: Callable[..., Mosquitto],
+) -> None:  # fmt: skip
+    broker = mosquitto(*tls_lines(certificates, server)).start()
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        "version: 1\nmodel: detect/edgenano-025-320-coco10/dense_int8\ncameras: {a: {source: x}}\n"
+        f"mqtt: {{host: 127.0.0.1, port: {broker.port}, tls: {{ca: {certificates / 'ca.pem'}}}}}\n"
+    )
+    found = {check.name: check for check in doctor.examine(str(config))}
+    assert found["config"].state == "ok"
+    assert found["broker"].state == state
+    assert words in found["broker"].text
+    config.write_text("version: 2")
+    wrong = [check for check in doctor.examine(str(config)) if check.name == "config"]
+    assert [check.state for check in wrong] == ["broken"] * 3  # version, model, cameras
+
+
 def test_tls_shows_a_certificate_to_a_broker_that_wants_one(
     certificates: Path, mosquitto: Callable[..., Mosquitto]
 ) -> None:
@@ -595,8 +624,41 @@ def test_a_certificate_that_does_not_load_is_a_mistake_in_the_config(
     (tmp_path / "text.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match=r"mqtt\.tls\.ca: .*text\.pem"):
         publisher(1, tls={"ca": tmp_path / "text.pem"})
-    with pytest.raises(ConfigError, match=r"mqtt\.tls\.cert: .*server\.pem"):
+    with pytest.raises(ConfigError, match=r"mqtt\.tls\.key: .*ca\.key is not .* key of .*server\.pem"):
         publisher(1, tls={"cert": certificates / "server.pem", "key": certificates / "ca.key"})
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "why"),
+    [
+        ("ca", "nowhere.pem", "is no readable PEM certificate: No such file or directory"),
+        ("ca", "text.pem", "is no readable PEM certificate: no certificate or crl found"),
+        ("ca", "pipe", "is no readable PEM certificate: it is no file"),
+        ("cert", "server.key", "is no readable PEM certificate: no certificate or crl found"),
+        ("key", "ca.key", "is not the readable PEM key of {}/server.pem: key values mismatch"),
+        ("key", "locked.key", "is not the readable PEM key of {}/server.pem: it has a passphrase, "),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_told_where_the_config_names_it(
+    name: str, file: str, why: str, tmp_path: Path, certificates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for each in ("ca.pem", "ca.key", "server.pem", "server.key"):
+        shutil.copy(certificates / each, tmp_path)
+    (tmp_path / "text.pem").write_text("no certificate")
+    os.mkfifo(tmp_path / "pipe")
+    openssl(tmp_path, "ec", "-in", "server.key", "-aes128", "-passout", "pass:secret", "-out", "locked.key")
+    files = {"ca": "ca.pem", "cert": "server.pem", "key": "server.key", name: file}
+    lines = ["version: 1", "model: detect/edgenano-025-320-coco10/dense_int8", "cameras: {a: {source: x}}"]
+    lines += ["mqtt:", "  host: broker", "  tls:", *(f"    {key}: {value}" for key, value in files.items())]
+    config = tmp_path / "a.yaml"
+    config.write_text("\n".join(lines))
+    place = f"{config}:{7 + list(files).index(name)}:{7 + len(name)}"
+    for verb in (["validate"], ["run", "--dry-run"], ["run"]):
+        assert main([*verb, str(config)]) == 78
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"edgekit: {place}: mqtt.tls.{name}: {tmp_path / file} {why.format(tmp_path)}")
+    main(["replay", "nowhere", "--config", str(config)])  # who replays a clip needs no broker
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_mqtt_5_is_tried_first_and_3_1_1_taken(broker: Any) -> None:
@@ -699,6 +761,12 @@ def test_a_stop_without_a_broker_tells_what_was_not_delivered() -> None:
         pub.publish_event(event(), MODEL)
         assert pub.stop() == 1
         assert (pub.state, pub.stop()) == ("stopped", 1)
+
+
+@pytest.mark.parametrize(("host", "place"), [("broker.lan", "broker.lan:7"), ("::1", "[::1]:7")])
+def test_a_broker_that_has_not_answered_yet_is_named(host: str, place: str) -> None:
+    pub = Publisher(settings.MqttConfig(host=host, port=7), "pi4", INFO)
+    assert pub.reason == f"{place} has not answered yet"
 
 
 def test_a_stop_does_not_wait_for_a_broker_that_never_answers() -> None:

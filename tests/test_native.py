@@ -9,7 +9,8 @@ from typing import Any
 import edgekit._native as native
 import numpy as np
 import pytest
-from hypothesis import assume, currently_in_test_context, given, settings
+from examples import examples
+from hypothesis import assume, currently_in_test_context, given
 from hypothesis import strategies as st
 from mixed_nets import mixed_net
 from nets import Net, random_inputs, run_reference
@@ -86,7 +87,7 @@ def test_an_invalid_network_is_refused(shared: Path) -> None:
         engine.load(shared / "data/models/coral_invalid_model_invoking_error.tflite", "native")
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(CHOICES, st.integers(1, 9), DTYPES, st.booleans())
 def test_random_networks_are_exact(choices: Random, length: int, dtype: str, real: bool) -> None:
     graph = picture_net(choices, length, dtype)
@@ -95,7 +96,7 @@ def test_random_networks_are_exact(choices: Random, length: int, dtype: str, rea
     assert_equal(outputs(prepared(graph), inputs, exact=True), run_reference(graph, inputs))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(0, 2**32), st.integers(1, 9), DTYPES)
 def test_networks_that_move_pictures_about_are_exact(seed: int, length: int, dtype: str) -> None:
     graph = mixed_net(Random(seed), length, dtype)
@@ -105,7 +106,7 @@ def test_networks_that_move_pictures_about_are_exact(seed: int, length: int, dty
     assert_equal(outputs(made, inputs, isa="scalar"), outputs(made, inputs, threads=2))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(CHOICES, st.integers(1, 9), DTYPES)
 def test_every_level_and_number_of_threads_gives_the_same_bytes(
     choices: Random, length: int, dtype: str
@@ -121,7 +122,7 @@ def test_every_level_and_number_of_threads_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(choices=CHOICES, dtype=DTYPES)
 def test_a_layer_differs_by_one_at_most(layer: Step, choices: Random, dtype: str) -> None:
     graph = single_layer(choices, layer, dtype)

@@ -14,7 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from nets import Net, run_content
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def error_without(x: Array, y: Array, gone: tuple[int, ...]) -> float:
     return float(np.square(y - left @ np.linalg.lstsq(left, y, rcond=None)[0]).sum())
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(0, 10**6))
 def test_each_step_is_the_cheapest_of_all(seed: int) -> None:
     x, y, problem = least_squares(5, 1, seed)
@@ -547,7 +548,7 @@ def test_a_layer_makes_up_for_what_it_is_added_to() -> None:
 # ---- files ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(0, 10**6), st.floats(0, 1), st.sampled_from([(5, 3, 3, 8), (7, 12), (4, 1, 1, 6)]))
 def test_sparse_files_hold_the_same_constants(seed: int, share: float, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(seed)

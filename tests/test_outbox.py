@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from boxes import Time, event, in_ram, on_disk, put, taken
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.mqtt.disk import Pace
@@ -163,13 +163,11 @@ def test_the_farewell_comes_last_unless_time_runs_out() -> None:
 STEPS = st.lists(st.sampled_from(["put", "take", "done", "rewind", "upkeep", "begin"]), max_size=80)
 
 
-@settings(deadline=None)
 @given(STEPS, st.integers(1, 5))
 def test_an_outbox_keeps_order_and_loses_only_what_it_tells(steps: list[str], limit: int) -> None:
     check_steps(in_ram(limit), steps)
 
 
-@settings(deadline=None)
 @given(STEPS, st.integers(0, 3))
 def test_an_outbox_on_disk_keeps_order_too(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str], burst: int

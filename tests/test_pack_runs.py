@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.plan.pack import Entries
@@ -28,7 +29,7 @@ def largest_sum(run: np.ndarray, isa: str) -> int:
     return int(255 * max(np.maximum(pairs, 0).sum((0, 2)).max(), -np.minimum(pairs, 0).sum((0, 2)).min()))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(st.integers(0, 30), min_size=1, max_size=6),
     st.sampled_from([1, 4, 8]),

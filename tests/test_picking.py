@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from single import FLOAT, INT8, INT32, UINT8, compare, constant, numbers, reference, refuses, single, tensor
 
@@ -22,7 +23,7 @@ SIZES = st.integers(1, 6)
 SHAPES = st.lists(SIZES, min_size=1, max_size=4).map(tuple)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(SHAPES, st.sampled_from([INT8, UINT8, FLOAT, INT32, BOOL]), SEEDS, st.data())
 def test_selections_are_broadcast(
     shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -35,14 +36,14 @@ def test_selections_are_broadcast(
     compare(single("SELECT_V2", inputs, [tensor(result, dtype)]), seed)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(SHAPES, VALUES, st.booleans(), SEEDS)
 def test_selections_of_rows(shape: tuple[int, ...], dtype: np.dtype[Any], rows: bool, seed: int) -> None:
     ends = tensor(shape, dtype)
     compare(single("SELECT", [tensor(shape[:1] if rows else shape, BOOL), ends, ends], [ends]), seed)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(SHAPES, st.integers(1, 40), VALUES, SEEDS, st.data())
 def test_the_largest_of_each_row(
     rows: tuple[int, ...], depth: int, dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -55,7 +56,7 @@ def test_the_largest_of_each_row(
     compare(graph, inputs=[numbers(source, seed) // np.asarray(64).astype(dtype)])  # with many ties
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(SIZES, min_size=1, max_size=4), SHAPES, VALUES, WHOLE, SEEDS, st.data())
 def test_computed_indices(
     shape: list[int], more: tuple[int, ...], dtype: np.dtype[Any], whole: np.dtype[Any], seed: int,
@@ -71,7 +72,7 @@ def test_computed_indices(
     compare(graph, inputs=[numbers(graph.tensors[0], seed), picked])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(SIZES, min_size=1, max_size=4), SHAPES, VALUES, WHOLE, SEEDS, st.data())
 def test_indices_of_several_numbers(
     shape: list[int], more: tuple[int, ...], dtype: np.dtype[Any], whole: np.dtype[Any], seed: int,
@@ -91,7 +92,7 @@ def test_embeddings(dtype: np.dtype[Any]) -> None:
     compare(graph, inputs=[np.array([8, 0, 3, 3], np.int32)])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(SHAPES, st.integers(1, 7), st.sampled_from([INT8, FLOAT, INT32, BOOL]), SEEDS, st.data())
 def test_one_hot(
     shape: tuple[int, ...], depth: int, dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -107,7 +108,7 @@ def test_one_hot(
     compare(graph, inputs=[index, *(numbers(graph.tensors[i], seed) for i in graph.inputs[1:])])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(SIZES, min_size=1, max_size=4), SHAPES, VALUES, SEEDS, st.data())
 def test_scattered_updates_add_up(
     shape: list[int], more: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject

@@ -220,6 +220,14 @@ def test_health_names_every_camera() -> None:
     assert sink.healths[-1]["mem_mb"] > 1
 
 
+def test_damaged_frames_are_counted_in_health() -> None:
+    source, sink = ListSource(blank_frames(3)), ListSink()
+    source.corrupt = 7
+    pipeline = Pipeline([Camera("front", DETECT, lambda: source)], scripted_model([[]] * 3), sink)
+    pipeline.run()
+    assert pipeline.health()["cameras"]["front"]["corrupt"] == 7  # type: ignore[index]
+
+
 def test_two_cameras_take_turns_and_keep_their_own_tracks() -> None:
     sink = ListSink()
     cameras = [

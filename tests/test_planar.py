@@ -7,7 +7,8 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from nets import Net, random_inputs, run_reference
 from picture_nets import picture_net
@@ -75,7 +76,7 @@ def test_it_is_chosen_where_single_weights_are_left(isa: str, share: float, chos
         np.testing.assert_array_equal(got, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 70), st.floats(0, 1))
 def test_every_weight_is_listed_once_and_no_pair_is_wide(
     seed: int, outputs: int, inputs: int, share: float

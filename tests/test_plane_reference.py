@@ -7,7 +7,8 @@ from typing import Any
 import edgekit._native as native
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from nets import Net, random_inputs, run_reference
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from edgekit.plan.pictures import nearest
 Plain = NDArray[np.int8]
 SIZES = st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 20), st.integers(1, 9))
 WIDE = {"low": FLIP - 128, "high": FLIP + 127}
-FEW = settings(max_examples=30)
+FEW = examples(30)
 
 
 class Stage:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from flatbuffers import flexbuffers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from single import FLOAT, INT8, UINT8, compare, refuses, single, tensor, unsigned
 
@@ -59,14 +60,14 @@ CHANGES = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(1, 60), SEEDS, st.booleans(), CHANGES)
 def test_detections(count: int, seed: int, background: bool, changes: dict[str, Any]) -> None:
     graph = detector(count, background=background, **changes)
     compare(graph, inputs=inputs_of(graph, seed), used=detected)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(1, 60), SEEDS, st.sampled_from([INT8, UINT8]))
 def test_detections_from_bytes(count: int, seed: int, dtype: np.dtype[Any]) -> None:
     """LiteRT takes uint8 only, anchors included."""

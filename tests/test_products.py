@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from single import FLOAT, INT8, INT32, SCALES, UINT8, compare, constant, quantised, refuses, single, tensor
 
@@ -17,7 +18,7 @@ SEEDS = st.integers(0, 2**31)
 SIZES = st.integers(1, 9)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.tuples(SIZES, st.integers(1, 40), st.integers(1, 90)), SEEDS, st.data())
 def test_matrix_products(sizes: tuple[int, int, int], seed: int, data: st.DataObject) -> None:
     rows, depth, columns = sizes
@@ -36,7 +37,7 @@ def test_matrix_products(sizes: tuple[int, int, int], seed: int, data: st.DataOb
     )
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.tuples(SIZES, st.integers(1, 40), st.integers(1, 90)), SEEDS, st.booleans(), st.booleans())
 def test_matrix_products_of_floats(sizes: tuple[int, int, int], seed: int, adj_x: bool, adj_y: bool) -> None:
     rows, depth, columns = sizes
@@ -46,7 +47,7 @@ def test_matrix_products_of_floats(sizes: tuple[int, int, int], seed: int, adj_x
     compare(graph, seed, near=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.tuples(SIZES, st.integers(1, 40), st.integers(1, 90)), SEEDS, st.booleans(), st.data())
 def test_layers_whose_weights_are_computed(
     sizes: tuple[int, int, int], seed: int, biased: bool, data: st.DataObject
@@ -69,7 +70,7 @@ def test_layers_whose_weights_are_computed(
         compare(graph, seed)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.tuples(st.integers(1, 2), SIZES, SIZES, st.integers(1, 12)), SEEDS, st.data())
 def test_transposed_convolutions(shape: tuple[int, int, int, int], seed: int, data: st.DataObject) -> None:
     padding = data.draw(st.sampled_from(["SAME", "VALID"]))
@@ -102,7 +103,7 @@ def filters(shape: tuple[int, ...], seed: int, *, per_channel: bool) -> Tensor:
     return Tensor("w", shape, INT8, scale, None, 0, data)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(1, 6), st.integers(1, 300), SEEDS, SCALES, st.integers(-128, 127))
 def test_rows_of_length_one(rows: int, depth: int, seed: int, scale: float, zero: int) -> None:
     source, result = tensor((rows, depth), INT8, scale, zero), tensor((rows, depth), INT8, 1 / 128, 0)
@@ -113,7 +114,7 @@ def test_rows_of_length_one(rows: int, depth: int, seed: int, scale: float, zero
 
 
 @pytest.mark.parametrize("kind", ["ARG_MAX", "ARG_MIN"])
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     st.lists(SIZES, min_size=1, max_size=4), st.sampled_from([INT8, UINT8, FLOAT, INT32]), SEEDS, st.data()
 )

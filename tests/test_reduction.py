@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from single import (
     FLOAT,
@@ -33,7 +34,7 @@ PICTURES = st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12), 
 
 
 @pytest.mark.parametrize("kind", ["MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"])
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(SHAPES, st.sampled_from([INT8, UINT8, FLOAT, INT32, np.dtype(np.int64)]), SEEDS, st.data())
 def test_reductions(
     kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -53,7 +54,7 @@ def test_reductions(
         compare(graph, seed, twin=unsigned(graph) if kind == "SUM" and dtype == INT8 else None)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(SHAPES, st.sampled_from([FLOAT, INT32, np.dtype(np.int64)]), SEEDS, st.data())
 def test_products_along_axes(
     shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -68,7 +69,7 @@ def test_products_along_axes(
 
 
 @pytest.mark.parametrize("kind", ["REDUCE_ANY", "REDUCE_ALL"])
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(SHAPES, SEEDS, st.data())
 def test_any_and_all(kind: str, shape: tuple[int, ...], seed: int, data: st.DataObject) -> None:
     axis, dtype = data.draw(st.integers(0, len(shape) - 1)), np.dtype(np.bool_)
@@ -76,7 +77,7 @@ def test_any_and_all(kind: str, shape: tuple[int, ...], seed: int, data: st.Data
     compare(single(kind, [tensor(shape, dtype), constant([axis])], [left], keep_dims=False), seed)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(SHAPES, st.sampled_from([FLOAT, INT32, np.dtype(np.int64)]), SEEDS, st.data())
 def test_running_sums(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
@@ -86,7 +87,7 @@ def test_running_sums(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, d
 
 
 @pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(PICTURES, VALUES, SEEDS, st.data())
 def test_pools(
     kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject
@@ -108,7 +109,7 @@ def test_pools(
     compare(graph, seed)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.integers(1, 5),
     st.integers(1, 300),
@@ -125,7 +126,7 @@ def test_softmax(rows: int, depth: int, dtype: np.dtype[Any], seed: int, scale: 
     compare(single("SOFTMAX", [source], [result], beta=beta), inputs=[narrow])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(1, 5), st.integers(1, 300), BYTES, SEEDS, FACTORS)
 def test_logarithms_of_softmax(rows: int, depth: int, dtype: np.dtype[Any], seed: int, scale: float) -> None:
     source = tensor((rows, depth), dtype, scale)
@@ -136,7 +137,7 @@ def test_logarithms_of_softmax(rows: int, depth: int, dtype: np.dtype[Any], seed
     compare(single("LOG_SOFTMAX", [ends], [ends]), seed, near=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(1, 5), st.integers(1, 300), SEEDS, FACTORS)
 def test_softmax_of_floats(rows: int, depth: int, seed: int, beta: float) -> None:
     ends = tensor((rows, depth), FLOAT)
@@ -144,7 +145,7 @@ def test_softmax_of_floats(rows: int, depth: int, seed: int, beta: float) -> Non
 
 
 @pytest.mark.parametrize("kind", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(PICTURES, VALUES, SEEDS, st.data())
 def test_resizing(
     kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], seed: int, data: st.DataObject

@@ -14,12 +14,12 @@ from typing import Any, Self
 
 import pytest
 import yaml
-from brokers import PATIENCE_S, Mosquitto, Subscriber, until
+from brokers import PATIENCE_S, Mosquitto, Subscriber, free_port, until
 from jsonschema import Draft202012Validator
 from scripted import Seen, blank_frames, scripted_model
 
 from edgekit import zoo
-from edgekit.config import Config, parse_config
+from edgekit.config import Config, parse_config, resolved_yaml
 from edgekit.device import load_device
 from edgekit.errors import ConfigError, EdgekitError, UsageError
 from edgekit.mqtt import ListSink, messages
@@ -30,6 +30,7 @@ from edgekit.runtime import commands, prepare
 from edgekit.types import Frame
 
 TEXT = "version: 1\nmodel: m\ndetect: {confirm: {frames: 1, of: 1}}\ncameras: {%s: {source: 0%s}}\n"
+PYTHON = os.environ.get("EDGEKIT_PYTHON", sys.executable)
 PERSON: Seen = ("person", (10, 10, 30, 50), 0.9)
 
 
@@ -161,6 +162,12 @@ def test_without_a_file_there_is_nothing_to_read_again() -> None:
         runner.reload()
 
 
+def test_a_config_without_a_governor_has_a_health_that_matches_its_schema() -> None:
+    setup = setup_of("front", "}}\ngovernor: false\n#")
+    health = Runner(setup, None, Broker(), None, Tally()).pipeline.health()  # type: ignore[arg-type]
+    assert health.keys() >= set(messages.load_schema("health")["required"]) - {"mqtt", "outbox"}
+
+
 def demo(**parts: Any) -> Config:
     settings = {"version": 1, "model": zoo.list_models()[0].name, "cameras": {"front": {"source": "demo:"}}}
     return parse_config(yaml.safe_dump(settings | parts), "demo.yaml", Path("/"))
@@ -210,15 +217,7 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
         return answer
 
     write()
-    command = [
-        os.environ.get("EDGEKIT_PYTHON", sys.executable),
-        "-P",
-        "-m",
-        "edgekit",
-        "run",
-        str(path),
-        "-q",
-    ]
+    command = [PYTHON, "-P", "-m", "edgekit", "run", str(path), "-q"]
     try:
         with (
             Subscriber(broker.port, "edgekit/#") as subscriber,
@@ -252,6 +251,19 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
     assert len({info["config_hash"] for info in infos}) == 2
     for info in infos:
         Draft202012Validator(messages.load_schema("info")).validate(info)
+
+
+def test_a_reload_that_is_asked_for_before_the_pipeline_runs_is_done_then(tmp_path: Path) -> None:
+    """The signal comes as soon as edgekit's own code can do something about it."""
+    pytest.importorskip("skimage", reason="needs the extra edgekit[demo]")
+    path = tmp_path / "demo.yaml"
+    mqtt = {"host": "127.0.0.1", "port": free_port()}
+    path.write_text(resolved_yaml(demo(mqtt=mqtt)))
+    hang_up = "import os, signal, sys, edgekit.__main__ as it; os.kill(os.getpid(), signal.SIGHUP)"
+    command = [PYTHON, "-P", "-c", f"{hang_up}; sys.exit(it.main())", "run", str(path), "--frames", "1", "-v"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "a new config runs" in ended.stderr
 
 
 def health(subscriber: Subscriber) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -159,6 +160,14 @@ def test_a_plan_is_predicted_for_any_device(device: str) -> None:
     assert sum(step.us for step in told.steps) <= 1000 * told.latency_ms
 
 
+def test_a_level_that_was_not_measured_is_modelled() -> None:
+    costs = calibration_facts(Calibration("avx2", {"conv4": (1.0,) * 8}))
+    device = replace(load_device("x86-64-avx512vnni"), kernels={"avx2": costs}, tier="measured")
+    graph = plan.prepare(convolution())
+    assert predict(graph, device, isa="avx2").tier == "measured"
+    assert predict(graph, device).tier == "modelled"
+
+
 def test_more_zeros_take_less_time_and_a_slower_board_more() -> None:
     graph = plan.prepare(layer(1, 2048, 512))
     pi4, pi3 = load_device(PI4), load_device("raspberry-pi-3b-plus")
@@ -212,11 +221,14 @@ def test_a_measured_profile_is_written_and_taken(
     assert calibration_from("avx2", kept.kernels["avx2"]) == found
     assert calibration_facts(found) == kept.kernels["avx2"]
     text = measured_file().read_text()
+    costs = text[text.index("- 0.1\n") : text.index("run_us")].rstrip(" ")
     for right, absurd in (
         ("run_us: 3.0", "run_us: -3.0"),
         ("high: 1.1", "high: 0.5"),
         (": 120.0", ": .nan"),
         ("      fc:\n", "      lut:\n"),
+        ("      fc:\n", "      fcc:\n"),
+        (costs, re.sub(r"\d", "0", costs)),
     ):
         wrong = text.replace(right, absurd)
         assert wrong != text
@@ -281,8 +293,12 @@ def test_predictions_stand_beside_what_is_measured(
         sorted(tmp_path.glob("*.tflite")), device, (level,), (1, 2), 0.01, told.append
     )
     assert [(line.model, line.threads) for line in lines] == [("layer", 1), ("layer", 2)]
+    graph = plan.prepare(layer(1, 256, 256))
     assert all(line.predicted_ms > 0 < line.measured_ms for line in lines)
     assert "left out" in told[0]
+    assert {line.predicted_ms for line in lines} == {predict(graph, device, n).latency_ms for n in (1, 2)}
+    assert main(["predict", "layer.tflite", "--check", str(tmp_path)]) == 2
+    assert "no MODEL" in capsys.readouterr().err
     monkeypatch.setenv("QEMU_CPU", "max")
     assert main(["predict", "--check", str(tmp_path)]) == 2
     assert "emulated" in capsys.readouterr().err

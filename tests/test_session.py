@@ -128,6 +128,24 @@ def test_clean_makes_the_broker_forget_the_device_and_no_other(
     assert capsys.readouterr().out == ""
 
 
+def test_clean_forgets_what_was_said_for_frigates_friends_too(
+    tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        "version: 1\nmodel: m\ndevice: {id: pi4}\ncameras: {front: {source: x}}\n"
+        f"mqtt: {{host: 127.0.0.1, port: {port}, compat: frigate}}\n"
+    )
+    ours = ["edgekit/pi4/front/count/person", "frigate/front/person", "frigate/available"]
+    with Subscriber(port) as subscriber:
+        for topic in [*ours, "frigate/back/person"]:
+            subscriber.publish(topic, "1", retain=True)
+    assert main(["mqtt", "clean", str(config)]) == 0
+    assert capsys.readouterr().out.split() == sorted(ours)
+    with Subscriber(port) as late:
+        assert [h.topic for h in late.settle()] == ["frigate/back/person"]
+
+
 def test_a_device_that_is_online_is_not_cleaned_away(port: int, capsys: pytest.CaptureFixture[str]) -> None:
     with Subscriber(port) as subscriber:
         subscriber.publish("edgekit/pi4/status", "online", retain=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from nets import Array, Net, assert_same, kinds, random_inputs, run_reference
 from random_nets import random_net
@@ -563,7 +564,7 @@ def test_any_graph_is_simplified_or_left_as_it_is(graph: Graph) -> None:
     assert [done.tensors[i].name for i in done.outputs] == [graph.tensors[i].name for i in graph.outputs]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.randoms(use_true_random=False), st.integers(1, 14))
 def test_operators_that_do_not_fit_are_no_trouble(choices: Random, length: int) -> None:
     graph = random_net(choices, length)
@@ -577,7 +578,7 @@ def test_operators_that_do_not_fit_are_no_trouble(choices: Random, length: int) 
     to_int8(damaged)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.randoms(use_true_random=False), st.integers(1, 14))
 def test_random_networks_give_the_same_bytes(choices: Random, length: int) -> None:
     graph = random_net(choices, length)

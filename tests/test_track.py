@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -193,7 +194,7 @@ def test_scores_and_times_are_remembered() -> None:
     assert track.hits == (True, True, True)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(
         st.lists(
@@ -213,7 +214,7 @@ def test_no_two_tracks_share_an_identity_and_boxes_stay_finite(frames: list[list
         started |= set(ids)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(
         st.lists(st.tuples(st.floats(0, 900), st.floats(0, 600)), min_size=1, max_size=4),

@@ -108,6 +108,15 @@ def test_one_crash_after_the_other_is_failing_until_a_run_succeeds(monkeypatch: 
     assert not worker.failing
 
 
+def test_a_worker_leaves_signals_of_the_terminal_to_its_parent() -> None:
+    worker = WorkerEngine(MODEL.path)
+    x, first = random_inputs(worker.inputs), worker.pid
+    for number in (signal.SIGINT, signal.SIGHUP):
+        crash(worker, number)
+        worker.run(x)
+    assert worker.pid == first
+
+
 def test_a_worker_that_hangs_is_replaced() -> None:
     time = Time()
     worker = WorkerEngine(MODEL.path, timeout_s=0.3, now_s=time)

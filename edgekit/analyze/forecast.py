@@ -34,7 +34,10 @@ def forecast(graph: Graph, device: Device) -> Forecast:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model of the zoo stands on a device; `is_best` when no other is both faster and better."""
+    """Where a model of the zoo stands on a device; `is_best` when no other is both faster and better.
+
+    Only those of one `group` compare: the same task, the same metric, the same labels.
+    """
 
     model: str
     task: str
@@ -43,13 +46,18 @@ class Place:
     latency_ms: float
     memory_bytes: int
     is_best: bool = False
+    labels: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> tuple[str, str, tuple[str, ...]]:
+        return self.task, self.metric, self.labels
 
 
 METRICS = ("person_ap50", "map", "ap50", "top1", "accuracy")
 
 
 def pareto(device: Device, progress: Callable[[str], None] = lambda _: None) -> list[Place]:
-    """The zoo's models whose cards tell an accuracy, fastest first; fronts are by task and metric."""
+    """The zoo's models whose cards tell an accuracy, fastest first; fronts are by group."""
     places = []
     for found in zoo.list_models():
         facts = found.card.facts.get("accuracy") or {}
@@ -59,18 +67,20 @@ def pareto(device: Device, progress: Callable[[str], None] = lambda _: None) -> 
         progress(f"the zoo on {device.name}: {found.name}")
         told = forecast(model.read(found.path), device)
         places.append(
-            Place(found.name, found.card.task, metric, facts[metric], told.latency_ms, told.memory_bytes)
-        )
+            Place(
+                found.name, found.card.task, metric, facts[metric], told.latency_ms, told.memory_bytes,
+                labels=found.card.labels,
+            )
+        )  # fmt: skip
     return front(places)
 
 
 def front(places: Sequence[Place]) -> list[Place]:
-    """The places in order of latency, each told whether it is on the front of its task and metric."""
-    best: dict[tuple[str, str], float] = {}
+    """The places in order of latency, each told whether it is on the front of its group."""
+    best: dict[object, float] = {}
     told = []
     for place in sorted(places, key=lambda p: (p.latency_ms, -p.accuracy)):
-        key = (place.task, place.metric)
-        is_best = place.accuracy > best.get(key, -1.0)
-        best[key] = max(place.accuracy, best.get(key, -1.0))
+        is_best = place.accuracy > best.get(place.group, -1.0)
+        best[place.group] = max(place.accuracy, best.get(place.group, -1.0))
         told.append(replace(place, is_best=is_best))
     return told

@@ -17,6 +17,8 @@ from edgekit.analyze.whatif import Scenario
 from edgekit.device import Device
 from edgekit.latency import ms_text
 
+MOST_LABELS = 3  # that are named above a plot
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -111,17 +113,20 @@ def _devices(found: Findings) -> str:
     ]  # fmt: skip
     head = ("device", "kernels", "ms", "range", "tier", "memory MB", "of MB")
     drawn = [
-        (f"Pareto front: the zoo's models to {task} on {device.name}", plots.pareto(mine, device.name))
+        (f"Pareto front: the zoo's models to {what} on {device.name}", plots.pareto(mine, device.name))
         for device, places in zip(found.devices, found.zoo, strict=False)
-        for task, mine in _by_metric(places)
+        for what, mine in _by_group(places)
     ]
     return f"<h2>Devices</h2>\n{_table(head, rows)}<p></p>\n{_figures(drawn)}"
 
 
-def _by_metric(places: Sequence[Place]) -> Iterator[tuple[str, list[Place]]]:
+def _by_group(places: Sequence[Place]) -> Iterator[tuple[str, list[Place]]]:
     """Models that can be compared, with what they are for."""
-    for group in dict.fromkeys((place.task, place.metric) for place in places):
-        yield group[0], [place for place in places if (place.task, place.metric) == group]
+    for group in dict.fromkeys(place.group for place in places):
+        task, _, labels = group
+        more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
+        what = f"{task} {', '.join(labels[:MOST_LABELS])}{more}"
+        yield what, [place for place in places if place.group == group]
 
 
 def _what_if(found: Findings) -> list[str]:
@@ -143,7 +148,8 @@ def _what_if(found: Findings) -> list[str]:
             )
         parts.append(
             f"<h2>What if it were pruned, on {escape(device)}</h2>\n"
-            "<p>Nothing was trained: the plan tells latency, file and memory of each sparsity and pattern. "
+            "<p>Nothing was trained: the plan tells latency, file and memory of each sparsity and pattern, "
+            "the file as edgekit writes it. "
             "A loss says by how much the outputs of the layers would change; less is better.</p>\n"
             f"{_figures(drawn)}<p></p>\n{_table(SCENARIO_COLUMNS[:told], [s.row()[:told] for s in mine])}"
         )

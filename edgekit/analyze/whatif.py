@@ -36,8 +36,9 @@ Mask = NDArray[np.bool_]
 @dataclass(frozen=True)
 class Scenario:
     """The network at a sparsity. `sparsity` is the share of zeros asked of the layers that are pruned;
-    `loss` the sum over these layers of the error of their outputs by the outputs' variance, as far as it was
-    asked for: the less the better, 0 is the network as it is.
+    `file_bytes` what edgekit writes, of the network as it is too; `loss` the sum over these layers of the
+    error of their outputs by the outputs' variance, as far as it was asked for: the less the better, 0 is the
+    network as it is.
     """
 
     device: str

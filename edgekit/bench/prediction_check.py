@@ -54,13 +54,13 @@ class Compared:
 
 def compare(
     paths: Sequence[Path], device: Device, levels: Sequence[str], threads: Sequence[int],
-    seconds: float = 0.5, told: Callable[[str], None] = lambda _: None,
+    seconds: float = 0.5, told: Callable[[str], None] = lambda _: None, *, anew: bool = False,
 ) -> list[Compared]:  # fmt: skip
     """All networks that the native engine runs, each for about `seconds` a level; what it lacks is told.
 
-    A level of which the device's profile was not measured is probed.
+    The costs are those of the device's profile, or probed `anew`.
     """
-    probes = {level: Probe(level) for level in levels if level not in device.kernels}
+    probes = {level: Probe(level) for level in levels if anew}
     timed = [_Timed(name, graph, level, threads) for name, graph in _graphs(paths, told) for level in levels]
     for _ in range(ROUNDS):
         for probe in probes.values():

@@ -205,7 +205,8 @@ def complain(schema: Schema, error: Error, *, hidden: bool = False) -> str:
         return _bad_name(schema, str(loc[-1]), loc)
     if kind in {"string_too_short", "string_too_long"}:
         return f"expected a text of {_length(resolve(schema, part))} characters"
-    return f"expected {expected(schema, part)}{_not(schema, part, value, hidden=hidden)}"
+    size = f" of {len(value)}" if kind in {"too_short", "too_long"} and value and not hidden else ""
+    return f"expected {expected(schema, part)}{_not(schema, part, value, hidden=hidden)}{size}"
 
 
 def _not(schema: Schema, part: Schema, value: object, *, hidden: bool) -> str:
@@ -300,7 +301,8 @@ def expected(schema: Schema, part: Schema) -> str:
         return "one of " + ", ".join(map(str, part["enum"]))
     if "anyOf" in part:
         return " or ".join(dict.fromkeys(expected(schema, choice) for choice in part["anyOf"]))
-    return _kind(part)
+    items = resolve(schema, part.get("items", {})).get("patternErrorMessage")
+    return _kind(part) + (f": {items}" if items else "")
 
 
 def _kind(part: Schema) -> str:
@@ -316,14 +318,14 @@ def _kind(part: Schema) -> str:
         )
         return name + _range(part)
     if kind == "object":
-        return "a mapping with at least one entry" if part.get("minProperties") else "a mapping (key: value)"
+        return "a mapping" + (_entries(part, "Properties") or " (key: value)")
     if kind == "array":
-        return "a list" + _number_of_items(part)
+        return "a list" + _entries(part, "Items")
     return {"string": "a text", "boolean": "true or false", "null": "nothing"}.get(kind, "something else")
 
 
-def _number_of_items(part: Schema) -> str:
-    least, most = part.get("minItems", 0), part.get("maxItems")
+def _entries(part: Schema, of: str) -> str:
+    least, most = part.get(f"min{of}", 0), part.get(f"max{of}")
     if most is not None:
         return f" of {least} entries" if least == most else f" of {least} to {most} entries"
     return " with at least one entry" if least else ""

@@ -42,6 +42,7 @@ from edgekit.config.fields import (
 Coordinate: TypeAlias = float | str
 Points: TypeAlias = list[tuple[float, float]]
 
+_POINT = "[x, y], each from 0 to 1 or in pixels like 120px"
 _PIXELS = re.compile(r"([0-9]{1,5})px")
 _COORDINATE = {
     "anyOf": [
@@ -65,7 +66,7 @@ def _point(value: object) -> tuple[Coordinate, Coordinate]:
         x, y = (_coordinate(part) for part in value)
         if x is not None and y is not None:
             return x, y
-    raise ValueError("expected [x, y], each from 0 to 1 or in pixels like 120px")
+    raise ValueError(f"expected {_POINT}")
 
 
 def _coordinate(value: object) -> Coordinate | None:
@@ -82,7 +83,13 @@ def _frozen_time(value: object) -> object:
 
 
 def _schema_of_point(_core: Any, _handler: Any) -> dict[str, Any]:
-    return {"type": "array", "items": _COORDINATE, "minItems": 2, "maxItems": 2}
+    return {
+        "type": "array",
+        "items": _COORDINATE,
+        "minItems": 2,
+        "maxItems": 2,
+        "patternErrorMessage": _POINT,
+    }
 
 
 Point: TypeAlias = Annotated[

@@ -46,6 +46,8 @@ from edgekit.config.models import ModelConfig, SecondLookConfig
 from edgekit.config.page import WebConfig
 from edgekit.config.scene import ConfirmConfig, SceneConfig
 
+TOPICS = frozenset({"request", "response", "schema"})  # levels beside those of the cameras
+
 
 def _to_source(value: object) -> object:
     """`source: 0` is the first camera."""
@@ -198,6 +200,13 @@ class Config(Part):
     )
     detect: DetectConfig = Field(default_factory=DetectConfig, description="Detection, for all cameras.")
     cameras: dict[Id, CameraConfig] = Field(min_length=1, max_length=64, description="The cameras, by name.")
+
+    @field_validator("cameras")
+    @classmethod
+    def _leave_topics_alone(cls, cameras: dict[str, CameraConfig]) -> dict[str, CameraConfig]:
+        for name in TOPICS & cameras.keys():
+            raise PlaceError((name,), f"{name} is a topic of the device, expected another name")
+        return cameras
 
     _secret: frozenset[Loc] = PrivateAttr(frozenset())
 

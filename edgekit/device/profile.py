@@ -321,7 +321,9 @@ Factor: TypeAlias = Annotated[float, Field(gt=0, le=100)]
 class _Kernels(_Strict):
     """What work costs at an ISA level: see `edgekit.device.calibration.Calibration`."""
 
-    costs_ns: dict[str, Annotated[list[Nanoseconds], Field(min_length=1, max_length=16)]]
+    costs_ns: Annotated[
+        dict[str, Annotated[list[Nanoseconds], Field(min_length=1, max_length=16)]], Field(min_length=1)
+    ]
     run_us: Nanoseconds
     thread_loss: Annotated[float, Field(ge=1, le=100)]
     sync_us: Nanoseconds
@@ -333,10 +335,14 @@ class _Kernels(_Strict):
         if not self.low <= 1 <= self.high:
             raise ValueError(f"low {self.low} and high {self.high} are factors, expected low <= 1 <= high")
         for kind, costs in self.costs_ns.items():
-            if len(costs) != AMOUNTS.get(kind, len(costs) - 1) + 1:
+            if kind not in AMOUNTS:
+                raise ValueError(f"costs_ns.{kind}: expected a kind of work that is timed: probe anew")
+            if len(costs) != AMOUNTS[kind] + 1:
                 raise ValueError(
                     f"costs_ns.{kind} has {len(costs)} numbers, expected {AMOUNTS[kind] + 1}: probe anew"
                 )
+            if not any(costs):
+                raise ValueError(f"costs_ns.{kind} is 0, expected what work costs: probe anew")
         return self
 
 

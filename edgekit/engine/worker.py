@@ -208,7 +208,7 @@ def _infos(told: Sequence[Sequence[Any]]) -> tuple[TensorInfo, ...]:
 
 def main() -> None:
     """Load, then run for each byte on standard input, which ends when the parent does, however it dies."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent has a last word to say, and ends this one
     pipe = os.dup(1)
     os.dup2(2, 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.mqtt.link import Ending, Link, MqttVersion, Received
+from edgekit.mqtt.link import Ending, Link, MqttVersion, Received, place
 from edgekit.mqtt.mailbox import Mailbox
 from edgekit.mqtt.messages import Message
 from edgekit.mqtt.tls import tls_context
@@ -68,7 +68,7 @@ class Courier:
         self.connected = threading.Event()
         self.sent = self.refused_events = self.reconnects = 0
         self.client_id = self._first_id = client_id
-        self._standing: tuple[State, str] = ("connecting", "not connected yet")
+        self._standing: tuple[State, str] = ("connecting", f"{place(settings)} has not answered yet")
         self._mailbox, self._settings = mailbox, settings
         self._auto = protocol == "auto"
         self._version: MqttVersion = "5" if protocol == "auto" else protocol

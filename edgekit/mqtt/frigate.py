@@ -7,7 +7,8 @@ no thumbnails, no clips. A connection has one will, so `frigate/available` tells
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgekit.mqtt.messages import Message, encode
@@ -30,6 +31,28 @@ def mirror_state(topics: Topics, message: Message) -> Message | None:
         if found := pattern.fullmatch(below):
             return Message(f"{PREFIX}/{found.expand(theirs)}", message.payload, message.qos, retain=True)
     return None
+
+
+class Zones:
+    """Frigate's zones are those of all cameras: what stands in zones of one name adds up."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[str, bytes]] = {}  # their topic -> ours -> what was last told there
+
+    def join(self, ours: Message, theirs: Message) -> Message:
+        """`theirs`, with what all of ours that are told there come to."""
+        parts = self._parts.setdefault(theirs.topic, {})
+        parts[ours.topic] = ours.payload
+        told = [part for part in parts.values() if part]
+        if len(parts) == 1:
+            return theirs
+        return replace(theirs, payload=b"%d" % sum(map(int, told)) if told else b"")
+
+
+def mirrored(topics: Topics, ours: Iterable[str]) -> set[str]:
+    """Where the states of `ours` are told a second time, and that they are."""
+    mirrors = (mirror_state(topics, Message(topic, b"", retain=True)) for topic in ours)
+    return {AVAILABLE, *(each.topic for each in mirrors if each)}
 
 
 def mirror_event(payload: Mapping[str, Any]) -> Message:

@@ -53,6 +53,17 @@ class Ending:
     reason: str
 
 
+def address(settings: MqttConfig) -> tuple[str, int]:
+    """Host and port of the broker."""
+    return settings.host or "127.0.0.1", settings.port or (8883 if settings.tls else 1883)
+
+
+def place(settings: MqttConfig) -> str:
+    """Host and port of the broker, for people."""
+    host, port = address(settings)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Link:
     """One attempt to talk to the broker. `will` is what the broker says when this connection dies.
 
@@ -74,9 +85,8 @@ class Link:
         self.max_packet_bytes: int | None = None
         self.window = _WINDOW
         self.version = version
-        self._host = settings.host or "127.0.0.1"
-        self._port = settings.port or (8883 if tls else 1883)
-        self.place = f"{self._host}:{self._port}"
+        self._host, self._port = address(settings)
+        self.place = place(settings)
         self._settings, self._client_id = settings, client_id
         self._acks: list[tuple[int, str]] = []
         self._received: list[Received] = []

@@ -70,6 +70,7 @@ class Publisher(States):
         self.boot_id = boot_id or secrets.token_hex(4)
         self._clock = clock
         self._as_frigate = settings.compat == "frigate"
+        self._zones = frigate.Zones()
         self._next_drop = 1
         self._seq_lock = threading.Lock()
         self._listeners: list[Clerk | HomeAssistant] = []
@@ -276,7 +277,7 @@ class Publisher(States):
         message = Message(topic, payload, qos, retain=True)
         self._mailbox.retain(message)
         if self._as_frigate and (theirs := frigate.mirror_state(self.topics, message)):
-            self._mailbox.retain(theirs)
+            self._mailbox.retain(self._zones.join(message, theirs))
         self._courier.wake()
 
     def _tell_frigates_friends(self, status: str) -> None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edgekit.errors import EdgekitError, UnavailableError
+from edgekit.mqtt.frigate import PREFIX, mirrored
 from edgekit.mqtt.link import Link, MqttVersion, Received
 from edgekit.mqtt.messages import ONLINE, Message
 from edgekit.mqtt.tls import tls_context
@@ -135,6 +136,10 @@ class Report:
     round_trip_ms: float
     largest_message_bytes: int | None
 
+    def line(self) -> str:
+        """For a line."""
+        return f"{self.broker} speaks MQTT {self.mqtt}, encryption {self.tls or 'none'}"
+
     def rows(self) -> list[tuple[str, str]]:
         """For a table."""
         return [
@@ -167,14 +172,16 @@ def clean(settings: MqttConfig, topics: Topics, others: Sequence[str], *, force:
 
     EdgekitError when the device is online, unless `force`: it would say it all again.
     """
-    below = f"{topics.base}/{topics.device}/#"
+    mirror = [f"{PREFIX}/#"] if settings.compat == "frigate" else []
     with Session(settings) as session:
-        found = session.retained([below, *others], _probe(topics))
+        found = session.retained([f"{topics.place}/#", *others, *mirror], _probe(topics))
         if found.get(topics.status) == ONLINE.encode() and not force:
             raise EdgekitError(f"{topics.device} is online: stop it first, or use --force")
-        for topic in found:
+        ours = {topic for topic in found if topic in others or topic.startswith(f"{topics.place}/")}
+        gone = ours | (mirrored(topics, ours) & found.keys())
+        for topic in gone:
             session.publish(topic, retain=True)
-    return sorted(found)
+    return sorted(gone)
 
 
 def _probe(topics: Topics) -> str:

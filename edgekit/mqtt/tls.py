@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from edgekit.errors import ConfigError
 
@@ -24,24 +26,56 @@ class _ClosingSocket(ssl.SSLSocket):
 
 def tls_context(tls: TlsConfig) -> ssl.SSLContext:
     """How to check the broker, and to show who we are. Raises ConfigError for a file that cannot be used."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca and str(tls.ca))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"mqtt.tls.ca: {tls.ca} is no readable PEM certificate: {tls_reason(error)}"
-        ) from error
-    try:
-        if tls.cert:
-            context.load_cert_chain(str(tls.cert), tls.key and str(tls.key))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"mqtt.tls.cert: {tls.cert} and its key do not load: {tls_reason(error)}"
-        ) from error
+    for name, fault in tls_faults(tls).items():
+        raise ConfigError(f"mqtt.tls.{name}: {fault}")
+    context = ssl.create_default_context(cafile=tls.ca and str(tls.ca))
+    if tls.cert:
+        context.load_cert_chain(tls.cert, tls.key)
     if tls.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.sslsocket_class = _ClosingSocket
     return context
+
+
+def tls_faults(tls: TlsConfig) -> dict[str, str]:
+    """What is wrong with the files of `ca`, `cert` and `key`, by these names; nothing of what loads."""
+    faults = {"ca": _certificate_fault(tls.ca), "cert": _certificate_fault(tls.cert)}
+    if tls.cert and not faults["cert"]:
+        faults["key"] = _key_fault(tls.cert, tls.key)
+    return {name: fault for name, fault in faults.items() if fault}
+
+
+def _certificate_fault(path: Path | None) -> str | None:
+    try:
+        if path:
+            _check_file(path)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        return f"{path} is no readable PEM certificate: {tls_reason(error)}"
+    return None
+
+
+def _key_fault(cert: Path, key: Path | None) -> str | None:
+    try:
+        if key:
+            _check_file(key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, _no_passphrase)
+    except OSError as error:
+        return f"{key} is not the readable PEM key of {cert}: {tls_reason(error)}"
+    return None
+
+
+def _check_file(path: Path) -> None:
+    """Raises OSError for what cannot be read, or would be waited for."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
+    path.open("rb").close()
+
+
+def _no_passphrase() -> NoReturn:
+    """OpenSSL would ask for it at the terminal."""
+    raise OSError("it has a passphrase, expected one without")
 
 
 def tls_reason(error: OSError) -> str:
@@ -50,4 +84,4 @@ def tls_reason(error: OSError) -> str:
         return f"{error.verify_message}: check mqtt.tls.ca and mqtt.host"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
-    return error.strerror or str(error)
+    return re.sub(r"^\[SSL\] | \(_ssl\.c:\d+\)$", "", error.strerror or str(error))

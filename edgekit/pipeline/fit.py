@@ -16,6 +16,7 @@ from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
 from edgekit.model import read
+from edgekit.mqtt.tls import tls_faults
 from edgekit.select import Wish, select
 from edgekit.zoo import Card, list_models
 
@@ -23,21 +24,26 @@ _log = logging.getLogger("edgekit.budget")
 DETECT, CLASSIFY = "detect", "classify"
 
 
-def read_config(path: str | Path) -> Config:
-    """A pipeline's YAML file, and all that it names. Raises ConfigError, one line for each mistake."""
+def read_config(path: str | Path, *, connects: bool = True) -> Config:
+    """A pipeline's YAML file, and all that it names; who never `connects` needs no certificates.
+
+    Raises ConfigError, one line for each mistake.
+    """
     document = read_document(path)
     config = config_of(document)
-    check_config(config, document)
+    check_config(config, document, connects=connects)
     return config
 
 
-def check_config(config: Config, document: Document) -> None:
-    """Refuse a device, a model or a class that is not there, before anything is opened.
+def check_config(config: Config, document: Document, *, connects: bool = False) -> None:
+    """Refuse a device, a model, a class or a certificate that is not there, before anything is opened.
 
     A model without a card may know anything until it is opened. Raises ConfigError with a line for each
     mistake and its place in the file.
     """
     mistakes: list[tuple[Loc, str]] = []
+    if connects and config.mqtt.tls:
+        mistakes += [(("mqtt", "tls", name), fault) for name, fault in tls_faults(config.mqtt.tls).items()]
     try:
         load_device(config.device.profile)
     except (ConfigError, UsageError) as error:

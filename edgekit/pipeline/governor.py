@@ -39,19 +39,21 @@ FULL = Step(SHARES[0], 0)
 
 
 class Governor:
-    """Decides how much is done, with `models` of which the first is the best."""
+    """Decides how much is done, with `models` of which the first is the best; without a config always all."""
 
-    def __init__(self, config: GovernorConfig, models: Sequence[Model], heat: Callable[[], Heat]) -> None:
-        self._config, self._models, self._read = config, models, heat
+    def __init__(
+        self, config: GovernorConfig | None, models: Sequence[Model], heat: Callable[[], Heat]
+    ) -> None:
+        self._config, self._models, self._read = config or GovernorConfig(), models, heat
         smaller = [Step(SHARES[-1], tier) for tier in range(1, len(models))]
-        self._steps = [Step(share, 0) for share in SHARES] + smaller
+        self._steps = [FULL] if config is None else [*(Step(share, 0) for share in SHARES), *smaller]
         self._level = 0
         self._next_s = -math.inf
         self._since: tuple[int, float] | None = None  # which way, and since when
         self._up_s = UP_S
         self._went_up_s = -math.inf
         self._credits: dict[str, float] = {}
-        self.heat = Heat()
+        self.heat = heat()
         self.busy = 0.0
         self.reason = ""  # of the last step down, while it holds
 

@@ -131,3 +131,7 @@ class Reader(threading.Thread):
     @property
     def skipped(self) -> int:
         return self.source.skipped if self.source else 0
+
+    @property
+    def corrupt(self) -> int:
+        return self.source.corrupt if self.source else 0

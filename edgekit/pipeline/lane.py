@@ -41,6 +41,7 @@ class CameraState:
     looked: int = 0
     skipped: int = 0
     left_out: int = 0  # of these, because the machine had too much to do
+    corrupt: int = 0
     events: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     fps: float = 0.0

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from edgekit.device.machine import resident_mb
+from edgekit.device.machine import Heat, resident_mb
 from edgekit.engine.worker import WorkerEngine
 from edgekit.errors import UsageError
 from edgekit.inference import Model
@@ -56,7 +56,7 @@ class Pipeline:
         self._observer = observer
         self._lanes = {camera.name: Lane(camera, model, self._tally) for camera in cameras}
         self._told: dict[str, States] = {camera.name: {} for camera in cameras}
-        self._governor = governor
+        self._governor = governor or Governor(None, [model], Heat)
         self._busy_s = 0.0
         self._measured_s = time.monotonic()
         self._use(model)
@@ -149,7 +149,7 @@ class Pipeline:
         lane, reader = self._lanes[frame.camera], self._readers[frame.camera]
         if not lane.enabled:
             return
-        if self._governor and reader.live and not self._governor.admits(frame.camera):
+        if reader.live and not self._governor.admits(frame.camera):
             lane.state.left_out += 1
             return
         if not lane.begun:
@@ -159,7 +159,7 @@ class Pipeline:
         captured_s = frame.mono_s if reader.live else arrived_s  # a file's clock is the clip's own
         outcome = lane.process(frame, arrived_s, captured_s)
         lost = reader.skipped + self._inbox.overwritten[frame.camera]
-        lane.state.skipped = lost + lane.state.left_out
+        lane.state.skipped, lane.state.corrupt = lost + lane.state.left_out, reader.corrupt
         self._publish(lane, outcome)
         if self._observer:
             self._observer.frame(frame, outcome, self._told[frame.camera])
@@ -180,7 +180,7 @@ class Pipeline:
     def _govern(self) -> None:
         """Do less when the machine is hot or overloaded, and say so."""
         now_s = time.monotonic()
-        if self._governor is None or now_s - self._measured_s < EVERY_S:
+        if now_s - self._measured_s < EVERY_S:
             return
         busy = self._busy_s / (now_s - self._measured_s)
         self._busy_s, self._measured_s = 0.0, now_s
@@ -294,8 +294,7 @@ class Pipeline:
         failing = isinstance(self._engine, WorkerEngine) and self._engine.failing
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
-        governor = self._governor
-        throttled = governor is not None and governor.step != FULL
+        throttled = self._governor.step != FULL
         troubled |= self._allowance.check(infer)
         return {
             "state": "error" if all(offline) or failing else "degraded" if troubled or throttled else "ok",
@@ -306,7 +305,7 @@ class Pipeline:
             "mem_mb": round(resident_mb(), 1),
             "model_mb": round(self._allowance.model_mb, 1),
             "budget_mb": self._allowance.memory_mb,
-            **(_governor_health(governor, str(self._model["id"])) if governor else {}),
+            **_governor_health(self._governor, str(self._model["id"])),
             "budget_ms": self._allowance.latency_ms,
             "over_budget": self._allowance.is_broken,
         }
@@ -333,6 +332,7 @@ def _camera_health(state: CameraState, now_s: float) -> dict[str, object]:
         "fps": round(state.fps, 2),
         "detect_fps": round(state.detect_fps, 2),
         "skipped": state.skipped,
+        "corrupt": state.corrupt,
         "last_frame_age_s": age_s,
     }
 

@@ -172,13 +172,13 @@ class Runner:
 
     def _pipeline(self) -> Pipeline:
         setup = self.setup
-        wanted, budget = setup.config.governor, setup.config.model.budget
+        budget = setup.config.model.budget
         return Pipeline(
             setup.cameras,
             setup.model,
             self._publisher,
             self._observer,
             self._tally,
-            Governor(wanted, [setup.model, *setup.fallbacks], Thermometer()) if wanted else None,
+            Governor(setup.config.governor, [setup.model, *setup.fallbacks], Thermometer()),
             Allowance(budget.latency_ms if budget else None, setup.budget_mb, setup.held_mb),
         )

@@ -103,7 +103,7 @@ def main() -> None:
 
     Leaves by os._exit, which no blocked read can hold up.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent ends this one when it is done
     parent = os.getppid()
     pipe = os.dup(1)

@@ -180,14 +180,18 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from edgekit import console, engine
     from edgekit.bench import prediction_check
+    from edgekit.device import levels_of
     from edgekit.zoo import list_models
 
+    if arguments.models or arguments.isa or arguments.steps:
+        raise UsageError("predict --check takes the zoo and DIR, at every level: no MODEL, --isa or --steps")
     if not arguments.check.is_dir():
         raise UsageError(f"predict --check {arguments.check}: there is no such folder")
     device = _to_check(arguments.device)
     paths = [entry.path for entry in list_models()] + sorted(arguments.check.glob("*.tflite"))
-    levels = engine.native_levels()
-    found = prediction_check.compare(paths, device, levels, (1, 2), arguments.duration, _tell)
+    levels = [level for level in engine.native_levels() if level in levels_of(device)]
+    anew = arguments.device == "auto"
+    found = prediction_check.compare(paths, device, levels, (1, 2), arguments.duration, _tell, anew=anew)
     if not found:
         raise UsageError(f"{arguments.check}: no network that the native engine runs")
     if arguments.json:
@@ -199,7 +203,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _to_check(name: str) -> Any:
-    """The profile whose costs are checked; without a name this machine, which is probed anew."""
+    """The profile whose costs are checked. Raises UsageError where this machine is none of its kind."""
     from edgekit.device import load_device, probe
 
     device = load_device(name)
@@ -208,8 +212,6 @@ def _to_check(name: str) -> Any:
         raise UsageError(
             "predict --check: the processor is emulated: no time that is taken here says anything"
         )
-    if name == "auto":
-        return replace(device, kernels={})
     if device.arch != here.arch:
         raise UsageError(f"predict --check: {device.name} is {device.arch}, this machine {here.arch}")
     return device

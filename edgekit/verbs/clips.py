@@ -47,7 +47,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     from edgekit.pipeline.fit import read_config
     from edgekit.replay import choose_camera, compare, replay, to_text
 
-    config = read_config(arguments.config)
+    config = read_config(arguments.config, connects=False)
     told = replay(config, choose_camera(config, arguments.camera), arguments.clip)
     if arguments.expect is None:
         sys.stdout.write(to_text(told))
@@ -68,7 +68,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     visit, at_s = parse_target(arguments.event, arguments.at)
     if arguments.html:
         check_writable(arguments.html)
-    config = read_config(arguments.config)
+    config = read_config(arguments.config, connects=False)
     camera = choose_camera(config, arguments.camera)
     clip = arguments.clip or config.cameras[camera].source
     told = explain(config, camera, clip, visit=visit, at_s=at_s)

@@ -70,13 +70,14 @@ def _service_uninstall(arguments: argparse.Namespace) -> int:
 
 
 def add_doctor(commands: Any) -> None:
-    add_command(commands, "doctor", _doctor, "Check this installation and say what to mend.")
+    doctor = add_command(commands, "doctor", _doctor, "Check this installation and say what to mend.")
+    doctor.add_argument("config", metavar="CONFIG", nargs="?", help="a pipeline YAML, and its broker")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from edgekit import console, doctor
 
-    checks = doctor.examine()
+    checks = doctor.examine(arguments.config)
     if arguments.json:
         console.print_json([check.to_dict() for check in checks])
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -50,9 +49,6 @@ def add_run(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from edgekit.config import resolved_yaml
 
-    signal.signal(
-        signal.SIGHUP, signal.SIG_IGN
-    )  # the config is just being read: there is nothing to reload yet
     config = _run_config(arguments)
     if arguments.print_resolved:
         sys.stdout.write(resolved_yaml(config))

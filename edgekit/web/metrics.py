@@ -15,6 +15,7 @@ _CAMERA_COUNTERS = {
     "frames": ("frames", "Frames that came."),
     "looked": ("frames_looked", "Frames that the detector looked at."),
     "skipped": ("frames_skipped", "Frames that were never looked at."),
+    "corrupt": ("frames_corrupt", "Frames that came damaged."),
     "events": ("events", "Events that were published."),
 }
 _CAMERA_GAUGES = {

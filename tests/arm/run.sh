@@ -24,4 +24,18 @@ fi
 
 cd "$project"
 [ $# -gt 0 ] || set -- tests
-PYTHON=$python sh "$emulate" "$build" "$project" "$@"
+PYTHON=$python sh "$emulate" "$build" "$project" --version # builds all and shows that it starts
+
+# the two boards side by side: either keeps one core busy
+as_a() ( # CPU ISA [pytest args]
+  cpu=$1 isa=$2; shift 2
+  EDGEKIT_PYTHON=$build/$cpu/python WANT_ISA=$isa "$build/$cpu/python" -P -m pytest -q -p no:cacheprovider \
+    --import-mode=importlib "$@" > "$build/$cpu.log" 2>&1
+)
+as_a cortex-a72 neon "$@" & pi4=$!
+as_a cortex-a76 neondot "$@" & pi5=$!
+failed=0
+wait $pi4 || failed=1
+wait $pi5 || failed=1
+for cpu in cortex-a72 cortex-a76; do echo "== the tests as $cpu"; cat "$build/$cpu.log"; done
+exit $failed
