@@ -75,14 +75,27 @@ INLINE vector quads_exact(const ek_conv *conv, int64_t c, const rounding *all, c
     return clamp(transpose(narrow(y[0], y[1], y[2], y[3])), all->low, all->high);
 }
 
-INLINE vector add_residual(const ek_conv *conv, vector own, vector other) {
-    const vector none = every(0), bias = every(conv->residual_bias);
-    const vector weights = every((int32_t)((uint16_t)conv->residual_own | (uint32_t)conv->residual_other << 16));
+/* The weights with which another tensor is added, its bias and shift */
+typedef struct addition {
+    vector weights, bias, low, high;
+    int32_t shift;
+} addition;
+
+INLINE addition addition_of(const ek_conv *conv) {
+    return (addition){.weights = every((int32_t)((uint16_t)conv->residual_own | (uint32_t)conv->residual_other << 16)),
+                      .bias = every(conv->residual_bias),
+                      .low = every_byte(conv->residual_low),
+                      .high = every_byte(conv->residual_high),
+                      .shift = conv->residual_shift};
+}
+
+INLINE vector add_residual(const addition *add, vector own, vector other) {
+    const vector none = every(0);
     vector low = interleave_low(own, other), high = interleave_high(own, other);
     vector z[EK_QUAD] = {interleave_low(low, none), interleave_high(low, none), interleave_low(high, none),
                          interleave_high(high, none)};
-    EACH(i, EK_QUAD) z[i] = shifted(plus(products(z[i], weights), bias), conv->residual_shift);
-    return clamp(narrow(z[0], z[1], z[2], z[3]), every_byte(conv->residual_low), every_byte(conv->residual_high));
+    EACH(i, EK_QUAD) z[i] = shifted(plus_products(add->bias, z[i], add->weights), add->shift);
+    return clamp(narrow(z[0], z[1], z[2], z[3]), add->low, add->high);
 }
 
 /* What the vectors have written over; blending them would cost more, as stores are idle here. */
@@ -98,13 +111,14 @@ INLINE void finish_each(const spot *at, int64_t c, const vector *sums, const int
     const ek_conv conv = *at->conv;
     const rounding all = rounding_of(&conv);
     const factors own = factors_of(&all, c, biased);
+    const addition add = addition_of(&conv);
     const uint8_t *other = at->other + c / EK_QUAD * conv.residual_stride;
     uint8_t *out = at->out + c / EK_QUAD * conv.output_stride;
     const int n = at->vectors;
     LOOP for (int v = 0; v < n; v++) {
         const vector *s = sums + v;
         vector y = exact ? quads_exact(&conv, c, &all, s, n) : quads_fast(&all, &own, s, n, biased);
-        store(out + v * BYTES, residual ? add_residual(&conv, y, load(other + v * BYTES)) : y);
+        store(out + v * BYTES, residual ? add_residual(&add, y, load(other + v * BYTES)) : y);
     }
     restore_margin(at, out);
 }
@@ -139,13 +153,32 @@ INLINE void finish_any(const spot *at, int64_t c, const vector *sums) {
         finish_fast(at, c, sums);
 }
 
-/* Channels c..c+3, whose sums are in registers; `plain` if they are biased and there is no residual */
+/* How sums end: in registers if they are biased, which is usual, and else by a call */
+enum { BY_CALL, PLAIN, RESIDUAL };
+
+INLINE int ending_of(const ek_conv *conv) {
+    return !conv->biased ? BY_CALL : conv->has_residual ? RESIDUAL : PLAIN;
+}
+
+/* Channels c..c+3, whose biased sums are in registers */
+INLINE void finish_held(const spot *at, const rounding *all, uint8_t *out, int64_t c, const int n, const vector *sums,
+                        const int residual) {
+    const factors own = factors_of(all, c, 1);
+    const addition add = addition_of(at->conv);
+    const uint8_t *other = at->other + c / EK_QUAD * at->conv->residual_stride;
+    EACH(v, n) {
+        vector y = quads_fast(all, &own, sums + v, n, 1);
+        store(out + v * BYTES, residual ? add_residual(&add, y, load(other + v * BYTES)) : y);
+    }
+    restore_margin(at, out);
+}
+
 INLINE void finish(const spot *at, const rounding *all, uint8_t *out, int64_t c, const int n, const vector *sums,
-                   int plain) {
-    if (plain) {
-        const factors own = factors_of(all, c, 1);
-        EACH(v, n) store(out + v * BYTES, quads_fast(all, &own, sums + v, n, 1));
-        restore_margin(at, out);
+                   int ending) {
+    if (ending == PLAIN) {
+        finish_held(at, all, out, c, n, sums, 0);
+    } else if (ending == RESIDUAL) {
+        finish_held(at, all, out, c, n, sums, 1);
     } else {
         vector copy[EK_QUAD * MOST];
         EACH(i, EK_QUAD) EACH(v, n) copy[i * n + v] = sums[i * n + v];

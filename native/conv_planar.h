@@ -23,6 +23,7 @@ INLINE void finish_planar(const spot *at, int64_t c, const vector *sums, const i
     const ek_conv conv = *at->conv;
     const rounding all = rounding_of(&conv);
     const factors own = factors_of(&all, c, biased);
+    const addition add = addition_of(&conv);
     const uint8_t *other = at->other + c / EK_QUAD * conv.residual_stride;
     uint8_t *out = at->out + c / EK_QUAD * conv.output_stride;
     const int vectors = at->vectors;
@@ -35,7 +36,7 @@ INLINE void finish_planar(const spot *at, int64_t c, const vector *sums, const i
         transpose_lanes(y);
         EACH(i, EK_QUAD) if (v + i < vectors) {
             const int64_t place = (v + i) * BYTES;
-            store(out + place, residual ? add_residual(&conv, y[i], load(other + place)) : y[i]);
+            store(out + place, residual ? add_residual(&add, y[i], load(other + place)) : y[i]);
         }
     }
     restore_margin(at, out);
@@ -70,7 +71,7 @@ INLINE void planar(const spot *at, int64_t begin, int64_t end, const int n) {
         LOOP for (; entry != next; entry += EK_QUAD + 1) add_planar(sums, n, all.in, entry);
         EACH(v, EK_QUAD * n) own[v] = sums[v];
         if (c % EK_QUAD != EK_QUAD - 1) continue;
-        if (all.plain)
+        if (all.ending == PLAIN)
             finish_planar_biased(at, c - c % EK_QUAD, quad, EK_QUAD * n);
         else
             finish_planar_any(at, c - c % EK_QUAD, quad, EK_QUAD * n);

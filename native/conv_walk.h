@@ -24,13 +24,13 @@ typedef struct lists {
     const uint8_t *in;
     uint8_t *out;
     int64_t stride;
-    int plain;
+    int ending;
 } lists;
 
 INLINE lists lists_of(const spot *at) {
     const ek_conv *conv = at->conv;
     return (lists){conv->starts, conv->entries, conv->runs, conv->bias, at->in, at->out,
-                   conv->output_stride, conv->biased && !conv->has_residual};
+                   conv->output_stride, ending_of(conv)};
 }
 
 INLINE const int32_t *entry_of(const lists *all, int64_t group, const int rows) {
@@ -73,7 +73,7 @@ INLINE void kept(const spot *at, int64_t begin, int64_t end, const int n) {
             start(sums + i * n, n, all.bias[c + i]);
             add_list(sums + i * n, 1, n, &all, c + i, 0);
         }
-        finish(at, &to, out_of(&all, c), c, n, sums, all.plain);
+        finish(at, &to, out_of(&all, c), c, n, sums, all.ending);
     }
 }
 
@@ -101,7 +101,7 @@ INLINE void kept_abreast(const spot *at, int64_t begin, int64_t end, const int n
         vector sums[EK_QUAD * MOST];
         add_abreast(sums, n, &all, c);
         add_abreast(sums + 2 * n, n, &all, c + 2);
-        finish(at, &to, out_of(&all, c), c, n, sums, all.plain);
+        finish(at, &to, out_of(&all, c), c, n, sums, all.ending);
     }
 }
 
@@ -146,7 +146,7 @@ INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, c
         EACH(r, rows) start(sums + r * n, n, all.bias[c + r]);
         add_list(sums, rows, n, &all, c / rows, in_runs);
         EACH(q, rows / EK_QUAD)
-        finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.plain);
+        finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.ending);
     }
 }
 

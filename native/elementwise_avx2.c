@@ -32,7 +32,7 @@ VECTOR vector add_fast(const ek_add_planes *op, vector a, vector b) {
     vector low = interleave_low(a, b), high = interleave_high(a, b);
     wide z = {{interleave_low(low, none), interleave_high(low, none), interleave_low(high, none),
                interleave_high(high, none)}};
-    EACH(i, 4) z.part[i] = shifted(plus(products(z.part[i], weights), bias), op->shift);
+    EACH(i, 4) z.part[i] = shifted(plus_products(bias, z.part[i], weights), op->shift);
     return narrowed(&z);
 }
 

@@ -106,6 +106,10 @@ VECTOR vector products(vector pairs, vector weights) {
     return _mm256_madd_epi16(pairs, weights);
 }
 
+VECTOR vector plus_products(vector sums, vector pairs, vector weights) {
+    return _mm256_add_epi32(sums, products(pairs, weights));
+}
+
 VECTOR vector shifted(vector x, int32_t right) {
     return _mm256_sra_epi32(x, _mm_cvtsi32_si128(right));
 }

@@ -94,8 +94,8 @@ VECTOR vector interleave_high(vector a, vector b) {
     return _mm512_unpackhi_epi8(a, b);
 }
 
-VECTOR vector products(vector pairs, vector weights) {
-    return _mm512_madd_epi16(pairs, weights);
+VECTOR vector plus_products(vector sums, vector pairs, vector weights) {
+    return _mm512_dpwssd_epi32(sums, pairs, weights);
 }
 
 VECTOR vector shifted(vector x, int32_t right) {
