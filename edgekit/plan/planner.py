@@ -6,6 +6,7 @@ tensors. A tensor is brought into the form that a reader wants the first time it
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -258,8 +259,12 @@ class Planner:
 
 
 def stored_flip(isa: str) -> int:
-    """What is added to an int8 value where it is stored in planes."""
-    return 0 if isa.startswith("neon") else 128
+    """What is added to an int8 value where it is stored in planes: EK_FLIP of native/ek.h.
+
+    The scalar kernels, which every machine has, store as its other kernels do.
+    """
+    on_x86 = platform.machine() in ("x86_64", "AMD64") if isa == "scalar" else not isa.startswith("neon")
+    return 128 if on_x86 else 0
 
 
 def stored_zero(planner: Planner, tensor: int) -> int:
