@@ -91,6 +91,7 @@ def _origin(
         "recipe": {"file": recipe_path.name, "sha256": digest(recipe_path)},
         "produced_by": f"edgekit optimize {recipe_path.name} --data DATA --out OUT",
         "seed": recipe.seed,
+        "trained": found["trained"],
         "training_data": {
             "name": recipe.data.train,
             "pictures": found["pictures"]["train"],

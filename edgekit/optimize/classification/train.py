@@ -115,6 +115,7 @@ def _facts(task: Classification, schedule: Schedule, outcome: Outcome, path: Pat
         "latency": _latency(path, task.recipe.devices),
         "seconds": outcome.seconds,
         "seed": task.recipe.seed,
+        "trained": outcome.history.trained,
         "centre": task.centre,
         "history": history,
     }

@@ -19,6 +19,7 @@ from edgekit.optimize.detection.photos import PAD
 VISIBLE = 0.3  # a box of which less is left after a crop is ignored
 LEAST_PX = 3.0  # so is a box thinner than this
 SMALL = 0.6  # photographs that shrink below this are smoothed first
+ROWS = 32  # boxes come in multiples of it, so that few shapes of batches exist
 PARTS = 4  # photographs of a mosaic
 
 
@@ -173,9 +174,9 @@ def boxes_of(layout: Layout, album: Album) -> Truth:
 def _packed(
     boxes: NDArray[np.float32], labels: NDArray[np.int64], ignored: NDArray[np.bool_], album: Album
 ) -> Truth:
-    """The rows that hold a box first, and no more rows than the fullest picture needs, at least one."""
+    """The rows that hold a box first, and about as many rows as the fullest picture needs."""
     order = np.argsort(labels == NOTHING, axis=1, kind="stable")
-    order = order[:, : max(1, int((labels != NOTHING).sum(1).max()))]
+    order = order[:, : int((labels != NOTHING).sum(1).max()) // ROWS * ROWS + ROWS]
     return Truth(
         _to(np.take_along_axis(boxes, order[..., None], 1), album.images),
         _to(np.take_along_axis(labels, order, 1), album.images),

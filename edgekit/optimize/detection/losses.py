@@ -42,12 +42,21 @@ def detection_loss(
 def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
     """GIoU (Rezatofighi et al. 2019) of boxes (..., 4) pairwise: (...,)."""
     low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1) for boxes in (first, second)]
-    union = (areas[0] + areas[1] - shared).clamp(min=1e-6)
-    around = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
-    hull = around.clamp(min=0).prod(-1).clamp(min=1e-6)
+    shared = _areas(low, high)
+    both = _areas(first[..., :2], first[..., 2:]) + _areas(second[..., :2], second[..., 2:])
+    union = (both - shared).clamp(min=1e-6)
+    start, end = (
+        torch.minimum(first[..., :2], second[..., :2]),
+        torch.maximum(first[..., 2:], second[..., 2:]),
+    )
+    hull = _areas(start, end).clamp(min=1e-6)
     return shared / union - (hull - union) / hull
+
+
+def _areas(low: Tensor, high: Tensor) -> Tensor:
+    """Of boxes between two corners (..., 2); not by `prod`, whose gradient lets a GPU's step wait."""
+    width, height = (high - low).clamp(min=0).unbind(-1)
+    return width * height
 
 
 def feature_loss(own: Features, wanted: Features) -> Tensor:

@@ -66,6 +66,10 @@ class Recipe(Schedule):
             raise PlaceError(("stages",), "no stage quantize: the files are int8")
         return self
 
+    def turns_int8(self, epoch: int) -> bool:
+        """Whether the network becomes int8 in the epoch of that number, from 0 on."""
+        return any(stage.quantize and int(stage.quantize.start) == epoch for stage in self.stages)
+
     def name_of(self, size_px: int) -> str:
         """The place in the zoo of the file of that size."""
         return self.name.replace("{size}", str(size_px))

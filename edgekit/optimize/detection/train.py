@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, SourceError
 from edgekit.optimize.detection.album import Album, make_album
-from edgekit.optimize.detection.augment import Strength
+from edgekit.optimize.detection.augment import Strength, Truth
 from edgekit.optimize.detection.batches import Batch, ahead, as_tensor, epoch_batches
 from edgekit.optimize.detection.card import Origin, write_card
 from edgekit.optimize.detection.fidelity import measure
@@ -30,14 +30,15 @@ from edgekit.optimize.detection.score import Predict, average_precision
 from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid, make_target
 from edgekit.optimize.detection.teacher import load_teacher
 from edgekit.optimize.detection.transplant import make_student
-from edgekit.optimize.training.accelerator import title
+from edgekit.optimize.training.accelerator import layout, title
 from edgekit.optimize.training.quantization import device_of, is_quantized
+from edgekit.optimize.training.recording import Gradients
 from edgekit.optimize.training.session import Session, wrap
 
 FIDELITY_PHOTOS = 20
 GRADIENT_NORM = 20.0
 SILENCE_S = 60.0  # at most, between two lines of progress
-FLOAT = "float.pt"  # the weights at the last end of an epoch before the network became int8
+FLOAT = "float.pt"  # the weights at the end of the last epoch before that in which the network becomes int8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +67,7 @@ def train(
     """Train and write `out_dir/<size>/model.tflite` and its card for every size; returns their paths."""
     recipe = load_recipe(recipe_path)
     progress(title(device))
-    teacher = load_teacher(teacher_path).to(memory_format=torch.channels_last)
+    teacher = load_teacher(teacher_path).to(memory_format=layout(device))
     job = Job(recipe, *_photos(data_dir, recipe), teacher, device, out_dir, progress)
     session = _run(job, resume=resume)
     session.model.cpu()
@@ -94,7 +95,7 @@ def _run(job: Job, *, resume: bool) -> Session:
     """Run all epochs, or those that a checkpoint leaves."""
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
-    student = _student(job).to(job.device, memory_format=torch.channels_last)
+    student = _student(job).to(job.device, memory_format=layout(job.device))
     optimiser = torch.optim.AdamW(_groups(student, recipe.weight_decay))
     session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch)
     first = _restore(job, session) if resume else 0
@@ -114,7 +115,7 @@ def _train(job: Job, session: Session, first: int) -> None:
         if (epoch + 1) % job.recipe.pause == 0 or epoch + 1 == session.epochs:
             _save(job, session, epoch + 1)
             job.progress(_score(job, session.model))
-        if not is_quantized(session.model):
+        if not is_quantized(session.model) and job.recipe.turns_int8(epoch + 1):
             _write(job.out_dir / FLOAT, session.model.state_dict())
 
 
@@ -137,6 +138,7 @@ class Lesson:
         self.grids = {size: make_grid(size, job.device) for size in job.recipe.sizes_px}
         self.total = session.epochs * session.steps_per_epoch
         self.features: dict[nn.Module, tuple[Tensor, ...]] = {}
+        self.gradients = Gradients(session, self._losses, job.device)
         for network in (session.model, job.teacher.to(job.device)):
             network.trunk.register_forward_hook(self._keep)
 
@@ -156,29 +158,37 @@ class Lesson:
         return sums / max(count, 1)
 
     def _step(self, batch: Batch) -> Tensor:
-        session, teacher = self.session, self.job.teacher
-        images = batch.images.contiguous(memory_format=torch.channels_last)
+        truth = batch.truth
+        weight = self.job.recipe.feature_weight * (1 - self.session.steps / self.total)
+        likeness = torch.full((), weight, device=self.job.device)
+        told = self.gradients(batch.images, truth.boxes, truth.labels, truth.ignored, likeness)
+        nn.utils.clip_grad_norm_(self.session.model.parameters(), GRADIENT_NORM)
+        self.session.step()
+        return told
+
+    def _losses(
+        self, images: Tensor, boxes: Tensor, labels: Tensor, ignored: Tensor, likeness: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Their sum; those of classes, boxes and features."""
+        recipe, teacher = self.job.recipe, self.job.teacher
+        images = images.contiguous(memory_format=layout(self.job.device))
         grid = self.grids[images.shape[-1]]
         self.features.clear()
         with torch.no_grad():
-            scores, boxes = teacher_opinion(teacher(images), self.job.recipe.columns, grid)
-            target = make_target(scores, boxes, batch.truth, grid)
-        session.zero_grad()
-        maps = session.model(images)
-        classes, apart = detection_loss(maps, target, grid, len(self.job.recipe.classes))
-        likeness = self._likeness(classes)
-        (classes + apart + likeness).backward()
-        nn.utils.clip_grad_norm_(session.model.parameters(), GRADIENT_NORM)
-        session.step()
-        return torch.stack((classes.detach(), apart.detach(), likeness.detach()))
+            target = make_target(
+                *teacher_opinion(teacher(images), recipe.columns, grid), Truth(boxes, labels, ignored), grid
+            )
+        maps = self.session.model(images)
+        classes, apart = detection_loss(maps, target, grid, len(recipe.classes))
+        losses = torch.stack((classes, apart, likeness * self._unlikeness(classes)))
+        return losses.sum(), losses
 
-    def _likeness(self, like: Tensor) -> Tensor:
+    def _unlikeness(self, like: Tensor) -> Tensor:
         """Of the features; int8 channels have scales of their own, so only while the network is float."""
         own = self.features.get(self.session.model.trunk)
         if own is None:
             return like.new_zeros(())
-        weight = self.job.recipe.feature_weight * (1 - self.session.steps / self.total)
-        return weight * feature_loss(own, self.features[self.job.teacher.trunk])
+        return feature_loss(own, self.features[self.job.teacher.trunk])
 
 
 def _shown(losses: Tensor) -> str:
@@ -218,7 +228,8 @@ def opinion(network: nn.Module, classes: int) -> Predict:
     """The scores and boxes of a student, as `average_precision` wants them."""
 
     def predict(images: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        images = images.to(device_of(network), memory_format=torch.channels_last)
+        device = device_of(network)
+        images = images.to(device, memory_format=layout(device))
         raw = flatten(network(images)).cpu()
         return raw[..., 4 : 4 + classes].sigmoid(), decode(raw[..., :4] / BOX_DIVISOR, grid)
 

@@ -64,8 +64,11 @@ class ActivationRange(nn.Module):
         """Scale and zero point: numbers where they are prescribed, else tensors beside the range."""
         if self.fixed is not None:
             return self.fixed
-        low = torch.stack([m.low for m in self.group]).amin().clamp(min=self.least).double()
-        high = torch.stack([m.high for m in self.group]).amax().double()
+        low, high = self.low, self.high
+        if len(self.group) > 1:
+            low = torch.stack([m.low for m in self.group]).amin()
+            high = torch.stack([m.high for m in self.group]).amax()
+        low, high = low.clamp(min=self.least).double(), high.double()
         span = high - low
         scale = ((span + (span == 0)) / 255).float()
         return scale, (LOWEST - low / scale.double()).round().clamp(LOWEST, HIGHEST).int()
@@ -103,17 +106,12 @@ class _QuantWeights:
 
     def weight_scales(self) -> Tensor:
         """(o,) float32 scale of each output channel."""
-        weight = self.weight.detach().float()
-        scales = (weight.abs().amax(tuple(range(1, weight.ndim))) / HIGHEST).clamp(min=LEAST_WEIGHT_SCALE)
-        if self.bias is not None and self.source.is_set:
-            room = self.bias.detach().float().abs() / (self.source.steps()[0] * BIAS_STEPS)
-            scales = torch.maximum(scales, room)
-        return scales
+        return self._weight_scales(self._input_scale() if self.source.is_set else None)
 
     def integers(self) -> tuple[Tensor, Tensor]:
         """int8 weights in torch's order and int32 biases (o,), as floats: what the file will hold."""
         scales = self.weight_scales()
-        return self._weight_steps(scales), self._bias_steps(scales)
+        return self._weight_steps(scales), self._bias_steps((self._input_scale() * scales).double())
 
     def bias_scales(self) -> Tensor:
         """(o,) float32: input scale times weight scale."""
@@ -123,22 +121,33 @@ class _QuantWeights:
         """Weights and bias as int8 arithmetic has them; gradients pass straight through."""
         if not self.source.is_set:
             return self.weight, self.bias
-        scales = self.weight_scales()
+        input_scale = self._input_scale()
+        scales = self._weight_scales(input_scale)
         near = self._weight_steps(scales) * _column(scales, self.weight)
         weight = self.weight + (near - self.weight).detach()
         if self.bias is None:
             return weight, None
-        near_bias = (self._bias_steps(scales) * (self._input_scale() * scales).double()).to(self.bias.dtype)
+        bias_scales = (input_scale * scales).double()
+        near_bias = (self._bias_steps(bias_scales) * bias_scales).to(self.bias.dtype)
         return weight, self.bias + (near_bias - self.bias).detach()
+
+    def _weight_scales(self, input_scale: Tensor | None) -> Tensor:
+        """So that every weight has a step, and every bias has one where the scale of the input is known."""
+        weight = self.weight.detach().float()
+        scales = (weight.abs().amax(tuple(range(1, weight.ndim))) / HIGHEST).clamp(min=LEAST_WEIGHT_SCALE)
+        if self.bias is not None and input_scale is not None:
+            room = self.bias.detach().float().abs() / (input_scale * BIAS_STEPS)
+            scales = torch.maximum(scales, room)
+        return scales
 
     def _weight_steps(self, scales: Tensor) -> Tensor:
         weight = self.weight.detach().float()
         return (weight / _column(scales, weight)).round().clamp(-HIGHEST, HIGHEST)
 
-    def _bias_steps(self, scales: Tensor) -> Tensor:
+    def _bias_steps(self, bias_scales: Tensor) -> Tensor:
         if self.bias is None:
-            return torch.zeros_like(scales)
-        return (self.bias.detach().double() / (self._input_scale() * scales).double()).round()
+            return torch.zeros_like(bias_scales)
+        return (self.bias.detach().double() / bias_scales).round()
 
     def _input_scale(self) -> Tensor:
         """() float32."""

@@ -192,16 +192,19 @@ class Masks:
 
     @torch.no_grad()
     def reveal(self) -> None:
-        for name, hidden in self.hidden.items():
-            self.weight(name).add_(hidden)
+        if self.hidden:
+            torch._foreach_add_([self.weight(name) for name in self.hidden], list(self.hidden.values()))
 
     @torch.no_grad()
     def settle(self) -> None:
-        for name, mask in self.masks.items():
-            weight = self.weight(name)
+        if not self.masks:
+            return
+        weights = {name: self.weight(name) for name in self.masks}
+        kept = torch._foreach_mul(list(weights.values()), list(self.masks.values()))  # noqa: SLF001
+        for name, own in zip(weights, kept, strict=True):
             if name in self.hidden:
-                self.hidden[name] = weight * (1 - mask)
-            weight.mul_(mask)
+                self.hidden[name] = weights[name] - own
+        torch._foreach_copy_(list(weights.values()), kept)
 
     def freeze(self, names: list[str]) -> None:
         for name in names:

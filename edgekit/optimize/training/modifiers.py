@@ -34,6 +34,7 @@ class Modifier:
     def __init__(self, stage: Any, place: Place) -> None:
         self.stage, self.place, self.active = stage, place, False
         self.steps = 0  # that the stage lasts; the session knows
+        self.phase = 0  # counts what it changes in the network's work between its begin and end
 
     def enter(self) -> None:
         """The stage begins."""
@@ -92,8 +93,9 @@ class QuantizeModifier(Modifier):
         observe(self.place.model, on=True)
 
     def after_step(self, done: int) -> None:
-        if done >= self.stage.freeze * self.steps:
+        if done >= self.stage.freeze * self.steps and not self.phase:
             observe(self.place.model, on=False)
+            self.phase = 1
 
     def leave(self) -> None:
         observe(self.place.model, on=False)

@@ -21,15 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, EdgekitError
-from edgekit.optimize.training.accelerator import title
+from edgekit.optimize.training.accelerator import layout, maker, title
 from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
+from edgekit.optimize.training.recording import Gradients
 from edgekit.optimize.training.session import Session, wrap
 from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
 from edgekit.optimize.training.stages import Schedule
 
 CHECKPOINT = "checkpoint.pt"
 LOOK = 20  # steps on a GPU between two looks at the loss, for which the CPU waits
-Batch = tuple[Tensor, Any]  # inputs, and what the loss wants
+Batch = tuple[Tensor, Tensor]  # inputs, and what the loss wants
 
 
 class Task(Protocol):
@@ -45,7 +46,7 @@ class Task(Protocol):
         """The batches of an epoch from number `first`; the same for the same epoch and number."""
         ...
 
-    def loss(self, outputs: Any, wanted: Any) -> Tensor:
+    def loss(self, outputs: Any, wanted: Tensor) -> Tensor:
         """A mean over the batch."""
         ...
 
@@ -71,6 +72,7 @@ class History:
     """What happened, epoch by epoch; epoch 0 is before the training."""
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    trained: str = ""  # on what the last step was made
     loss_sum: float = 0.0
     loss_count: int = 0
 
@@ -130,12 +132,13 @@ class _Run:
             watch,
             device,
         )
-        self.layout = layout(device, settings)
+        self.layout = layout(device, bfloat16=settings.bfloat16)
         network = task.network().to(device, memory_format=self.layout)
         optimizer, teacher = optimizer_of(network, settings.optimizer), task.teacher()
         if teacher is not None:
             teacher.to(device, memory_format=self.layout)
         self.session = wrap(network, optimizer, schedule, task.steps_per_epoch, teacher)
+        self.gradients = Gradients(self.session, self._loss, device)
         self.losses: list[Tensor] = []
         self.history = History()
         self.spent = 0.0
@@ -184,18 +187,20 @@ class _Run:
             calibrate(network, (inputs for inputs, _ in batches))
 
     def _step(self, batch: Batch, number: int) -> None:
-        session, (images, wanted) = self.session, batch
-        torch.manual_seed(self.settings.seed * 1_000_003 + session.steps)  # for dropout and the like
-        low = self.settings.bfloat16 and not is_quantized(session.model)
-        session.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            outputs = session.model(images.contiguous(memory_format=self.layout))
-        loss = self.task.loss(outputs, wanted)
-        loss.backward()
-        session.step()
-        self.losses.append(loss.detach())
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.session.steps)  # for dropout and the like
+        self.history.trained = maker(self.device)
+        self.losses.append(self.gradients(*batch))
+        self.session.step()
         if self.device.type == "cpu" or len(self.losses) >= LOOK:
             self._look(number)
+
+    def _loss(self, images: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        network = self.session.model
+        low = self.settings.bfloat16 and not is_quantized(network)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            outputs = network(images.contiguous(memory_format=self.layout))
+        loss = self.task.loss(outputs, wanted)
+        return loss, loss
 
     def _look(self, number: int) -> None:
         """Read the losses since the last look, of which the last is that of step `number` of the epoch."""
@@ -267,12 +272,6 @@ class _Run:
         self.history = History(**state["history"])
         self.spent = state["seconds"]
         self.watch.say(f"going on from step {session.steps}")
-
-
-def layout(device: torch.device, settings: RunSettings) -> torch.memory_format:
-    """How pictures lie in memory: channels last is faster, but for float32 on a GPU."""
-    slow = device.type == "cuda" and not settings.bfloat16
-    return torch.contiguous_format if slow else torch.channels_last
 
 
 def optimizer_of(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -101,6 +101,11 @@ class Session:
     def param_groups(self) -> list[dict[str, Any]]:
         return self.optimizer.param_groups
 
+    @property
+    def phase(self) -> tuple[tuple[bool, int], ...]:
+        """Changes when the network's work does: when stages begin or end, or ranges are frozen."""
+        return tuple((one.active, one.phase) for one in self.modifiers)
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         self.optimizer.zero_grad(set_to_none)
 

@@ -74,21 +74,12 @@ class DistillModifier(Modifier):
 
     def _blend(self, own: Tensor, goal: Tensor, share: float) -> Any:
         kind, temperature = self.stage.loss, self.stage.temperature
-
-        def hook(gradient: Tensor) -> Tensor:
-            taught = _gradient(own, lambda x: likeness(x, goal, kind, temperature))
-            return torch.lerp(gradient, taught.to(gradient.dtype), share)
-
-        return hook
+        taught = _gradient(own, lambda x: likeness(x, goal, kind, temperature))
+        return lambda gradient: torch.lerp(gradient, taught.to(gradient.dtype), share)
 
     def _add(self, own: Tensor, goal: Tensor) -> Any:
-        weight = self.stage.feature_weight
-
-        def hook(gradient: Tensor) -> Tensor:
-            taught = _gradient(own, lambda x: feature_likeness(x, goal))
-            return gradient + weight * taught.to(gradient.dtype)
-
-        return hook
+        taught = self.stage.feature_weight * _gradient(own, lambda x: feature_likeness(x, goal))
+        return lambda gradient: gradient + taught.to(gradient.dtype)
 
     def leave(self) -> None:
         self.close()
