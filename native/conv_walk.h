@@ -263,24 +263,43 @@ APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *marg
     }
 }
 
+#ifdef HAS_ROWS
+#include "conv_rows.h"
+#endif
+
+INLINE void walk_in_tiles(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, const ek_conv_unit *unit) {
+    const tiles with = tiles_of(conv);
+    const int64_t vectors = unit->last - unit->first, parts = (vectors + with.most - 1) / with.most;
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t first = i * vectors / parts, last = (i + 1) * vectors / parts;
+        walk_tile(conv, arena, with.by_vectors[last - first - 1], margins, (unit->first + first) * conv->vector,
+                  last - first, unit->begin, unit->end);
+    }
+}
+
 INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     const ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
     const ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
-    const tiles with = tiles_of(conv);
-    const int64_t vectors = unit.last - unit.first, parts = (vectors + with.most - 1) / with.most;
-    for (int64_t i = 0; i < parts; i++) {
-        const int64_t first = i * vectors / parts, last = (i + 1) * vectors / parts;
-        walk_tile(conv, arena, with.by_vectors[last - first - 1], &margins, (unit.first + first) * conv->vector,
-                  last - first, unit.begin, unit.end);
-    }
+#ifdef HAS_ROWS
+    if (conv->group == ROWS_GROUP)
+        walk_in_rows(conv, arena, &margins, &unit);
+    else
+#endif
+        walk_in_tiles(conv, arena, &margins, &unit);
     fill_ends(conv, arena, &margins, &unit);
 }
 
-/* A vector of another size makes units that are not this level's. */
+#ifdef HAS_ROWS
+enum { LARGEST_GROUP = ROWS_GROUP };
+#else
+enum { LARGEST_GROUP = 2 * EK_QUAD };
+#endif
+
+/* A vector of another size makes units that are not this level's, and some groups are not every level's. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
         const ek_conv *conv = op;                                                              \
-        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS)                                                            \
+        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS || conv->group > LARGEST_GROUP) \
             ek_conv__scalar(op, arena, begin, end);                                            \
         else                                                                                   \
             for (int64_t unit = begin; unit < end; unit++) walk(conv, arena, unit);            \

@@ -2,7 +2,7 @@
 
 A list belongs to a group of output channels; an entry is a place in the input (which plane, which tap) and
 one word of four int8 weights for each channel of the group. With one channel a group only its own nonzero
-quads are listed: that is the sparse form. With 4 or 8 a quad is listed once for all of them: the dense
+quads are listed: that is the sparse form. With 4, 8 or 32 a quad is listed once for all of them: the dense
 form, which loads each input once.
 """
 
