@@ -128,6 +128,8 @@ INLINE void strip_any(const strip *at, int64_t c, const int rows, const int n) {
     const int ending = ending_of(conv);
     vector sums[2 * ROWS_MOST];
     EACH(p, rows * n) EACH(half, 2) sums[2 * p + half] = load(conv->bias + c + half * PIXELS);
+    if (ending == RESIDUAL)
+        EACH(q, ROWS_GROUP / EK_QUAD) __builtin_prefetch(at->other + (c / EK_QUAD + q) * conv->residual_stride);
     add_list_to_strip(sums, at, c, rows, n);
     if (ending == PLAIN) {
         finish_strip(at, &all, c, sums, rows, n, 1, 0, 0);

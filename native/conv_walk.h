@@ -138,12 +138,19 @@ INLINE void wide_abreast(const spot *at, int64_t begin, int64_t end, const int n
     }
 }
 
+/* What finish() will add to channels c..c+3: it may be far away, and is fetched while the sums are made. */
+INLINE void fetch_residual(const spot *at, int64_t c, const int n) {
+    const uint8_t *other = at->other + c / EK_QUAD * at->conv->residual_stride;
+    for (int64_t i = 0; i < n * BYTES; i += EK_ALIGNMENT) __builtin_prefetch(other + i);
+}
+
 INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, const int n, const int in_runs) {
     const lists all = lists_of(at);
     const rounding to = rounding_of(at->conv);
     LOOP for (int64_t c = begin; c < end; c += rows) {
         vector sums[2 * EK_QUAD * MOST];
         EACH(r, rows) start(sums + r * n, n, all.bias[c + r]);
+        if (all.ending == RESIDUAL) EACH(q, rows / EK_QUAD) fetch_residual(at, c + q * EK_QUAD, n);
         add_list(sums, rows, n, &all, c / rows, in_runs);
         EACH(q, rows / EK_QUAD)
         finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.ending);
