@@ -97,10 +97,11 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     fill_ends(conv, arena, &margins, unit.begin / EK_QUAD, unit.end / EK_QUAD, unit.first == 0, last >= margins.pixels);
 }
 
-/* Planar input is left to the scalar kernel. */
+/* Planar input and groups of 32 are left to the scalar kernel. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
-        if (((const ek_conv *)op)->planar)                                                     \
+        const ek_conv *conv = op;                                                              \
+        if (conv->planar || conv->group > 2 * EK_QUAD)                                         \
             ek_conv__scalar(op, arena, begin, end);                                            \
         else                                                                                   \
             for (int64_t unit = begin; unit < end; unit++) walk(op, arena, unit);              \

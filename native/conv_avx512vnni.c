@@ -6,6 +6,8 @@
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 
+#define HAS_ROWS
+
 #include "vector_zmm.h"
 
 enum { LONG = 20 };

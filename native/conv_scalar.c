@@ -118,12 +118,13 @@ static const char *check_residual(const ek_conv *conv, int64_t pixels, int64_t a
 
 const char *ek_conv_check(const void *op, int64_t arena_bytes, int64_t *units) {
     const ek_conv *conv = op;
-    CHECK(conv->group == 1 || conv->group == 4 || conv->group == 8, "an impossible group");
+    CHECK(conv->group == 1 || conv->group == 4 || conv->group == 8 || conv->group == 32, "an impossible group");
     CHECK(0 < conv->channels && conv->channels < EK_LIMIT, "an impossible number of channels");
     CHECK(conv->channels % EK_QUAD == 0 && conv->channels % conv->group == 0, "an impossible number of channels");
     CHECK(!conv->planar || (conv->group == 1 && conv->runs_size == 0), "an impossible group");
     CHECK(4 <= conv->vector && conv->vector <= 64 && 64 % conv->vector == 0, "an impossible vector");
     CHECK(0 < conv->tile && conv->tile <= 64 && 0 < conv->block && conv->block % 8 == 0, "an impossible tile");
+    CHECK(conv->block % conv->group == 0, "blocks that split a group");
     CHECK_PICTURE(conv, conv->channels / EK_QUAD);
     CHECK(conv->input_pitch == conv->output_pitch, "rows of another length");
     int64_t pixels = ek_pixels(conv->images, conv->height, conv->period, conv->output_pitch);

@@ -138,12 +138,19 @@ INLINE void wide_abreast(const spot *at, int64_t begin, int64_t end, const int n
     }
 }
 
+/* What finish() will add to channels c..c+3: it may be far away, and is fetched while the sums are made. */
+INLINE void fetch_residual(const spot *at, int64_t c, const int n) {
+    const uint8_t *other = at->other + c / EK_QUAD * at->conv->residual_stride;
+    for (int64_t i = 0; i < n * BYTES; i += EK_ALIGNMENT) __builtin_prefetch(other + i);
+}
+
 INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, const int n, const int in_runs) {
     const lists all = lists_of(at);
     const rounding to = rounding_of(at->conv);
     LOOP for (int64_t c = begin; c < end; c += rows) {
         vector sums[2 * EK_QUAD * MOST];
         EACH(r, rows) start(sums + r * n, n, all.bias[c + r]);
+        if (all.ending == RESIDUAL) EACH(q, rows / EK_QUAD) fetch_residual(at, c + q * EK_QUAD, n);
         add_list(sums, rows, n, &all, c / rows, in_runs);
         EACH(q, rows / EK_QUAD)
         finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.ending);
@@ -263,24 +270,43 @@ APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *marg
     }
 }
 
+#ifdef HAS_ROWS
+#include "conv_rows.h"
+#endif
+
+INLINE void walk_in_tiles(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, const ek_conv_unit *unit) {
+    const tiles with = tiles_of(conv);
+    const int64_t vectors = unit->last - unit->first, parts = (vectors + with.most - 1) / with.most;
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t first = i * vectors / parts, last = (i + 1) * vectors / parts;
+        walk_tile(conv, arena, with.by_vectors[last - first - 1], margins, (unit->first + first) * conv->vector,
+                  last - first, unit->begin, unit->end);
+    }
+}
+
 INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     const ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
     const ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
-    const tiles with = tiles_of(conv);
-    const int64_t vectors = unit.last - unit.first, parts = (vectors + with.most - 1) / with.most;
-    for (int64_t i = 0; i < parts; i++) {
-        const int64_t first = i * vectors / parts, last = (i + 1) * vectors / parts;
-        walk_tile(conv, arena, with.by_vectors[last - first - 1], &margins, (unit.first + first) * conv->vector,
-                  last - first, unit.begin, unit.end);
-    }
+#ifdef HAS_ROWS
+    if (conv->group == ROWS_GROUP)
+        walk_in_rows(conv, arena, &margins, &unit);
+    else
+#endif
+        walk_in_tiles(conv, arena, &margins, &unit);
     fill_ends(conv, arena, &margins, &unit);
 }
 
-/* A vector of another size makes units that are not this level's. */
+#ifdef HAS_ROWS
+enum { LARGEST_GROUP = ROWS_GROUP };
+#else
+enum { LARGEST_GROUP = 2 * EK_QUAD };
+#endif
+
+/* A vector of another size makes units that are not this level's, and some groups are not every level's. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
         const ek_conv *conv = op;                                                              \
-        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS)                                                            \
+        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS || conv->group > LARGEST_GROUP) \
             ek_conv__scalar(op, arena, begin, end);                                            \
         else                                                                                   \
             for (int64_t unit = begin; unit < end; unit++) walk(conv, arena, unit);            \

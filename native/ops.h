@@ -68,17 +68,18 @@
 
    A unit is a tile of pixels by a block of output channels: units = tiles * blocks, the tile counts faster. The
    pixels make V vectors, which are shared out evenly among T = ceil(V / tile) tiles: tile i has the vectors
-   i * V / T to (i + 1) * V / T. A level is fast if `vector` is its own, and else as slow as the scalar one. */
+   i * V / T to (i + 1) * V / T. A level is fast if `vector` is its own, and `group` if that is 32, which only
+   AVX512-VNNI has; and else as slow as the scalar one. */
 #define EK_CONV(NUMBER, ARRAY)                                                             \
     EK_PLANES(NUMBER, input)                                                               \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, channels) /* of the output, a multiple of 4 and of `group` */          \
-    NUMBER(int32_t, group)    /* 1, 4 or 8 */                                              \
+    NUMBER(int32_t, group)    /* 1, 4, 8 or 32 */                                          \
     NUMBER(int32_t, planar)                                                                \
     NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4, as the level has them; 4 times that if planar */ \
     NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
-    NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 */            \
+    NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 and of `group` */ \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
     ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words; or (entries, 5): offsets, word */ \
     ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \

@@ -1,6 +1,7 @@
 /* Planes in vectors of 16 pixels, for AVX512: what vector_ymm.h says in vectors of 8. */
 
 #include <immintrin.h>
+#include <string.h>
 
 #define VECTOR static inline __attribute__((always_inline)) TARGET
 
@@ -127,4 +128,36 @@ VECTOR reals every_quad_of_reals(const float *p) {
 
 VECTOR vector part_pairs(vector pixels) {
     return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), pixels);
+}
+
+VECTOR reals load_reals(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+
+/* Four bytes, in every lane of 32 bits */
+VECTOR vector every_at(const void *p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return every(word);
+}
+
+/* Four quads of each of four planes, `stride` bytes apart */
+VECTOR vector load_lanes(const uint8_t *p, int64_t stride) {
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p)),
+                                                _mm_loadu_si128((const __m128i *)(p + stride)), 1);
+    const uint8_t *q = p + 2 * stride;
+    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)q)),
+                                                 _mm_loadu_si128((const __m128i *)(q + stride)), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+/* The first of them only, if there are fewer than 4 `quads` */
+VECTOR void store_lanes(uint8_t *p, int64_t stride, vector v, const int quads) {
+    const __m128i lanes[4] = {_mm512_castsi512_si128(v), _mm512_extracti32x4_epi32(v, 1),
+                              _mm512_extracti32x4_epi32(v, 2), _mm512_extracti32x4_epi32(v, 3)};
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+        if (quads < 4)
+            _mm_mask_storeu_epi32(p + i * stride, (__mmask8)((1u << quads) - 1), lanes[i]);
+        else
+            _mm_storeu_si128((__m128i *)(p + i * stride), lanes[i]);
 }

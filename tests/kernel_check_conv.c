@@ -70,11 +70,12 @@ static void make_residual(ek_conv *conv, int64_t place) {
 }
 
 static int check_one(int32_t vector) {
-    static const int32_t groups[] = {1, 1, 4, 8};
+    static const int32_t groups[] = {1, 1, 4, 8, 32};
+    int32_t group = groups[below(5)], whole = group > 8 ? group : 8;
     int32_t right = (int32_t)below(3), below_ = (int32_t)below(2), planes = 1 + (int32_t)below(5);
     ek_conv conv = {.images = 1 + (int32_t)below(2), .height = 1 + (int32_t)below(8), .width = 1 + (int32_t)below(30),
-                    .channels = 8 * (1 + (int32_t)below(3)), .group = groups[below(4)], .vector = vector,
-                    .tile = 1 + (int32_t)below(16), .block = 8 * (1 + (int32_t)below(3))};
+                    .channels = whole * (1 + (int32_t)below(3)), .group = group, .vector = vector,
+                    .tile = 1 + (int32_t)below(16), .block = whole * (1 + (int32_t)below(3))};
     conv.period = conv.height + below_, conv.input_pitch = conv.output_pitch = conv.width + right;
     int64_t pixels = ((int64_t)(conv.images - 1) * conv.period + conv.height) * conv.output_pitch;
     int64_t margin = right + below_ * conv.output_pitch, outputs = conv.channels / EK_QUAD;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -63,6 +63,13 @@ class Shape:
     def stride(self) -> int:
         """Bytes from plane to plane: margins on both sides, slack, and up to 4 pixels more."""
         return 4 * (self.margin * 2 + self.pixels + self.seed % 5) + int(native.SLACK)
+
+    def in_groups(self) -> Shape:
+        """With as many channels, also in a block, as groups of that size need."""
+        if self.planar or self.group <= 8:
+            return self
+        whole = [-(-number // self.group) * self.group for number in (4 * self.channels, self.block)]
+        return replace(self, channels=whole[0], block=whole[1])
 
     def places(self) -> tuple[int, int, int, int]:
         """Pixel 0 of the inputs, of the residual and of the outputs; the size of it all."""
@@ -199,7 +206,7 @@ SHAPES = st.builds(
     below=st.integers(0, 2),
     channels=st.sampled_from([8, 16, 24]),
     inputs=st.integers(1, 5),
-    group=st.sampled_from([1, 4, 8]),
+    group=st.sampled_from([1, 4, 8, 32]),
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     tile=st.integers(1, 20),
     block=st.sampled_from([8, 16, 64]),
@@ -210,7 +217,7 @@ SHAPES = st.builds(
     runs=st.booleans(),
     planar=st.booleans(),
     seed=st.integers(0, 2**32 - 2),
-)
+).map(lambda shape: shape.in_groups())
 
 
 @examples(150)
@@ -218,6 +225,8 @@ SHAPES = st.builds(
 @example(Shape(channels=12, block=8), [])
 @example(Shape(width=64, height=16, right=0, below=0, tile=64), [])
 @example(Shape(inputs=9, density=1.0, rounding="biased", width=36), [])
+@example(Shape(group=32, channels=64, block=32, width=7, height=7, rounding="biased", residual=True), [])
+@example(Shape(group=32, channels=32, block=32, width=30, images=2, tile=3, rounding="biased"), [0.4])
 @example(Shape(planar=True, width=40, height=20, rounding="biased", tile=3, residual=True), [])
 @example(Shape(inputs=9, density=1.0, rounding="biased", fits16=True, width=56, tile=20), [])
 def test_levels_write_the_bytes_of_the_scalar_kernel(shape: Shape, cuts: list[float]) -> None:
@@ -297,6 +306,9 @@ def test_the_check_refuses_what_would_leave_the_arena() -> None:
         {"runs": good["runs"][1:].copy()}, {"runs": good["runs"] + 1}, {"planar": 1},
     ]  # fmt: skip
     assert native.Op("conv", good).units(size) == 3
+    split = fields_of(Shape(group=32, channels=32, block=8), 4)
+    with pytest.raises(ValueError, match="blocks that split a group"):
+        native.Op("conv", split).units(Shape(channels=32).places()[3])
     for mistake in wrong:
         with pytest.raises(ValueError, match="conv: "):
             native.Op("conv", good | mistake).units(size)

@@ -61,10 +61,11 @@ Fields = dict[str, Any]
 def _conv(fields: Fields, isa: str) -> Measured:
     group, quads = fields["group"], fields["channels"] // QUAD
     unit = costs.UNITS[isa]
-    kind = "conv_planar" if fields.get("planar") else f"conv{group}"
+    kind = "conv_planar" if fields.get("planar") else f"conv{min(group, 8)}"  # 32 are eights, only wider
     kernel = unit.planar if fields.get("planar") and unit.planar else unit.kernels[group]
     pixels = _pixels(fields)
-    vectors = -(-pixels // fields["vector"])
+    inside = fields["images"] * fields["height"] * fields["width"]
+    vectors = inside / unit.pixels if kernel.in_rows else -(-pixels // fields["vector"])
     tiles = -(-vectors // fields["tile"])
     each = vectors / tiles
     entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)

@@ -99,7 +99,7 @@ def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
         quads.append(pack.quads_of(part).any(axis=2))
     pixels = picture.images * picture.height * picture.width
     planar = costs.choose_planar(planner.isa, np.concatenate(counts), picture.planes, pixels)
-    return planar[0].cycles < costs.choose(planner.isa, np.concatenate(quads), pixels)[0].cycles
+    return planar[0].cycles < costs.choose(planner.isa, np.concatenate(quads), pixels, pixels)[0].cycles
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +134,10 @@ class _Convolution:
         planner, layer, planes = self.planner, self.layer, places.of(self.value)
         words, starts, depth = self._words(places)
         used = words[: layer.channels].reshape(layer.channels, -1) != 0
+        out = places.of(self.out)
         choices = [
             choice
-            for choice in costs.choose(planner.isa, used, places.of(self.out).pixels)
+            for choice in costs.choose(planner.isa, used, out.pixels, out.inside)
             if channels % choice.group == 0 and _fits(starts[:channels], choice.group)
         ]
         best = self._ranked(choices)
@@ -196,7 +197,7 @@ def _fits(starts: NDArray[np.int64], group: int) -> bool:
 def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) -> Fields:
     vector = costs.UNITS[planner.isa].pixels * (QUAD if best.is_planar else 1)
     tiles = -(-planes.pixels // (vector * best.tile))
-    block = _block(channels, tiles, planner.threads)
+    block = _block(channels, max(8, best.group), tiles, planner.threads)
     return {"channels": channels, "group": best.group, "vector": vector, "tile": best.tile, "block": block}
 
 
@@ -219,10 +220,10 @@ def _note(layer: Layer, lists: _Lists) -> str:
     return f"{words}; {against}" if against else words
 
 
-def _block(channels: int, tiles: int, threads: int) -> int:
+def _block(channels: int, least: int, tiles: int, threads: int) -> int:
     """Output channels in a unit: all, or fewer where there are not enough tiles for the threads."""
     pieces = 1 if threads == 1 or tiles >= 4 * threads else -(-4 * threads // tiles)
-    return max(8, -(-channels // (8 * pieces)) * 8)
+    return max(least, -(-channels // (least * pieces)) * least)
 
 
 def _taps(window: Window, places: Places, value: Value) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

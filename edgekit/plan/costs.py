@@ -20,6 +20,7 @@ class Kernel:
     """The kernel for groups of so many channels: cycles by the number n of vectors in a tile.
 
     An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
+    A kernel that goes `in_rows` leaves out margins.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -28,6 +29,7 @@ class Kernel:
     entry: float
     fixed_store: float
     store: float
+    in_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ UNITS = {
             1: Kernel((4, 5, 6, 7), 2.5, 0, 0.92, 35, 9),
             4: Kernel((3, 4, 5, 6), 5.6, 0, 2.1, 9, 13),
             8: Kernel((3,), 5.6, 0, 4.7, 9, 13),
+            32: Kernel((64,), 8, 0, 17.6, 0, 55, in_rows=True),
         },
         Kernel((1, 2, 3, 4), 0, 0.5, 9.2, 32, 48),
         9.6,
@@ -106,13 +109,14 @@ def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
     return int(count + np.count_nonzero(used[whole:].any(axis=0)))
 
 
-def choose(isa: str, used: NDArray[np.bool_], pixels: int) -> list[Choice]:
-    """The kernels that could run the layer over that many pixels, best first."""
+def choose(isa: str, used: NDArray[np.bool_], pixels: int, inside: int) -> list[Choice]:
+    """The kernels that could run the layer over that many pixels, so many `inside` of margins; best first."""
     unit = UNITS[isa]
     choices = [
-        Choice(group, tile, _cycles(kernel, tile, entries, len(used), -(-pixels // unit.pixels)))
+        Choice(group, tile, _cycles(kernel, tile, entries, len(used), vectors))
         for group, kernel in unit.kernels.items()
         for entries in [entries_by_group(used, group)]
+        for vectors in [inside / unit.pixels if kernel.in_rows else -(-pixels // unit.pixels)]
         for tile in kernel.tiles
     ]
     return sorted(choices, key=lambda choice: choice.cycles)
@@ -135,7 +139,7 @@ def choose_planar(isa: str, nonzero: NDArray[np.integer], planes: int, pixels: i
     return sorted(choices, key=lambda choice: choice.cycles)
 
 
-def _cycles(kernel: Kernel, tile: int, entries: int, channels: int, vectors: int) -> float:
+def _cycles(kernel: Kernel, tile: int, entries: int, channels: int, vectors: float) -> float:
     tiles = -(-vectors // tile)
     each = vectors / tiles
     entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)

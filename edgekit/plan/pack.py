@@ -2,7 +2,7 @@
 
 A list belongs to a group of output channels; an entry is a place in the input (which plane, which tap) and
 one word of four int8 weights for each channel of the group. With one channel a group only its own nonzero
-quads are listed: that is the sparse form. With 4 or 8 a quad is listed once for all of them: the dense
+quads are listed: that is the sparse form. With 4, 8 or 32 a quad is listed once for all of them: the dense
 form, which loads each input once.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,13 +120,21 @@ def pack_entries(
     np.cumsum(np.count_nonzero(used, axis=1), out=starts[1:])
     records = np.empty((int(starts[-1]), 1 + group), np.int32)
     layered, begins = np.repeat(quads, words.shape[2]).astype(np.int32), starts_of[:channels:group]
-    step = max(1, PART // max(1, used.shape[1]))
+    step = max(1, PART // max(1, used.shape[1]) // 2) * 2
     for first in range(0, len(grouped), step):  # some after another: offsets of all would take much memory
         some = slice(first, min(first + step, len(grouped)))
         listed = records[starts[some.start] : starts[some.stop]]
-        listed[:, 0] = (begins[some, None].astype(np.int32) + layered)[used[some]]
-        listed[:, 1:] = grouped[some][used[some]]
+        kept, places = _there_and_back(used[some]), begins[some, None].astype(np.int32) + layered
+        listed[:, 0] = _there_and_back(places)[kept]
+        listed[:, 1:] = _there_and_back(grouped[some])[kept]
     return Entries(group, starts, records)
+
+
+def _there_and_back(lists: NDArray[Any]) -> NDArray[Any]:
+    """Every second list backwards: it starts where the one before has ended, in the first cache."""
+    turned = lists.copy()
+    turned[1::2] = lists[1::2, ::-1]
+    return turned
 
 
 def pack_planar(weights: NDArray[np.integer], places: NDArray[np.int64]) -> Entries:

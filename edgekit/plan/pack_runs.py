@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from edgekit.plan.pack import LARGEST_PAIR, PART, Entries
 
 Numbers = NDArray[np.int64]
+KEY_BITS, PLACE_BITS = 14, 32  # of what entries are sorted by, and of their number
 LARGEST_SUM = 255  # of magnitudes of weights whose products with int8 ARM adds up
 
 
 @dataclass(frozen=True, eq=False)
 class _Runs:
-    """Runs of entries of the same length, in order of their groups."""
+    """Runs of entries of the same length."""
 
     members: Numbers  # (runs, length)
     group: Numbers
@@ -72,19 +73,61 @@ def _pairs(words: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _join(runs: _Runs, limit: int) -> tuple[_Runs, _Runs]:
-    """Those left alone, and those joined in twos: in each group the largest with the smallest, and so on."""
-    order = np.lexsort((runs.reach.max(axis=1, initial=0), runs.group))
-    first = np.searchsorted(runs.group[order], runs.group[order], "left")
-    last = np.searchsorted(runs.group[order], runs.group[order], "right") - 1
-    small = np.arange(len(order))
-    large = first + last - small
-    small, large = order[small[small < large]], order[large[small < large]]
-    reach = runs.reach[small] + runs.reach[large]
+    """Those left alone, and those joined in twos.
+
+    First who is large in a column meets who is large in the next one, then the large meet the small, and at
+    last neighbours in size meet: who is too large for all others leaves nobody else alone.
+    """
+    joined = []
+    for column in range(0, runs.reach.shape[1], 2):
+        tilt = runs.reach[:, column] - runs.reach[:, column + 1]
+        runs, twos = _join_some(runs, _opposites(runs, tilt), limit)
+        joined.append(twos)
+    for pairs in (_opposites, _neighbours):
+        runs, twos = _join_some(runs, pairs(runs, runs.reach.max(axis=1, initial=0)), limit)
+        joined.append(twos)
+    return runs, _Runs(
+        np.concatenate([twos.members for twos in joined]),
+        np.concatenate([twos.group for twos in joined]),
+        np.concatenate([twos.reach for twos in joined]),
+    )
+
+
+def _join_some(runs: _Runs, pairs: tuple[Numbers, Numbers], limit: int) -> tuple[_Runs, _Runs]:
+    """Those left alone, and those pairs that fit."""
+    one, other = pairs
+    reach = runs.reach[one] + runs.reach[other]
     fits = np.all(reach <= limit, axis=1)
-    members = np.concatenate([runs.members[small], runs.members[large]], axis=1)
-    alone = np.ones(len(order), bool)
-    alone[small[fits]] = alone[large[fits]] = False
-    return runs.pick(alone), _Runs(members, runs.group[small], reach).pick(fits)
+    members = np.concatenate([runs.members[one], runs.members[other]], axis=1)
+    alone = np.ones(len(runs.group), bool)
+    alone[one[fits]] = alone[other[fits]] = False
+    return runs.pick(alone), _Runs(members, runs.group[one], reach).pick(fits)
+
+
+def _opposites(runs: _Runs, key: NDArray[np.int32]) -> tuple[Numbers, Numbers]:
+    """In each group the first and the last by that key, and so on."""
+    order, first, end = _in_order(runs, key)
+    low = np.arange(len(order))
+    high = first + end - 1 - low
+    return order[low[low < high]], order[high[low < high]]
+
+
+def _neighbours(runs: _Runs, key: NDArray[np.int32]) -> tuple[Numbers, Numbers]:
+    """In each group the first two by that key, and so on."""
+    order, first, end = _in_order(runs, key)
+    place = np.arange(len(order))
+    leads = ((place - first) % 2 == 0) & (place + 1 < end)
+    return order[place[leads]], order[place[leads] + 1]
+
+
+def _in_order(runs: _Runs, key: NDArray[np.int32]) -> tuple[Numbers, Numbers, Numbers]:
+    """The runs by group and key, and for each place in that order where its group begins and ends."""
+    keys = (runs.group << KEY_BITS) + key + (1 << KEY_BITS - 1)
+    numbered = (keys << PLACE_BITS) + np.arange(len(keys))
+    order = np.sort(numbered) & (1 << PLACE_BITS) - 1  # in a third of the time that lexsort takes
+    group, sizes = runs.group[order], np.bincount(runs.group)
+    ends = np.cumsum(sizes)
+    return order, (ends - sizes)[group], ends[group]
 
 
 def _ends(starts: NDArray[np.int32], fours: _Runs, twos: _Runs) -> NDArray[np.int32]:
