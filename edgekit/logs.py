@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -94,6 +94,14 @@ class _Json(_Masked):
         return self._secrets.mask(value) if isinstance(value, str) else value
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at that moment, which a caller in this process may have exchanged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def set_up(verbosity: int, *, as_json: bool = False, secrets: Secrets | None = None) -> None:
     """Logs on stderr: warnings, with -v also info, with -vv everything of edgekit.
 
@@ -101,7 +109,7 @@ def set_up(verbosity: int, *, as_json: bool = False, secrets: Secrets | None = N
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     console, secrets = Console(stderr=True), secrets or Secrets()
-    handler: logging.Handler = logging.StreamHandler()
+    handler: logging.Handler = _Stderr()
     if as_json:
         handler.setFormatter(_Json(secrets, prefix=False))
     elif console.is_terminal:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from edgekit import logs
 from edgekit.cli import main
 from edgekit.verbs import seconds
 
@@ -292,6 +295,18 @@ def test_print_resolved_shows_the_merged_config_and_masks_secrets(
     out = capsys.readouterr().out
     assert "hunter2" not in out
     assert yaml.safe_load(out)["cameras"]["front"]["detect"]["fps"] == 3
+
+
+def test_a_line_of_the_log_goes_to_what_is_stderr_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger, gone, here = logging.getLogger("edgekit"), io.StringIO(), io.StringIO()
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logging.NOTSET)
+    monkeypatch.setattr(sys, "stderr", gone)
+    logs.set_up(0)
+    gone.close()
+    monkeypatch.setattr(sys, "stderr", here)
+    logger.warning("a camera is lost")
+    assert here.getvalue() == "WARNING a camera is lost\n"
 
 
 def test_every_shipped_pipeline_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
