@@ -148,6 +148,7 @@ def test_commands_come_over_the_broker(mosquitto: Mosquitto) -> None:
         subscriber.publish("edgekit/pi4/front/detect/set", "OFF", retain=True)
         with serving(mosquitto.port, office, {"cmps": {}}) as publisher:
             publisher.set_detect("front", True)
+            subscriber.wait_for("edgekit/pi4/front/detect/state", "ON")
             subscriber.publish("edgekit/pi4/front/detect/set", "OFF")
             until(lambda: office.switched == [("front", False)], "the switch")
             publisher.set_detect("front", False)

@@ -474,7 +474,8 @@ def test_a_topic_that_is_not_allowed_is_said(
     with publisher(broker.port) as pub:
         pub.publish_event(event(1), MODEL)
         pub.publish_event(event(2), MODEL)
-        until(lambda: pub.state == "refused" and pub.undelivered == 2, "the refusal")
+        until(lambda: pub.state == "refused", "the refusal")
+        until(lambda: any(EVENTS in line for line in caplog.messages), "that of an event")
         assert "does not let a client without mqtt.user publish to edgekit/pi4/status" in pub.reason
         assert not pub.wait_connected(0)
         assert pub.stop() == 2
@@ -726,7 +727,7 @@ def test_a_session_taken_over_is_said_and_not_fought_for(caplog: pytest.LogCaptu
     pub = publisher(broker.port, limits=Limits(retry_s=(0.01, 60.0)))
     first = pub.client_id
     with pub:
-        until(lambda: len(broker.connects) == 2, "the second attempt")
+        until(lambda: len(broker.connects) >= 2, "the second attempt")
         broker.stop()
     assert first.encode() in broker.connects[0]
     assert pub.client_id.startswith(f"{first}-")

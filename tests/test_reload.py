@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 import yaml
-from brokers import PATIENCE_S, Mosquitto, Subscriber, free_port, until
+from brokers import PATIENCE_S, Heard, Mosquitto, Subscriber, free_port, until
 from jsonschema import Draft202012Validator
 from scripted import Seen, blank_frames, scripted_model
 
@@ -224,6 +224,7 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
             subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
         ):
             subscriber.wait_for("edgekit/pi/front/status", "online")
+            subscriber.wait_for("edgekit/pi/health")
             assert "switched off" in ask("snapshot", camera="front")["error"]
             write(tampr=True)
             answer = ask("reload")
@@ -237,10 +238,9 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
             subscriber.wait_for("edgekit/pi/front/status", "online")
             until(lambda: ask("snapshot", camera="front")["status"] == "ok", "a picture")
             subscriber.wait(lambda heard: any(h.topic.endswith("snapshot/all") for h in heard))
+            first = boot_of(subscriber.heard)
             assert ask("restart")["status"] == "ok"
-            subscriber.wait(lambda _: len(set(boots(subscriber))) == 2)
-            seen = len(subscriber.on("edgekit/pi/front/status"))
-            subscriber.wait(lambda _: "online" in subscriber.on("edgekit/pi/front/status")[seen:])
+            subscriber.wait(lambda heard: boot_of(heard) != first and is_online(heard))
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=PATIENCE_S)
     finally:
@@ -272,5 +272,10 @@ def health(subscriber: Subscriber) -> dict[str, Any]:
     return told
 
 
-def boots(subscriber: Subscriber) -> list[str]:
-    return [json.loads(text)["boot_id"] for text in subscriber.on("edgekit/pi/info")]
+def boot_of(heard: list[Heard]) -> str:
+    return next(str(h.json["boot_id"]) for h in reversed(heard) if h.topic == "edgekit/pi/info")
+
+
+def is_online(heard: list[Heard]) -> bool:
+    """The camera of the last start: that before it said `offline` at its end."""
+    return [h.payload for h in heard if h.topic == "edgekit/pi/front/status"][-1] == "online"
