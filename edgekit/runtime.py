@@ -261,11 +261,7 @@ def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bo
     publisher.start()
     try:
         if require and not _connected(publisher, interrupted):
-            refused = publisher.state == "refused"
-            hint = (
-                "check mqtt.user, mqtt.password and mqtt.tls" if refused else "start it, or correct mqtt.host"
-            )
-            raise UnavailableError(f"{publisher.reason}: {hint}")
+            raise UnavailableError(publisher.reason)
         yield
     finally:
         reason = publisher.reason

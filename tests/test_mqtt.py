@@ -315,7 +315,7 @@ def test_a_broker_that_comes_later_gets_everything_in_order(
     broker.stop()
     with publisher(port, protocol=broker.protocol) as pub:
         until(lambda: pub.state == "unreachable", "unreachable")
-        assert pub.reason == f"no MQTT broker at 127.0.0.1:{port}: Connection refused"
+        assert pub.reason.startswith(f"no MQTT broker at 127.0.0.1:{port}: Connection refused: start it, or")
         pub.set_count("front", "person", 1)
         for number in range(30):
             pub.publish_event(event(number), MODEL)
@@ -547,9 +547,9 @@ def test_tls_trusts_the_given_authority(certificates: Path, mosquitto: Callable[
 @pytest.mark.parametrize(
     ("server", "authority", "why"),
     [
-        ("server", "other.pem", "unable to get local issuer"),
-        ("elsewhere", "ca.pem", "IP address mismatch"),
-        ("expired", "ca.pem", "certificate has expired"),
+        ("server", "other.pem", "unable to get local issuer certificate: set mqtt.tls.ca to"),
+        ("elsewhere", "ca.pem", "is not valid for '127.0.0.1': set mqtt.host to"),
+        ("expired", "ca.pem", "certificate has expired: renew it, unless this machine's clock is wrong"),
     ],
 )
 def test_tls_trusts_nobody_else(
@@ -609,14 +609,30 @@ def test_tls_insecure_connects_and_warns(
         assert "mqtt.tls.insecure: the certificate of the broker is not checked" in caplog.messages
 
 
-def test_tls_and_plain_do_not_meet(certificates: Path, mosquitto: Callable[..., Mosquitto]) -> None:
-    secure, plain = mosquitto(*tls_lines(certificates)).start(), mosquitto().start()
-    with publisher(secure.port) as pub:
+def test_plain_at_a_port_for_tls_is_told_to_set_tls(
+    certificates: Path, mosquitto: Callable[..., Mosquitto]
+) -> None:
+    with publisher(mosquitto(*tls_lines(certificates)).start().port) as pub:
         until(lambda: pub.state == "unreachable", "unreachable")
-        assert "is it a TLS port?" in pub.reason
-    with publisher(plain.port, tls={"ca": certificates / "ca.pem"}) as pub:
-        until(lambda: pub.state != "connecting", "an outcome")
-        assert pub.state in ("refused", "unreachable")
+        assert pub.reason.endswith("is it a port for TLS? then set mqtt.tls: true")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_tls_at_what_speaks_none_is_told_to_look_at_the_port(answer: bytes, certificates: Path) -> None:
+    broker = Scripted(answer)
+    with publisher(broker.port, tls={"ca": certificates / "ca.pem"}) as pub:
+        until(lambda: pub.state == "unreachable", "unreachable")
+        assert pub.reason.startswith(f"127.0.0.1:{broker.port} does not speak TLS (")
+        assert "is it the port without encryption? set mqtt.port" in pub.reason
+    broker.stop()
+
+
+def test_tls_at_a_broker_without_is_told_to_look_at_the_port(
+    certificates: Path, mosquitto: Callable[..., Mosquitto]
+) -> None:
+    with publisher(mosquitto().start().port, tls={"ca": certificates / "ca.pem"}) as pub:
+        until(lambda: pub.state == "unreachable", "unreachable")
+        assert "is it the port without encryption? set mqtt.port" in pub.reason
 
 
 def test_a_certificate_that_does_not_load_is_a_mistake_in_the_config(

@@ -59,7 +59,8 @@ def test_a_broker_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) 
     port = free_port()
     for verb in ("test", "watch", "clean"):
         assert main(["mqtt", verb, *flags(port)]) == 69
-        assert capsys.readouterr().err == f"edgekit: no MQTT broker at 127.0.0.1:{port}: Connection refused\n"
+        why = f"127.0.0.1:{port}: Connection refused: start it, or correct mqtt.host and mqtt.port"
+        assert capsys.readouterr().err == f"edgekit: no MQTT broker at {why}\n"
 
 
 def test_without_a_broker_the_command_asks_for_one(

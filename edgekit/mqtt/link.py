@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.mqtt.messages import Message
-from edgekit.mqtt.tls import tls_reason
+from edgekit.mqtt.tls import NoTlsError, tls_reason
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -107,11 +107,15 @@ class Link:
                 keepalive=self._settings.keepalive_s,
                 clean_start=True if self.version == "5" else 3,
             )
+        except NoTlsError as error:
+            hint = "is it the port without encryption? set mqtt.port to that for TLS, or leave mqtt.tls out"
+            self.end("unreachable", f"{self.place} does not speak TLS ({error}): {hint}")
         except ssl.SSLError as error:
             self.end("refused", f"{self.place}: no trusted TLS connection: {tls_reason(error)}")
         except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
             text = getattr(error, "strerror", None) or str(error)
-            self.end("unreachable", f"no MQTT broker at {self.place}: {text}")
+            hint = "start it, or correct mqtt.host and mqtt.port"
+            self.end("unreachable", f"no MQTT broker at {self.place}: {text}: {hint}")
 
     def poll(self, wake: int, timeout_s: float) -> None:
         """Read and write what can be, or wait `timeout_s`; the file descriptor `wake` ends the wait."""
@@ -214,7 +218,8 @@ class Link:
             self.end("old protocol", f"{self.place} does not speak MQTT {self.version}")
         elif code.value in (_BAD_LOGIN, _NOT_AUTHORISED):
             who = f"user {self._settings.user}" if self._settings.user else "a client without mqtt.user"
-            self.end("refused", f"{self.place} refused the login of {who}: {code.getName().lower()}")
+            why = f"{code.getName().lower()}: check mqtt.user and mqtt.password"
+            self.end("refused", f"{self.place} refused the login of {who}: {why}")
         else:
             kind: EndingKind = "unreachable" if code.value in _BUSY else "refused"
             self.end(kind, f"{self.place} refused the connection: {code.getName().lower()}")
@@ -232,7 +237,8 @@ class Link:
         elif self.accepted:
             self.end("lost", f"lost the connection to {self.place}: {code.getName().lower()}")
         else:
-            hint = "does it want mqtt.tls.cert?" if self._settings.tls else "is it a TLS port?"
+            plain = "is it a port for TLS? then set mqtt.tls: true"
+            hint = "does it want mqtt.tls.cert?" if self._settings.tls else plain
             self.end("silent", f"{self.place} closed the connection without an answer: {hint}")
 
     def _on_publish(
