@@ -197,7 +197,8 @@ def commands(runner: Runner, publisher: Publisher) -> Commands:
         "restart": lambda _: runner.ask_restart(),
     }
     allowed = runner.setup.config.mqtt.requests
-    return Commands(runner.set_detect, {name: do for name, do in verbs.items() if name in allowed})
+    obeyed: dict[str, Verb] = {name: do for name, do in verbs.items() if name in allowed}
+    return Commands(runner.set_detect, obeyed, slow=frozenset({"reload"}))
 
 
 def state_folder(device: DeviceConfig) -> Path | None:

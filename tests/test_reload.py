@@ -21,7 +21,7 @@ from scripted import Seen, blank_frames, scripted_model
 from edgekit import zoo
 from edgekit.config import Config, parse_config, resolved_yaml
 from edgekit.device import load_device
-from edgekit.errors import ConfigError, EdgekitError, UsageError
+from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
 from edgekit.mqtt import ListSink, messages
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.reload import Limits, Runner, Setup
@@ -116,10 +116,10 @@ def test_a_good_config_takes_over_and_nothing_of_the_old_one_stays() -> None:
     with Running(setup_of("front", ", tamper: true"), setup_of("back")) as running:
         running.wait_for_visit("front", 1)
         answer = running.runner.reload()
+        assert running.broker.infos[-1]["config_hash"] == answer["config_hash"]
         running.wait_for_visit("back", 1)
     broker = running.broker
     assert answer["cameras"] == ["back"]
-    assert broker.infos[-1]["config_hash"] == answer["config_hash"]
     assert broker.statuses[:3] == [("front", "online"), ("front", "offline"), ("back", "online")]
     gone = {topic.rpartition("/front/")[2] for topic in broker.forgotten}
     assert {"status", "detect/state", "tamper", "tamper/attributes", "count/person"} <= gone
@@ -154,6 +154,14 @@ def test_numbers_of_visits_and_a_switch_outlive_a_reload() -> None:
         running.runner.reload()
         until(lambda: running.runner.pipeline is not before and bool(running.runner.pipeline.disabled), "it")
     assert [e.number for e in running.broker.events if e.type == "new"] == [1, 2]
+
+
+def test_a_run_that_ends_is_told_to_who_waits_for_a_new_config() -> None:
+    with Running(setup_of("front"), setup_of("back")) as running:
+        running.wait_for_visit("front", 1)
+        running.runner._stopped = True  # the moment before its pipeline is stopped
+        with pytest.raises(UnavailableError, match="the config is for the next start"):
+            running.runner.reload()
 
 
 def test_without_a_file_there_is_nothing_to_read_again() -> None:
@@ -191,6 +199,7 @@ def test_a_restart_is_for_those_who_allow_it() -> None:
     assert set(commands(runner, broker).verbs) == {"health", "reload", "snapshot"}  # type: ignore[arg-type]
     allowed = setup_of("front", "}}\nmqtt: {requests: [restart]}\n#")
     runner = Runner(allowed, None, broker, None, Tally())  # type: ignore[arg-type]
+    assert commands(runner, broker).slow == {"reload"}  # type: ignore[arg-type]
     commands(runner, broker).verbs["restart"]({})  # type: ignore[arg-type]
     runner.run(Limits(), require=False)
     assert runner.restart
@@ -238,6 +247,10 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
             subscriber.wait_for("edgekit/pi/front/status", "online")
             until(lambda: ask("snapshot", camera="front")["status"] == "ok", "a picture")
             subscriber.wait(lambda heard: any(h.topic.endswith("snapshot/all") for h in heard))
+            write(snapshots=True)
+            answer = ask("reload")
+            assert answer["data"]["config_hash"] == infos(subscriber)[-1]["config_hash"]
+            subscriber.wait_for("edgekit/pi/front/tamper", "")
             first = boot_of(subscriber.heard)
             assert ask("restart")["status"] == "ok"
             subscriber.wait(lambda heard: boot_of(heard) != first and is_online(heard))
@@ -247,9 +260,8 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
         broker.kill()
     assert process.returncode == 130, err
     assert "the config is not taken" in err
-    infos = [json.loads(text) for text in subscriber.on("edgekit/pi/info")]
-    assert len({info["config_hash"] for info in infos}) == 2
-    for info in infos:
+    assert len({info["config_hash"] for info in infos(subscriber)}) == 3
+    for info in infos(subscriber):
         Draft202012Validator(messages.load_schema("info")).validate(info)
 
 
@@ -270,6 +282,10 @@ def health(subscriber: Subscriber) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(subscriber.on("edgekit/pi/health")[-1])
     Draft202012Validator(messages.load_schema("health")).validate(told)
     return told
+
+
+def infos(subscriber: Subscriber) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in subscriber.on("edgekit/pi/info")]
 
 
 def boot_of(heard: list[Heard]) -> str:
