@@ -19,6 +19,7 @@ from rich.logging import RichHandler
 
 from edgekit.config.complaint import mask_url, passwords
 from edgekit.config.settings import Config
+from edgekit.console import printable
 
 MASK = "***"
 LEAST_SECRET = 4  # characters; a shorter one would blot out half of every line
@@ -34,10 +35,10 @@ class Secrets:
         )
 
     def mask(self, text: str) -> str:
-        """`text` without them, on one line."""
+        """`text` without them, on one line, and nothing that a terminal would obey."""
         for value in self._values:
             text = text.replace(value, MASK)
-        return " | ".join(line for line in mask_url(text).splitlines() if line.strip())
+        return printable(" | ".join(line for line in mask_url(text).splitlines() if line.strip()))
 
 
 def secrets_of(config: Config) -> Secrets:

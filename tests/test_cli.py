@@ -305,8 +305,8 @@ def test_a_line_of_the_log_goes_to_what_is_stderr_then(monkeypatch: pytest.Monke
     logs.set_up(0)
     gone.close()
     monkeypatch.setattr(sys, "stderr", here)
-    logger.warning("a camera is lost")
-    assert here.getvalue() == "WARNING a camera is lost\n"
+    logger.warning("camera %s is lost", "\x1b[2J")
+    assert here.getvalue() == "WARNING camera \\u001b[2J is lost\n"
 
 
 def test_every_shipped_pipeline_is_valid(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,5 +87,5 @@ def _mqtt_clean(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.print_json({"forgotten": forgotten})
     else:
-        sys.stdout.write("".join(f"{topic}\n" for topic in forgotten))
+        sys.stdout.write("".join(f"{console.printable(topic)}\n" for topic in forgotten))
     return 0
