@@ -268,9 +268,9 @@ def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bo
         reason = publisher.reason
         lost = publisher.stop(timeout_s=1.0)
     if publisher.kept:
-        _log.warning("%s: %d events wait on disk for the next start", reason, publisher.kept)
+        _log.warning("%d events wait on disk for the next start: %s", publisher.kept, reason)
     if lost:
-        raise UnavailableError(f"{reason}: {lost} events were not delivered")
+        raise UnavailableError(f"{lost} events were not delivered: {reason}")
 
 
 def _connected(publisher: Publisher, interrupted: Sequence[int]) -> bool:

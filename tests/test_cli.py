@@ -16,7 +16,9 @@ import yaml
 
 from edgekit import logs
 from edgekit.cli import main
+from edgekit.config import MqttConfig
 from edgekit.verbs import seconds
+from edgekit.view import listening
 
 
 @pytest.fixture(autouse=True)
@@ -295,6 +297,15 @@ def test_print_resolved_shows_the_merged_config_and_masks_secrets(
     out = capsys.readouterr().out
     assert "hunter2" not in out
     assert yaml.safe_load(out)["cameras"]["front"]["detect"]["fps"] == 3
+
+
+def test_who_wants_to_listen_is_told_what_the_broker_wants() -> None:
+    assert listening(MqttConfig(host="broker", port=1)) == "mosquitto_sub -h broker -p 1 -t 'edgekit/#' -v"
+    tls = {"ca": "/a ca.pem", "cert": "/c.pem", "key": "/c.key"}
+    told = listening(MqttConfig(host="broker", port=1, tls=tls, user="cam", password="s3cret"))  # type: ignore[arg-type]
+    asked = "--cafile '/a ca.pem' --cert /c.pem --key /c.key -u USER -P PASSWORD -t 'edgekit/#' -v"
+    assert told == f"mosquitto_sub -h broker -p 1 {asked}"
+    assert "--tls-use-os-certs" in listening(MqttConfig(host="broker", tls=True))  # type: ignore[arg-type]
 
 
 def test_a_line_of_the_log_goes_to_what_is_stderr_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,12 +323,16 @@ def test_a_broker_that_comes_later_gets_everything_in_order(
         assert not pub.wait_connected(0)
         broker.start(*([port] if broker.protocol == "3.1.1" else []))
         assert pub.wait_connected(PATIENCE_S)
+        told = [record.levelname for record in caplog.records if record.message == pub.reason]
+        assert told == ["WARNING"]  # as the trouble before it
         assert pub.stop(PATIENCE_S) == 0
         assert pub.sent >= 30
     assert sum("no MQTT broker" in line for line in caplog.messages) == 1
 
 
-def test_a_broker_that_lost_everything_is_told_everything_again(mosquitto: Callable[..., Mosquitto]) -> None:
+def test_a_broker_that_lost_everything_is_told_everything_again(
+    mosquitto: Callable[..., Mosquitto], caplog: pytest.LogCaptureFixture
+) -> None:
     broker = mosquitto().start()
     with connected(broker.port) as pub:
         pub.set_count("front", "person", 1)
@@ -338,6 +342,7 @@ def test_a_broker_that_lost_everything_is_told_everything_again(mosquitto: Calla
         until(lambda: pub.undelivered == 0, "the first event")
         broker.kill()
         until(lambda: pub.state == "unreachable", "the loss")
+        assert f"lost the connection to 127.0.0.1:{broker.port}: it was closed" in caplog.text
         pub.set_count("front", "person", 2)
         for number in range(2, 12):
             pub.publish_event(event(number), MODEL)

@@ -284,9 +284,9 @@ class Courier:
     def _stand(self, state: State, reason: str) -> None:
         if self._standing in ((state, reason), ("stopped", "stopped")):
             return
-        self._standing = (state, reason)
-        if state == "connected":
-            _log.info("%s", reason)
+        before, self._standing = self._standing[0], (state, reason)
+        if state == "connected":  # those who have heard of trouble hear of its end
+            _log.log(logging.INFO if before == "connecting" else logging.WARNING, "%s", reason)
         elif state != "stopped":
             _log.warning("%s; edgekit goes on and tries again", reason)
 

@@ -32,6 +32,7 @@ _log = logging.getLogger("edgekit.mqtt")
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 10.0
 _WINDOW = 20  # messages on the way at once
+_UNSPECIFIED = 0x80  # also what paho has to say when nobody has said why
 _UNSUPPORTED_PROTOCOL, _BAD_LOGIN, _NOT_AUTHORISED, _TAKEN_OVER = 0x84, 0x86, 0x87, 0x8E
 _BUSY = (0x88, 0x89, 0x9F)  # unavailable, busy, too many connections: it may pass
 
@@ -235,7 +236,8 @@ class Link:
         if flags.is_disconnect_packet_from_server and code.value == _TAKEN_OVER:
             self.end("taken over", f"{self.place}: another client has taken the client id {self._client_id}")
         elif self.accepted:
-            self.end("lost", f"lost the connection to {self.place}: {code.getName().lower()}")
+            why = "it was closed" if code.value == _UNSPECIFIED else code.getName().lower()
+            self.end("lost", f"lost the connection to {self.place}: {why}")
         else:
             plain = "is it a port for TLS? then set mqtt.tls: true"
             hint = "does it want mqtt.tls.cert?" if self._settings.tls else plain
