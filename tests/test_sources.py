@@ -23,6 +23,7 @@ from edgekit.sources import (
     sample_position,
 )
 from edgekit.sources.reel import PictureReel, load_cv2, read_picture
+from edgekit.sources.v4l2 import V4l2Reader
 from edgekit.types import Frame, Image
 
 load_cv2()  # before ffmpeg is first used, here by writing a video
@@ -561,6 +562,11 @@ def test_device_that_may_not_be_opened_names_the_group(
 def test_device_that_is_no_camera_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match=r"^camera front: /dev/null: cannot be opened; is it a camera"):
         open_source("/dev/null", camera="front", timeout_s=PATIENCE_S)
+
+
+def test_a_device_that_is_waited_for_is_told_to_be_absent() -> None:
+    with pytest.raises(UnavailableError, match=r"^there is no such camera; is it plugged in\?$"):
+        V4l2Reader("/dev/video997")
 
 
 def test_demo_without_scikit_image_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
