@@ -604,6 +604,10 @@ def test_tls_shows_a_certificate_to_a_broker_that_wants_one(
     with publisher(broker.port, tls={"ca": certificates / "ca.pem"}) as pub:
         until(lambda: pub.state == "unreachable", "unreachable")
         assert pub.reason.endswith("does it want mqtt.tls.cert?")
+    strange = {"cert": certificates / "other.pem", "key": certificates / "other.key"}
+    with publisher(broker.port, tls={"ca": certificates / "ca.pem", **strange}) as pub:
+        until(lambda: pub.state == "unreachable", "unreachable")
+        assert pub.reason.endswith("does it trust mqtt.tls.cert?")
 
 
 def test_tls_insecure_connects_and_warns(

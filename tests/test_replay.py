@@ -146,7 +146,8 @@ def test_a_file_of_something_else_is_no_expectation(text: str | None, tmp_path: 
     path = tmp_path / "events.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(UsageError, match=r"events\.json"):
+    why = "no such file" if text is None else "expected what edgekit replay prints, a JSON list"
+    with pytest.raises(UsageError, match=rf"events\.json: {why}"):
         compare(TOLD, path)
 
 

@@ -104,6 +104,7 @@ def test_watch_prints_what_is_said(port: int) -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             lines = [process.stdout.readline()]  # the retained one: it listens
+            subscriber.publish("edgekit/pi4/schema/event", "{}")
             subscriber.publish("edgekit/pi4/front/count/all", "3")
             subscriber.publish("edgekit/pi4/front/events", '{"seq":1}')
             lines += process.stdout.readlines()

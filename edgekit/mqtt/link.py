@@ -239,9 +239,13 @@ class Link:
             why = "it was closed" if code.value == _UNSPECIFIED else code.getName().lower()
             self.end("lost", f"lost the connection to {self.place}: {why}")
         else:
-            plain = "is it a port for TLS? then set mqtt.tls: true"
-            hint = "does it want mqtt.tls.cert?" if self._settings.tls else plain
-            self.end("silent", f"{self.place} closed the connection without an answer: {hint}")
+            self.end("silent", f"{self.place} closed the connection without an answer: {self._suspicion()}")
+
+    def _suspicion(self) -> str:
+        tls = self._settings.tls
+        if tls is None:
+            return "is it a port for TLS? then set mqtt.tls: true"
+        return "does it trust mqtt.tls.cert?" if tls.cert else "does it want mqtt.tls.cert?"
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, code: ReasonCode, _properties: Properties | None

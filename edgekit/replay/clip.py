@@ -181,8 +181,11 @@ def read_messages(path: Path) -> list[Message]:
         raise UsageError(
             f"{path}: no such file: write it with edgekit replay CLIP --config C > {path}"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UsageError(f"{path}: expected what edgekit replay prints: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        what = "a JSON list of messages with topic and payload"
+        raise UsageError(f"{path}: expected what edgekit replay prints, {what}") from None
 
 
 def _differences(expected: Sequence[Message], told: Sequence[Message]) -> Iterator[str]:
