@@ -64,8 +64,15 @@ def check_source(text: str) -> None:
 
     Cameras and streams may come later.
     """
-    if not _is_demo(text) and not _live_target(text, wait=True):
+    if not _is_demo(text) and not is_live(text):
         check_path(_path(text))
+
+
+def is_live(text: str) -> bool:
+    """Whether its pictures come when they come: a camera, a stream, or the demo scene as one."""
+    if _is_demo(text):
+        return "pace=none" not in text
+    return _live_target(text, wait=True) is not None
 
 
 def _is_demo(text: str) -> bool:
