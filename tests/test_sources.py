@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -597,3 +598,44 @@ def test_sources_keep_the_protocol(tmp_path: Path) -> None:
     for source in made:
         assert (source.live, source.skipped, source.corrupt) == (False, 0, 0)
         source.close()
+
+
+class Slow:
+    """A reel whose pictures take until they `may_end`."""
+
+    fps, corrupt = 10.0, 0
+
+    def __init__(self) -> None:
+        self.reads, self.may_end, self.closed = threading.Event(), threading.Event(), threading.Event()
+
+    def read(self) -> Image | None:
+        self.reads.set()
+        assert self.may_end.wait(60)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    def skip(self) -> bool:
+        return True
+
+    def rewind(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_reel_is_not_closed_while_it_reads() -> None:
+    reel = Slow()
+    source = ClipSource(reel, camera="front")
+    reader = threading.Thread(target=lambda: list(source.frames()), daemon=True)
+    reader.start()
+    assert reel.reads.wait(60)
+    closer = threading.Thread(target=source.close, daemon=True)
+    closer.start()
+    assert not reel.closed.wait(0.2)
+    reel.may_end.set()
+    for each in (closer, reader):
+        each.join()
+    assert reel.closed.is_set()
