@@ -485,6 +485,8 @@ def test_a_topic_that_is_not_allowed_is_said(
         assert not pub.wait_connected(0)
         assert pub.stop() == 2
     assert sum(EVENTS in line for line in caplog.messages) == 1
+    loud = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert sum("not published to" in record.message for record in loud) == 3  # not one for each topic
 
 
 def openssl(folder: Path, *arguments: str) -> None:

@@ -28,6 +28,7 @@ _FAREWELL_S = 0.5  # of a stop's time belong to the farewell, whatever else stil
 _GRACE_S = 0.1  # beyond a stop's time, for the thread to end
 _STEADY_S = 10.0  # a connection that lived this long was a good one
 _JITTER = SystemRandom()
+_LOUD = 3  # topics whose refusal is a warning; more of them say no more
 _TICK_S = 1.0  # how often keep-alives and the mailbox are looked after
 
 
@@ -231,7 +232,8 @@ class Courier:
         self.refused_events += not message.retain and not message.lost
         if message.topic not in self._complaints:
             self._complaints.add(message.topic)
-            _log.warning("not published to %s: %s", message.topic, why)
+            level = logging.WARNING if len(self._complaints) <= _LOUD else logging.INFO
+            _log.log(level, "not published to %s: %s", message.topic, why)
 
     def _keep_stop_time(self, link: Link) -> None:
         """Past its time a stop leaves without farewell: the broker then says the will."""
