@@ -27,6 +27,11 @@ def print_json(value: object) -> None:
     sys.stdout.write(as_json(value))
 
 
+def printable(text: str) -> str:
+    """`text` with what a terminal would obey or hide escaped as JSON does it."""
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
 def print_message(topic: str, payload: bytes, *, as_json: bool) -> None:
     """One line for an MQTT message, at once: its topic and what it says; pictures by their size."""
     try:
@@ -37,7 +42,7 @@ def print_message(topic: str, payload: bytes, *, as_json: bool) -> None:
         line = f"{topic} {text}"
     else:
         line = json.dumps({"topic": topic, "payload": _parsed(text)}, ensure_ascii=False)
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
 
 

@@ -12,13 +12,14 @@ import os
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from edgekit.config.complaint import mask_url, passwords
 from edgekit.config.settings import Config
+from edgekit.console import printable
 
 MASK = "***"
 LEAST_SECRET = 4  # characters; a shorter one would blot out half of every line
@@ -34,10 +35,10 @@ class Secrets:
         )
 
     def mask(self, text: str) -> str:
-        """`text` without them, on one line."""
+        """`text` without them, on one line, and nothing that a terminal would obey."""
         for value in self._values:
             text = text.replace(value, MASK)
-        return " | ".join(line for line in mask_url(text).splitlines() if line.strip())
+        return printable(" | ".join(line for line in mask_url(text).splitlines() if line.strip()))
 
 
 def secrets_of(config: Config) -> Secrets:
@@ -94,6 +95,14 @@ class _Json(_Masked):
         return self._secrets.mask(value) if isinstance(value, str) else value
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at that moment, which a caller in this process may have exchanged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def set_up(verbosity: int, *, as_json: bool = False, secrets: Secrets | None = None) -> None:
     """Logs on stderr: warnings, with -v also info, with -vv everything of edgekit.
 
@@ -101,7 +110,7 @@ def set_up(verbosity: int, *, as_json: bool = False, secrets: Secrets | None = N
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     console, secrets = Console(stderr=True), secrets or Secrets()
-    handler: logging.Handler = logging.StreamHandler()
+    handler: logging.Handler = _Stderr()
     if as_json:
         handler.setFormatter(_Json(secrets, prefix=False))
     elif console.is_terminal:

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
-from edgekit.errors import ConfigError, EdgekitError, UnavailableError
+from edgekit.errors import ConfigError, EdgekitError, SourceError, UnavailableError, UsageError
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
 from edgekit.mqtt import Publisher
@@ -35,7 +35,7 @@ from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.reload import Limits, Runner, Setup
 from edgekit.pipeline.tally import Tally
 from edgekit.service.notify import Notifier
-from edgekit.sources import Source, open_source
+from edgekit.sources import Source, check_source, open_source
 from edgekit.web import Board, Facts, serve
 from edgekit.zoo import check_digest
 
@@ -128,10 +128,13 @@ def run(
 def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) -> Setup:
     """All that `config` needs, while `before` runs; with `wait` a camera may be absent at first.
 
-    Raises BudgetError for a model that does not fit, ConfigError, UsageError or ModelError for what is wrong.
+    Raises BudgetError for a model that does not fit, ConfigError, UsageError or ModelError for what is wrong,
+    SourceError for a file that cannot follow because it is not there.
     """
     if before and _fixed(config) != _fixed(before.config):
         raise ConfigError("mqtt, web and device.id change with a restart only: restart edgekit")
+    if before:
+        _check_sources(config)
     device = load_device(config.device.profile)
     config = choose_model(config, device)
     budget_mb = check_memory(config, device)
@@ -197,7 +200,8 @@ def commands(runner: Runner, publisher: Publisher) -> Commands:
         "restart": lambda _: runner.ask_restart(),
     }
     allowed = runner.setup.config.mqtt.requests
-    return Commands(runner.set_detect, {name: do for name, do in verbs.items() if name in allowed})
+    obeyed: dict[str, Verb] = {name: do for name, do in verbs.items() if name in allowed}
+    return Commands(runner.set_detect, obeyed, slow=frozenset({"reload"}))
 
 
 def state_folder(device: DeviceConfig) -> Path | None:
@@ -210,6 +214,14 @@ def open_tally(device: DeviceConfig) -> Tally:
     """The counts so far; without a folder to keep them in none are kept."""
     folder = state_folder(device)
     return Tally(folder / "counts.json" if folder else None)
+
+
+def _check_sources(config: Config) -> None:
+    for name, camera in config.cameras.items():
+        try:
+            check_source(camera.source)
+        except (SourceError, UsageError) as error:
+            raise type(error)(f"camera {name}: {error}") from None
 
 
 def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:
@@ -261,19 +273,15 @@ def _publishing(publisher: Publisher, interrupted: Sequence[int], *, require: bo
     publisher.start()
     try:
         if require and not _connected(publisher, interrupted):
-            refused = publisher.state == "refused"
-            hint = (
-                "check mqtt.user, mqtt.password and mqtt.tls" if refused else "start it, or correct mqtt.host"
-            )
-            raise UnavailableError(f"{publisher.reason}: {hint}")
+            raise UnavailableError(publisher.reason)
         yield
     finally:
         reason = publisher.reason
         lost = publisher.stop(timeout_s=1.0)
     if publisher.kept:
-        _log.warning("%s: %d events wait on disk for the next start", reason, publisher.kept)
+        _log.warning("%d events wait on disk for the next start: %s", publisher.kept, reason)
     if lost:
-        raise UnavailableError(f"{reason}: {lost} events were not delivered")
+        raise UnavailableError(f"{lost} events were not delivered: {reason}")
 
 
 def _connected(publisher: Publisher, interrupted: Sequence[int]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from edgekit.config import MqttConfig
 from edgekit.console import print_table
 from edgekit.pipeline.lane import CameraState
 from edgekit.pipeline.observe import Observer
@@ -53,7 +55,7 @@ class RunView(Observer):
         self._head = Text.assemble(
             ("model   ", "dim"), f"{ready.model.name} ({ready.model.engine.name} engine)\n",
             ("broker  ", "dim"), f"{mqtt.host}:{mqtt.port}{' (embedded)' if ready.embedded else ''}\n",
-            ("listen  ", "dim"), f"mosquitto_sub -h {mqtt.host} -p {mqtt.port} -t '{mqtt.base}/#' -v",
+            ("listen  ", "dim"), listening(mqtt),
             ("\npage    ", "dim") if ready.page else "", ready.page or "",
         )  # fmt: skip
         if self._console.is_terminal:
@@ -92,6 +94,17 @@ class RunView(Observer):
             table.add_row(*_camera_row(camera))
         sent = Text.assemble(("messages sent ", "dim"), str(self._sent()))
         return Group(self._head or Text(), table, sent, *self._recent)
+
+
+def listening(mqtt: MqttConfig) -> str:
+    """A command that hears what is published; a login has to be put in."""
+    words = ["mosquitto_sub", "-h", str(mqtt.host), "-p", str(mqtt.port)]
+    if tls := mqtt.tls:
+        words += ["--cafile", str(tls.ca)] if tls.ca else ["--tls-use-os-certs"]
+        words += ["--cert", str(tls.cert), "--key", str(tls.key)] if tls.cert else []
+        words += ["--insecure"] if tls.insecure else []
+    words += ["-u", "USER", "-P", "PASSWORD"] if mqtt.user else []
+    return shlex.join([*words, "-t", f"{mqtt.base}/#", "-v"])
 
 
 class RunLog(Observer):

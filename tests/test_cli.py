@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +14,11 @@ import numpy as np
 import pytest
 import yaml
 
+from edgekit import logs
 from edgekit.cli import main
+from edgekit.config import MqttConfig
 from edgekit.verbs import seconds
+from edgekit.view import listening
 
 
 @pytest.fixture(autouse=True)
@@ -292,6 +297,27 @@ def test_print_resolved_shows_the_merged_config_and_masks_secrets(
     out = capsys.readouterr().out
     assert "hunter2" not in out
     assert yaml.safe_load(out)["cameras"]["front"]["detect"]["fps"] == 3
+
+
+def test_who_wants_to_listen_is_told_what_the_broker_wants() -> None:
+    assert listening(MqttConfig(host="broker", port=1)) == "mosquitto_sub -h broker -p 1 -t 'edgekit/#' -v"
+    tls = {"ca": "/a ca.pem", "cert": "/c.pem", "key": "/c.key"}
+    told = listening(MqttConfig(host="broker", port=1, tls=tls, user="cam", password="s3cret"))  # type: ignore[arg-type]
+    asked = "--cafile '/a ca.pem' --cert /c.pem --key /c.key -u USER -P PASSWORD -t 'edgekit/#' -v"
+    assert told == f"mosquitto_sub -h broker -p 1 {asked}"
+    assert "--tls-use-os-certs" in listening(MqttConfig(host="broker", tls=True))  # type: ignore[arg-type]
+
+
+def test_a_line_of_the_log_goes_to_what_is_stderr_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger, gone, here = logging.getLogger("edgekit"), io.StringIO(), io.StringIO()
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logging.NOTSET)
+    monkeypatch.setattr(sys, "stderr", gone)
+    logs.set_up(0)
+    gone.close()
+    monkeypatch.setattr(sys, "stderr", here)
+    logger.warning("camera %s is lost", "\x1b[2J")
+    assert here.getvalue() == "WARNING camera \\u001b[2J is lost\n"
 
 
 def test_every_shipped_pipeline_is_valid(capsys: pytest.CaptureFixture[str]) -> None:

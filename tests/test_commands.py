@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ ONE = {"p": "sensor", "state_topic": "a"}
 
 
 class Office:
-    """A Clerk whose work is noted."""
+    """A Clerk whose work is noted; `load` takes until it `may_end`."""
 
     def __init__(self) -> None:
+        self.may_end = threading.Event()
         self.switched: list[tuple[str, bool]] = []
         self.answers: list[tuple[str, dict[str, Any]]] = []
-        self.commands = Commands(self._detect, {"health": self._health, "fail": self._fail})
+        verbs = {"health": self._health, "fail": self._fail, "crash": self._crash, "load": self._load}
+        self.commands = Commands(self._detect, verbs, slow=frozenset({"load"}))
         self.clerk = Clerk("edgekit/pi4", self.commands, self._answer)
 
     def hear(self, topic: str, payload: bytes, *, retained: bool = False) -> bool:
@@ -45,6 +48,13 @@ class Office:
 
     def _fail(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         raise UsageError("that makes no sense")
+
+    def _crash(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise RuntimeError("nobody thought of it")
+
+    def _load(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        assert self.may_end.wait(PATIENCE_S)
+        return {}
 
     def _answer(self, message: Message) -> None:
         answer = json.loads(message.payload)
@@ -111,8 +121,31 @@ def test_an_unknown_verb_is_answered_where_no_wildcard_can_be() -> None:
     office.hear("edgekit/pi4/request/explode", b'{"transaction": "x"}')
     topic, answer = office.answers[0]
     assert topic == "edgekit/pi4/response/error"
-    assert answer["error"] == "no request 'explode', there are fail, health"
+    assert answer["error"] == "no request 'explode', there are crash, fail, health, load"
     assert answer["transaction"] == "x"
+
+
+def test_what_fails_in_an_unknown_way_is_answered_too(caplog: pytest.LogCaptureFixture) -> None:
+    office = Office()
+    office.hear("edgekit/pi4/request/crash", b'{"transaction": "x"}')
+    answer = office.answers[0][1]
+    assert (answer["status"], answer["transaction"]) == ("error", "x")
+    assert answer["error"] == "RuntimeError('nobody thought of it'): the log has more"
+    assert "nobody thought of it" in caplog.text
+
+
+def test_what_is_slow_holds_nothing_up_and_is_done_once_at_a_time() -> None:
+    office = Office()
+    for number in (1, 2):
+        office.hear("edgekit/pi4/request/load", b'{"transaction": %d}' % number)
+    office.hear("edgekit/pi4/request/health", b'{"transaction": 3}')
+    office.may_end.set()
+    until(lambda: len(office.answers) == 3, "the slow one")
+    told = [(answer["transaction"], answer["error"]) for _, answer in office.answers]
+    assert told == [(2, "load is under way: ask again when it is done"), (3, ""), (1, "")]
+    office.hear("edgekit/pi4/request/load", b"{}")
+    until(lambda: len(office.answers) == 4, "the next")
+    assert office.answers[3][1]["status"] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +181,7 @@ def test_commands_come_over_the_broker(mosquitto: Mosquitto) -> None:
         subscriber.publish("edgekit/pi4/front/detect/set", "OFF", retain=True)
         with serving(mosquitto.port, office, {"cmps": {}}) as publisher:
             publisher.set_detect("front", True)
+            subscriber.wait_for("edgekit/pi4/front/detect/state", "ON")
             subscriber.publish("edgekit/pi4/front/detect/set", "OFF")
             until(lambda: office.switched == [("front", False)], "the switch")
             publisher.set_detect("front", False)

@@ -100,15 +100,16 @@ def test_automations_for_frigate_hear_it_in_order(tmp_path: Path) -> None:
 def test_things_in_zones_of_one_name_add_up(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path).start()
     settings = MqttConfig(host="127.0.0.1", port=broker.port, compat="frigate")
-    with Subscriber(broker.port, "frigate/drive/person") as subscriber:
+    topic = "frigate/drive/person"
+    with Subscriber(broker.port, topic) as subscriber:
         with Publisher(settings, "pi4", {}) as publisher:
             assert publisher.wait_connected(PATIENCE_S)
-            for camera, number in (("front", 2), ("back", 1), ("front", 0)):
+            for camera, number, sum_ in (("front", 2, "2"), ("back", 1, "3"), ("front", 0, "1")):
                 publisher.set_zone_count(camera, "drive", "person", number)
-                subscriber.settle()
+                subscriber.wait_for(topic, sum_)
             publisher.forget(TOPICS.zone("back", "drive", "person"))  # the camera is no longer in the config
-            subscriber.settle()
-        assert subscriber.on("frigate/drive/person") == ["2", "3", "1", "0"]
+            subscriber.wait_for(topic, "0")
+        assert subscriber.on(topic) == ["2", "3", "1", "0"]
     broker.kill()
 
 

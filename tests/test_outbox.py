@@ -106,6 +106,19 @@ def test_a_new_connection_hears_all_state_again() -> None:
         box.end()
 
 
+def test_an_answer_comes_after_the_states_that_were_set_before_it() -> None:
+    box = mailbox()
+    box.begin()
+    assert said(box) == ["status=online"]
+    box.put(event(1))
+    box.retain(state("count", "1"))
+    box.answer(Message("response", b"1"))
+    box.retain(state("camera", "offline"))
+    box.put(event(2))
+    topics = [text.partition("=")[0] for text in said(box)]
+    assert topics == ["events", "count", "response", "camera", "events"]
+
+
 def test_an_answer_is_for_the_connection_that_asked() -> None:
     box = mailbox()
     box.answer(Message("response", b"0"))

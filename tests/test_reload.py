@@ -14,14 +14,14 @@ from typing import Any, Self
 
 import pytest
 import yaml
-from brokers import PATIENCE_S, Mosquitto, Subscriber, free_port, until
+from brokers import PATIENCE_S, Heard, Mosquitto, Subscriber, free_port, until
 from jsonschema import Draft202012Validator
 from scripted import Seen, blank_frames, scripted_model
 
 from edgekit import zoo
 from edgekit.config import Config, parse_config, resolved_yaml
 from edgekit.device import load_device
-from edgekit.errors import ConfigError, EdgekitError, UsageError
+from edgekit.errors import ConfigError, EdgekitError, SourceError, UnavailableError, UsageError
 from edgekit.mqtt import ListSink, messages
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.reload import Limits, Runner, Setup
@@ -116,10 +116,10 @@ def test_a_good_config_takes_over_and_nothing_of_the_old_one_stays() -> None:
     with Running(setup_of("front", ", tamper: true"), setup_of("back")) as running:
         running.wait_for_visit("front", 1)
         answer = running.runner.reload()
+        assert running.broker.infos[-1]["config_hash"] == answer["config_hash"]
         running.wait_for_visit("back", 1)
     broker = running.broker
     assert answer["cameras"] == ["back"]
-    assert broker.infos[-1]["config_hash"] == answer["config_hash"]
     assert broker.statuses[:3] == [("front", "online"), ("front", "offline"), ("back", "online")]
     gone = {topic.rpartition("/front/")[2] for topic in broker.forgotten}
     assert {"status", "detect/state", "tamper", "tamper/attributes", "count/person"} <= gone
@@ -156,6 +156,14 @@ def test_numbers_of_visits_and_a_switch_outlive_a_reload() -> None:
     assert [e.number for e in running.broker.events if e.type == "new"] == [1, 2]
 
 
+def test_a_run_that_ends_is_told_to_who_waits_for_a_new_config() -> None:
+    with Running(setup_of("front"), setup_of("back")) as running:
+        running.wait_for_visit("front", 1)
+        running.runner._stopped = True  # the moment before its pipeline is stopped
+        with pytest.raises(UnavailableError, match="the config is for the next start"):
+            running.runner.reload()
+
+
 def test_without_a_file_there_is_nothing_to_read_again() -> None:
     runner = Runner(setup_of("front"), None, Broker(), None, Tally())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="without a config file"):
@@ -179,6 +187,9 @@ def test_what_is_as_before_stays_open_and_what_cannot_change_is_told() -> None:
     assert prepare(demo(model={"name": before.model.name, "threads": 2}), before).model is not before.model
     with pytest.raises(ConfigError, match="restart edgekit"):
         prepare(demo(mqtt={"host": "elsewhere"}), before)
+    two = {"front": {"source": "demo:"}, "back": {"source": "/nowhere/clip.mp4"}}
+    with pytest.raises(SourceError, match=r"^camera back: there is no /nowhere/clip\.mp4"):
+        prepare(demo(cameras=two), before)
     with pytest.raises(UsageError, match="no 'persn'"):
         prepare(demo(detect={"labels": ["persn"]}), before)
     assert set(before.info()) == {"config_hash", "profile", "profile_hash", "models"}
@@ -191,6 +202,7 @@ def test_a_restart_is_for_those_who_allow_it() -> None:
     assert set(commands(runner, broker).verbs) == {"health", "reload", "snapshot"}  # type: ignore[arg-type]
     allowed = setup_of("front", "}}\nmqtt: {requests: [restart]}\n#")
     runner = Runner(allowed, None, broker, None, Tally())  # type: ignore[arg-type]
+    assert commands(runner, broker).slow == {"reload"}  # type: ignore[arg-type]
     commands(runner, broker).verbs["restart"]({})  # type: ignore[arg-type]
     runner.run(Limits(), require=False)
     assert runner.restart
@@ -224,6 +236,7 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
             subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
         ):
             subscriber.wait_for("edgekit/pi/front/status", "online")
+            subscriber.wait_for("edgekit/pi/health")
             assert "switched off" in ask("snapshot", camera="front")["error"]
             write(tampr=True)
             answer = ask("reload")
@@ -237,19 +250,21 @@ def test_reload_snapshot_and_restart_over_a_broker(tmp_path: Path) -> None:
             subscriber.wait_for("edgekit/pi/front/status", "online")
             until(lambda: ask("snapshot", camera="front")["status"] == "ok", "a picture")
             subscriber.wait(lambda heard: any(h.topic.endswith("snapshot/all") for h in heard))
+            write(snapshots=True)
+            answer = ask("reload")
+            assert answer["data"]["config_hash"] == infos(subscriber)[-1]["config_hash"]
+            subscriber.wait_for("edgekit/pi/front/tamper", "")
+            first = boot_of(subscriber.heard)
             assert ask("restart")["status"] == "ok"
-            subscriber.wait(lambda _: len(set(boots(subscriber))) == 2)
-            seen = len(subscriber.on("edgekit/pi/front/status"))
-            subscriber.wait(lambda _: "online" in subscriber.on("edgekit/pi/front/status")[seen:])
+            subscriber.wait(lambda heard: boot_of(heard) != first and is_online(heard))
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=PATIENCE_S)
     finally:
         broker.kill()
     assert process.returncode == 130, err
     assert "the config is not taken" in err
-    infos = [json.loads(text) for text in subscriber.on("edgekit/pi/info")]
-    assert len({info["config_hash"] for info in infos}) == 2
-    for info in infos:
+    assert len({info["config_hash"] for info in infos(subscriber)}) == 3
+    for info in infos(subscriber):
         Draft202012Validator(messages.load_schema("info")).validate(info)
 
 
@@ -272,5 +287,14 @@ def health(subscriber: Subscriber) -> dict[str, Any]:
     return told
 
 
-def boots(subscriber: Subscriber) -> list[str]:
-    return [json.loads(text)["boot_id"] for text in subscriber.on("edgekit/pi/info")]
+def infos(subscriber: Subscriber) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in subscriber.on("edgekit/pi/info")]
+
+
+def boot_of(heard: list[Heard]) -> str:
+    return next(str(h.json["boot_id"]) for h in reversed(heard) if h.topic == "edgekit/pi/info")
+
+
+def is_online(heard: list[Heard]) -> bool:
+    """The camera of the last start: that before it said `offline` at its end."""
+    return [h.payload for h in heard if h.topic == "edgekit/pi/front/status"][-1] == "online"

@@ -146,13 +146,15 @@ def test_a_file_of_something_else_is_no_expectation(text: str | None, tmp_path: 
     path = tmp_path / "events.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(UsageError, match=r"events\.json"):
+    why = "no such file" if text is None else "expected what edgekit replay prints, a JSON list"
+    with pytest.raises(UsageError, match=rf"events\.json: {why}"):
         compare(TOLD, path)
 
 
-def test_a_live_source_is_no_clip(config: Config) -> None:
-    with pytest.raises(UsageError, match="expected a video file or a folder"):
-        replay.open_clip("demo:", config.cameras["front"], "front")
+@pytest.mark.parametrize("live", ["demo:", "rtsp://127.0.0.1:9/x", "0", "/dev/video997", "csi:0"])
+def test_a_live_source_is_no_clip(live: str, config: Config) -> None:
+    with pytest.raises(UsageError, match=f"{live} is no clip: expected a video file or a folder"):
+        replay.open_clip(live, config.cameras["front"], "front")
 
 
 def test_the_camera_is_the_only_one_or_named(config: Config) -> None:

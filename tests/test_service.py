@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from edgekit.cli import main
 from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
-from edgekit.service import installation
+from edgekit.service import installation, reach
 from edgekit.service.installation import Service
 from edgekit.service.unit import unit_of_kit
 
@@ -127,7 +129,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, 
 
     monkeypatch.setattr(installation, "_systemctl", listen)
     monkeypatch.setattr(installation, "_need_systemd", lambda: None)
-    monkeypatch.setattr(installation, "_check_open", lambda path: None)
+    monkeypatch.setattr(Service, "faults", lambda self: [])
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return said
 
@@ -175,8 +177,103 @@ def test_what_systemctl_refuses_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
         installation._systemctl("enable", "x")
 
 
-def test_a_file_that_the_service_could_not_read_is_refused(config: Path) -> None:
+@pytest.fixture
+def porch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that all may enter, as if it did not lie in /tmp, with a clip, a password, and a key."""
+    monkeypatch.setattr(reach, "OWN_TMP", ("/var/tmp",))
+    with TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        for file in ("clip.mp4", "password", "client.key"):
+            (folder / file).write_text("secret")
+        yield folder
+
+
+def faults(*files: reach.Named) -> list[str]:
+    return list(reach.faults(files))
+
+
+def test_what_the_service_can_read_is_no_fault(porch: Path) -> None:
+    assert faults(reach.Named("a", porch / "clip.mp4"), reach.Named("b", porch)) == []
+
+
+def test_what_is_closed_to_the_service_is_told_with_what_to_do(porch: Path) -> None:
+    clip = porch / "clip.mp4"
+    clip.chmod(0o640)
+    another = "the service is another user, to whom"
+    assert faults(reach.Named("x.source", clip)) == [
+        f"x.source: {another} {clip} is closed: put it in /etc/edgekit, or chmod o+r {clip}"
+    ]
+    porch.chmod(0o750)
+    assert faults(reach.Named("x.source", clip)) == [
+        f"x.source: {another} {porch} is closed: put it in /etc/edgekit, or chmod o+x {porch}"
+    ]
+    assert f"chmod o+rx {porch}" in faults(reach.Named("x.source", porch))[0]
+
+
+def test_what_lies_in_tmp_is_hidden_also_behind_a_link(porch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (porch / "link").symlink_to(porch / "clip.mp4")
+    monkeypatch.setattr(reach, "OWN_TMP", (str(porch / "clip.mp4"),))
+    (line,) = faults(reach.Named("x.source", porch / "link"))
+    assert line.startswith(f"x.source: {porch}/clip.mp4 is hidden from the service, whose /tmp is its own: ")
+
+
+def test_all_files_of_a_config_are_looked_at_and_secrets_may_become_credentials(porch: Path) -> None:
+    config = porch / "pipeline.yaml"
+    config.write_text(
+        f"{GOOD.replace('demo:', 'clip.mp4')}mqtt: {{host: broker, user: u, password: !file password, "
+        "tls: {cert: client.pem, key: client.key}}\n"
+    )
+    make_certificate(porch)
+    for name in ("clip.mp4", "password", "client.key"):
+        (porch / name).chmod(0o600)
+    told = {line.partition(":")[0]: line for line in Service(config).faults()}
+    assert {"mqtt.password", "mqtt.tls.key", "cameras.front.source"} <= told.keys()
+    assert not {"mqtt.tls.cert", "CONFIG", "edgekit"} & told.keys()
+    password = "write password: !credential password and give --credential password="
+    assert told["mqtt.password"].endswith(f"{password}{porch}/password")
+    key = "write key: ${CREDENTIALS_DIRECTORY}/client.key and give --credential client.key="
+    assert told["mqtt.tls.key"].endswith(f"{key}{porch}/client.key")
+    config.write_text(
+        config.read_text()
+        .replace("!file password", "!credential password")
+        .replace("key: client.key", "key: '${CREDENTIALS_DIRECTORY}/client.key'")
+    )
+    files = {name: porch / name for name in ("password", "client.key")}
+    mended = Service(config, credentials=files)
+    assert [line for line in mended.faults() if line.startswith("mqtt")] == []
+    assert f"LoadCredential=client.key:{porch / 'client.key'}\n" in mended.text()
+
+
+def make_certificate(folder: Path) -> None:
+    """A certificate and its key, client.pem and client.key."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed: apt-get install openssl")
+    files = ["-keyout", "client.key", "-out", "client.pem", "-subj", "/CN=client", "-nodes"]
+    command = [program, "req", "-x509", "-newkey", "rsa:2048", *files]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def test_each_service_keeps_its_own_where_it_can_write(tmp_path: Path) -> None:
+    config = tmp_path / "pipeline.yaml"
+    config.write_text(GOOD + "device: {state: /srv/state}\nmqtt: {outbox: {path: /var/lib/porch/outbox}}\n")
+    service = Service(config, name="porch")
+    assert "\nStateDirectory=porch\n" in service.text()
+    kept = [line for line in service.faults() if "can write" in line]
+    assert kept == [
+        "device.state: the service can write in /var/lib/porch only: leave it out, and it is kept there"
+    ]
+
+
+def test_what_the_service_could_not_read_is_not_installed(config: Path) -> None:
     config.chmod(0o600)
-    config.parent.chmod(0o755)
-    with pytest.raises(UsageError, match=r"closed to others|cannot read it"):
-        installation._check_open(config)
+    with pytest.raises(UsageError, match=f"CONFIG: .*{config.name}"):
+        Service(config).install()
+
+
+def test_a_config_at_home_is_seen_there(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "HOMES", ("/nobody",))
+    assert "\nProtectHome=yes\n" in Service(config).text()
+    monkeypatch.setattr(reach, "HOMES", (str(config.parent),))
+    assert "\nProtectHome=read-only\n" in Service(config).text()

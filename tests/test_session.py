@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from brokers import MODEL, PATIENCE_S, Mosquitto, Subscriber, embedded, event, free_port
 
+from edgekit import console
 from edgekit.cli import main
 from edgekit.config.broker import MqttConfig
 from edgekit.mqtt import Publisher
@@ -59,7 +60,8 @@ def test_a_broker_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) 
     port = free_port()
     for verb in ("test", "watch", "clean"):
         assert main(["mqtt", verb, *flags(port)]) == 69
-        assert capsys.readouterr().err == f"edgekit: no MQTT broker at 127.0.0.1:{port}: Connection refused\n"
+        why = f"127.0.0.1:{port}: Connection refused: start it, or correct mqtt.host and mqtt.port"
+        assert capsys.readouterr().err == f"edgekit: no MQTT broker at {why}\n"
 
 
 def test_without_a_broker_the_command_asks_for_one(
@@ -102,6 +104,7 @@ def test_watch_prints_what_is_said(port: int) -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             lines = [process.stdout.readline()]  # the retained one: it listens
+            subscriber.publish("edgekit/pi4/schema/event", "{}")
             subscriber.publish("edgekit/pi4/front/count/all", "3")
             subscriber.publish("edgekit/pi4/front/events", '{"seq":1}')
             lines += process.stdout.readlines()
@@ -111,6 +114,20 @@ def test_watch_prints_what_is_said(port: int) -> None:
         {"topic": "edgekit/pi4/front/count/all", "payload": 3},
         {"topic": "edgekit/pi4/front/events", "payload": {"seq": 1}},
     ]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watch_obeys_nothing_that_a_payload_says_to_the_terminal(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "\x1b]0;title\x07 \x9b2J \x7f \u202e \U000e0041 two\nlines\r Tür 犬 🐈"
+    console.print_message("t\x1bopic", text.encode(), as_json=as_json)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert "Tür 犬 🐈" in line
+    assert r"\u001b]0;title\u0007 \u009b2J \u007f \u202e" in line
+    if as_json:
+        assert json.loads(line) == {"topic": "t\x1bopic", "payload": text}
 
 
 def test_clean_makes_the_broker_forget_the_device_and_no_other(

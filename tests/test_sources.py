@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from edgekit.sources import (
     sample_position,
 )
 from edgekit.sources.reel import PictureReel, load_cv2, read_picture
+from edgekit.sources.v4l2 import V4l2Reader
 from edgekit.types import Frame, Image
 
 load_cv2()  # before ffmpeg is first used, here by writing a video
@@ -563,6 +565,11 @@ def test_device_that_is_no_camera_is_unavailable() -> None:
         open_source("/dev/null", camera="front", timeout_s=PATIENCE_S)
 
 
+def test_a_device_that_is_waited_for_is_told_to_be_absent() -> None:
+    with pytest.raises(UnavailableError, match=r"^there is no such camera; is it plugged in\?$"):
+        V4l2Reader("/dev/video997")
+
+
 def test_demo_without_scikit_image_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
@@ -591,3 +598,44 @@ def test_sources_keep_the_protocol(tmp_path: Path) -> None:
     for source in made:
         assert (source.live, source.skipped, source.corrupt) == (False, 0, 0)
         source.close()
+
+
+class Slow:
+    """A reel whose pictures take until they `may_end`."""
+
+    fps, corrupt = 10.0, 0
+
+    def __init__(self) -> None:
+        self.reads, self.may_end, self.closed = threading.Event(), threading.Event(), threading.Event()
+
+    def read(self) -> Image | None:
+        self.reads.set()
+        assert self.may_end.wait(60)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    def skip(self) -> bool:
+        return True
+
+    def rewind(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_reel_is_not_closed_while_it_reads() -> None:
+    reel = Slow()
+    source = ClipSource(reel, camera="front")
+    reader = threading.Thread(target=lambda: list(source.frames()), daemon=True)
+    reader.start()
+    assert reel.reads.wait(60)
+    closer = threading.Thread(target=source.close, daemon=True)
+    closer.start()
+    assert not reel.closed.wait(0.2)
+    reel.may_end.set()
+    for each in (closer, reader):
+        each.join()
+    assert reel.closed.is_set()

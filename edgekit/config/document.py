@@ -55,7 +55,8 @@ class _BadValueError(Exception):
 class Document:
     """A parsed file. `data` is dicts with str keys, lists and scalars; `problems` are the values that could
     not be filled in (their place in `data` holds an empty text). `hidden` are the paths of values that came
-    from the environment, a file or a credential; `secret` those of the latter two.
+    from the environment, a file or a credential; `secret` those of the latter two; `files` are those behind
+    `!file`.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     hidden: set[Loc] = field(default_factory=set)
     secret: set[Loc] = field(default_factory=set)
+    files: dict[Loc, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.data = self._value(self.root, ())
@@ -110,8 +112,10 @@ class Document:
         if node.tag in {"!file", "!credential"}:
             self.hidden.add(loc)
             self.secret.add(loc)
-            path = self.base_dir / Path(filled).expanduser() if node.tag == "!file" else _credential(filled)
-            return _read_secret(path)
+            if node.tag == "!credential":
+                return _read_secret(_credential(filled))
+            self.files[loc] = self.base_dir / Path(filled).expanduser()
+            return _read_secret(self.files[loc])
         return _resolve(text) if node.plain and filled == text else _checked(filled)
 
 

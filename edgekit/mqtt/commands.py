@@ -1,16 +1,18 @@
 """What subscribers may ask for: to switch a camera's detection, and `request/<verb>` -> `response/<verb>`.
 
 A retained command is not obeyed: it would be again at every connect. What is no command is answered, or
-ignored where there is nobody to answer; it never harms.
+ignored where there is nobody to answer; it never harms. The broker's thread obeys, so that all is done in the
+order in which it was asked; only what is slow has a thread of its own, for the broker not to wait.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from edgekit.errors import EdgekitError
 from edgekit.mqtt.link import Received
@@ -26,10 +28,14 @@ Verb: TypeAlias = Callable[[Request], Mapping[str, Any]]  # may raise EdgekitErr
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What can be asked for. `detect` switches a camera and returns False for one that is not there."""
+    """What can be asked for. `detect` switches a camera and returns False for one that is not there.
+
+    Of the verbs in `slow` one at a time is done, from a thread of its own.
+    """
 
     detect: Callable[[str, bool], bool]
     verbs: Mapping[str, Verb] = field(default_factory=dict)
+    slow: frozenset[str] = frozenset()
 
 
 class Clerk:
@@ -38,6 +44,7 @@ class Clerk:
     def __init__(self, place: str, commands: Commands, answer: Callable[[Message], None]) -> None:
         self.topics = [f"{place}/+/detect/set", *([f"{place}/request/+"] if commands.verbs else [])]
         self._place, self._commands, self._answer = place, commands, answer
+        self._busy = threading.Lock()  # with what is slow
 
     def hear(self, message: Received) -> bool:
         """Deal with a message; False when it is no command."""
@@ -53,7 +60,7 @@ class Clerk:
         elif is_switch:
             self._switch(levels[0], message.payload)
         else:
-            self._request(levels[1], message.payload)
+            self._take(levels[1], message.payload)
         return True
 
     def tick(self) -> None:
@@ -65,21 +72,45 @@ class Clerk:
             what = "expected ON or OFF" if on is None else "no such camera"
             _log.warning("%s/%s/detect/set: %s", self._place, camera, what)
 
-    def _request(self, verb: str, payload: bytes) -> None:
-        request: Request = {}
-        try:
-            request = _parse(payload)
-            answer = response_payload(request, data=self._do(verb, request))
-        except (EdgekitError, ValueError) as error:
-            answer = response_payload(request, error=str(error))
-        known = verb if verb in self._commands.verbs else "error"
-        self._answer(Message(f"{self._place}/response/{known}", encode(answer)))
-
-    def _do(self, verb: str, request: Request) -> Mapping[str, Any]:
+    def _take(self, verb: str, payload: bytes) -> None:
         do = self._commands.verbs.get(verb)
         if do is None:
-            raise ValueError(f"no request {verb[:64]!r}, there are {', '.join(sorted(self._commands.verbs))}")
-        return do(request)
+            there = ", ".join(sorted(self._commands.verbs))
+            self._say("error", _result(_refuse(f"no request {verb[:64]!r}, there are {there}"), payload))
+        elif verb not in self._commands.slow:
+            self._say(verb, _result(do, payload))
+        elif self._busy.acquire(blocking=False):
+            threading.Thread(target=self._serve, args=(verb, do, payload), name=verb, daemon=True).start()
+        else:
+            self._say(verb, _result(_refuse(f"{verb} is under way: ask again when it is done"), payload))
+
+    def _serve(self, verb: str, do: Verb, payload: bytes) -> None:
+        result = _result(do, payload)
+        self._busy.release()  # who hears the answer may ask again
+        self._say(verb, result)
+
+    def _say(self, verb: str, result: Mapping[str, Any]) -> None:
+        self._answer(Message(f"{self._place}/response/{verb}", encode(result)))
+
+
+def _result(do: Verb, payload: bytes) -> Mapping[str, Any]:
+    """What comes of a request."""
+    request: Request = {}
+    try:
+        request = _parse(payload)
+        return response_payload(request, data=do(request))
+    except (EdgekitError, ValueError) as error:
+        return response_payload(request, error=str(error))
+    except Exception as error:
+        _log.exception("a request failed in a way that edgekit does not know")
+        return response_payload(request, error=f"{error!r}: the log has more")
+
+
+def _refuse(why: str) -> Verb:
+    def refuse(_: Request) -> NoReturn:
+        raise ValueError(why)
+
+    return refuse
 
 
 def _parse(payload: bytes) -> Request:

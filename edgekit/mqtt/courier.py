@@ -28,6 +28,7 @@ _FAREWELL_S = 0.5  # of a stop's time belong to the farewell, whatever else stil
 _GRACE_S = 0.1  # beyond a stop's time, for the thread to end
 _STEADY_S = 10.0  # a connection that lived this long was a good one
 _JITTER = SystemRandom()
+_LOUD = 3  # topics whose refusal is a warning; more of them say no more
 _TICK_S = 1.0  # how often keep-alives and the mailbox are looked after
 
 
@@ -231,7 +232,8 @@ class Courier:
         self.refused_events += not message.retain and not message.lost
         if message.topic not in self._complaints:
             self._complaints.add(message.topic)
-            _log.warning("not published to %s: %s", message.topic, why)
+            level = logging.WARNING if len(self._complaints) <= _LOUD else logging.INFO
+            _log.log(level, "not published to %s: %s", message.topic, why)
 
     def _keep_stop_time(self, link: Link) -> None:
         """Past its time a stop leaves without farewell: the broker then says the will."""
@@ -284,9 +286,9 @@ class Courier:
     def _stand(self, state: State, reason: str) -> None:
         if self._standing in ((state, reason), ("stopped", "stopped")):
             return
-        self._standing = (state, reason)
-        if state == "connected":
-            _log.info("%s", reason)
+        before, self._standing = self._standing[0], (state, reason)
+        if state == "connected":  # those who have heard of trouble hear of its end
+            _log.log(logging.INFO if before == "connecting" else logging.WARNING, "%s", reason)
         elif state != "stopped":
             _log.warning("%s; edgekit goes on and tries again", reason)
 

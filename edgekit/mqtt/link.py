@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.mqtt.messages import Message
-from edgekit.mqtt.tls import tls_reason
+from edgekit.mqtt.tls import NoTlsError, tls_reason
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -32,6 +32,7 @@ _log = logging.getLogger("edgekit.mqtt")
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 10.0
 _WINDOW = 20  # messages on the way at once
+_UNSPECIFIED = 0x80  # also what paho has to say when nobody has said why
 _UNSUPPORTED_PROTOCOL, _BAD_LOGIN, _NOT_AUTHORISED, _TAKEN_OVER = 0x84, 0x86, 0x87, 0x8E
 _BUSY = (0x88, 0x89, 0x9F)  # unavailable, busy, too many connections: it may pass
 
@@ -107,11 +108,15 @@ class Link:
                 keepalive=self._settings.keepalive_s,
                 clean_start=True if self.version == "5" else 3,
             )
+        except NoTlsError as error:
+            hint = "is it the port without encryption? set mqtt.port to that for TLS, or leave mqtt.tls out"
+            self.end("unreachable", f"{self.place} does not speak TLS ({error}): {hint}")
         except ssl.SSLError as error:
             self.end("refused", f"{self.place}: no trusted TLS connection: {tls_reason(error)}")
         except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
             text = getattr(error, "strerror", None) or str(error)
-            self.end("unreachable", f"no MQTT broker at {self.place}: {text}")
+            hint = "start it, or correct mqtt.host and mqtt.port"
+            self.end("unreachable", f"no MQTT broker at {self.place}: {text}: {hint}")
 
     def poll(self, wake: int, timeout_s: float) -> None:
         """Read and write what can be, or wait `timeout_s`; the file descriptor `wake` ends the wait."""
@@ -214,7 +219,8 @@ class Link:
             self.end("old protocol", f"{self.place} does not speak MQTT {self.version}")
         elif code.value in (_BAD_LOGIN, _NOT_AUTHORISED):
             who = f"user {self._settings.user}" if self._settings.user else "a client without mqtt.user"
-            self.end("refused", f"{self.place} refused the login of {who}: {code.getName().lower()}")
+            why = f"{code.getName().lower()}: check mqtt.user and mqtt.password"
+            self.end("refused", f"{self.place} refused the login of {who}: {why}")
         else:
             kind: EndingKind = "unreachable" if code.value in _BUSY else "refused"
             self.end(kind, f"{self.place} refused the connection: {code.getName().lower()}")
@@ -230,10 +236,16 @@ class Link:
         if flags.is_disconnect_packet_from_server and code.value == _TAKEN_OVER:
             self.end("taken over", f"{self.place}: another client has taken the client id {self._client_id}")
         elif self.accepted:
-            self.end("lost", f"lost the connection to {self.place}: {code.getName().lower()}")
+            why = "it was closed" if code.value == _UNSPECIFIED else code.getName().lower()
+            self.end("lost", f"lost the connection to {self.place}: {why}")
         else:
-            hint = "does it want mqtt.tls.cert?" if self._settings.tls else "is it a TLS port?"
-            self.end("silent", f"{self.place} closed the connection without an answer: {hint}")
+            self.end("silent", f"{self.place} closed the connection without an answer: {self._suspicion()}")
+
+    def _suspicion(self) -> str:
+        tls = self._settings.tls
+        if tls is None:
+            return "is it a port for TLS? then set mqtt.tls: true"
+        return "does it trust mqtt.tls.cert?" if tls.cert else "does it want mqtt.tls.cert?"
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, code: ReasonCode, _properties: Properties | None

@@ -15,7 +15,8 @@ class Mailbox:
 
     After `begin`: every retained value, then `online`, then the events that wait, then what comes. A state
     that changes while it waits goes out once, with its last value, and not before the events that led to it;
-    only events from before the connection do not hold it up. After `end`, all of it starts over.
+    only events from before the connection do not hold it up. An answer comes after the states that were set
+    before it: who reads it finds them. After `end`, all of it starts over.
     """
 
     def __init__(self, online: Message, outbox: Outbox) -> None:
@@ -25,8 +26,8 @@ class Mailbox:
         self._outbox = outbox
         self._retained: dict[str, Message] = {}  # topic -> its last value, in the order of birth
         self._birth: dict[str, Message] = {}  # what a new connection is told first
-        self._unsaid: dict[str, tuple[Message, int]] = {}  # what has changed, and the last event before it
-        self._once: list[Message] = []  # answers: for this connection only
+        # a topic's new value or an answer, and the last event before it
+        self._unsaid: dict[str | Message, tuple[Message, int]] = {}
         self._open = False
 
     @property
@@ -84,7 +85,7 @@ class Mailbox:
         """Say something to who listens now, or to nobody."""
         with self._lock:
             if self._open:
-                self._once.append(message)
+                self._unsaid[message] = (message, 0)
 
     def begin(self) -> None:
         """A broker listens."""
@@ -98,7 +99,7 @@ class Mailbox:
         """It does no longer: what it has not acknowledged was not said."""
         with self._lock:
             self._open = False
-            self._birth, self._unsaid, self._once = {}, {}, []
+            self._birth, self._unsaid = {}, {}
             self._outbox.rewind()
 
     def say_last(self, farewell: Message) -> None:
@@ -116,7 +117,7 @@ class Mailbox:
                 return self._take_farewell()
             if self._birth:
                 return self._birth.pop(next(iter(self._birth)))
-            return self._take_once() or self._take_state() or self._outbox.take() or self._take_farewell()
+            return self._take_unsaid() or self._outbox.take() or self._take_farewell()
 
     def done(self, message: Message) -> None:
         """The broker has it."""
@@ -146,17 +147,14 @@ class Mailbox:
             self._unsaid.pop(message.topic, None)  # behind what changed before
             self._unsaid[message.topic] = (message, self._outbox.last_key)
 
-    def _take_state(self) -> Message | None:
+    def _take_unsaid(self) -> Message | None:
         if not self._unsaid:
             return None
-        topic, (message, key) = next(iter(self._unsaid.items()))
+        first, (message, key) = next(iter(self._unsaid.items()))
         if self._outbox.blocks(key):
             return None
-        del self._unsaid[topic]
+        del self._unsaid[first]
         return message
-
-    def _take_once(self) -> Message | None:
-        return self._once.pop(0) if self._once else None
 
     def _take_farewell(self) -> Message | None:
         if self._unsaid:

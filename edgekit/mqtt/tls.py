@@ -13,15 +13,37 @@ if TYPE_CHECKING:
     from edgekit.config.broker import TlsConfig
 
 
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # what OpenSSL calls an answer without any
+_CLOCK = "unless this machine's clock is wrong"
+_AUTHORITY = "set mqtt.tls.ca to the certificate of its authority"
+_ADVICE = {  # by X509_V_ERR_...
+    9: f"renew it, {_CLOCK}",  # not yet valid
+    10: f"renew it, {_CLOCK}",  # expired
+    62: "set mqtt.host to a name that stands in it",
+    64: "set mqtt.host to an address or name that stands in it",
+}
+
+
+class NoTlsError(OSError):
+    """Who answers does not speak TLS."""
+
+
 class _ClosingSocket(ssl.SSLSocket):
     """Closes itself when the handshake fails; paho would leave it to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
             super().do_handshake(block)
-        except OSError:
+        except OSError as error:
             self.close()
+            if _is_no_tls(error):
+                raise NoTlsError(tls_reason(error)) from error
             raise
+
+
+def _is_no_tls(error: OSError) -> bool:
+    hung_up = isinstance(error, ConnectionError | TimeoutError | ssl.SSLEOFError)
+    return hung_up or getattr(error, "reason", None) in _NOT_TLS
 
 
 def tls_context(tls: TlsConfig) -> ssl.SSLContext:
@@ -81,7 +103,7 @@ def _no_passphrase() -> NoReturn:
 def tls_reason(error: OSError) -> str:
     """The words of OpenSSL without its file names and line numbers."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{error.verify_message}: check mqtt.tls.ca and mqtt.host"
+        return f"{error.verify_message.rstrip('.')}: {_ADVICE.get(error.verify_code, _AUTHORITY)}"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     return re.sub(r"^\[SSL\] | \(_ssl\.c:\d+\)$", "", error.strerror or str(error))

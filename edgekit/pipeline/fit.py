@@ -48,7 +48,7 @@ def check_config(config: Config, document: Document, *, connects: bool = False) 
         load_device(config.device.profile)
     except (ConfigError, UsageError) as error:
         mistakes.append((("device", "profile"), str(error)))
-    for loc, name, task in _models(config):
+    for loc, name, task in named_models(config):
         try:
             card = find_file(name)[1]
         except (ConfigError, UsageError, ModelError) as error:
@@ -59,7 +59,7 @@ def check_config(config: Config, document: Document, *, connects: bool = False) 
         raise ConfigError(tell(document, mistakes))
 
 
-def _models(config: Config) -> Iterator[tuple[Loc, str, str]]:
+def named_models(config: Config) -> Iterator[tuple[Loc, str, str]]:
     """Where a model is named, its name and its task; an unnamed one is chosen by what the device can."""
     if config.model.name:
         yield ("model", "name"), config.model.name, DETECT

@@ -16,7 +16,7 @@ from typing import Any
 from edgekit.config import Config, config_hash, mask_url
 from edgekit.device import Device
 from edgekit.device.machine import Thermometer
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.errors import EdgekitError, UnavailableError, UsageError
 from edgekit.inference import Model
 from edgekit.mqtt import Publisher
 from edgekit.mqtt.discovery import discovery_payload, state_topics
@@ -29,6 +29,7 @@ from edgekit.pipeline.observe import Observer
 from edgekit.pipeline.tally import Tally
 
 log = logging.getLogger("edgekit.reload")
+LOOK_S = 0.1  # a signal handler that ends the run cannot wake who waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ class Runner:
         self.on_change: Callable[[Setup], None] = lambda _: None  # called before the next one runs
         self._reread, self._publisher, self._observer, self._tally = reread, publisher, observer, tally
         self._next: Setup | None = None
-        self._stopped = False
-        self._lock = threading.Lock()
+        self._stopped = self._over = False
+        self._reloading, self._changed = threading.Lock(), threading.Condition()
         self.pipeline = self._pipeline()
 
     @property
@@ -119,6 +120,14 @@ class Runner:
 
     def run(self, limits: Limits, *, require: bool) -> None:
         """As Pipeline.run, over all setups."""
+        try:
+            self._run(limits, require=require)
+        finally:
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+
+    def _run(self, limits: Limits, *, require: bool) -> None:
         until_s = None if limits.duration_s is None else time.monotonic() + limits.duration_s
         done = 0
         while not self._stopped:
@@ -135,31 +144,49 @@ class Runner:
                 return
 
     def reload(self) -> dict[str, object]:
-        """Read the config again and change over to it; what is wrong with it is logged and raised."""
-        with self._lock:
-            try:
-                if self._reread is None:
-                    raise UsageError("edgekit runs without a config file: there is nothing to read again")
-                setup = self._reread(self.setup)
-            except EdgekitError as error:
-                log.error("the config is not taken, the one that runs goes on: %s", error)  # noqa: TRY400  (a line)
-                self._publisher.report_config(mask_url(str(error)))
-                raise
-            self._publisher.report_config(None)
-            self._next = setup
-            self.pipeline.stop()
+        """Read the config again and wait until it runs; what is wrong with it is logged and raised.
+
+        From any thread but that of `run`, which goes on while models are loaded here.
+        """
+        with self._reloading:
+            setup = self._read_again()
+            with self._changed:
+                self._next = setup
+                self.pipeline.stop()
+                self._changed.wait_for(lambda: self._next is None or self._over)
+                if self._next is not None:
+                    raise UnavailableError("edgekit ends: the config is for the next start")
         return {"config_hash": config_hash(setup.config), "cameras": list(setup.config.cameras)}
 
+    def _read_again(self) -> Setup:
+        try:
+            if self._reread is None:
+                raise UsageError("edgekit runs without a config file: there is nothing to read again")
+            setup = self._reread(self.setup)
+        except EdgekitError as error:
+            log.error("the config is not taken, the one that runs goes on: %s", error)  # noqa: TRY400  (a line)
+            self._publisher.report_config(mask_url(str(error)))
+            raise
+        self._publisher.report_config(None)
+        return setup
+
     def _change(self) -> bool:
-        """Take what `reload` has prepared; False when there is nothing."""
-        with self._lock:
-            before, setup, self._next = self.setup, self._next, None
-            if setup is None or self._stopped:
+        """Take what `reload` has prepared, or is about to, and tell of it; False when there is nothing."""
+        with self._changed:
+            while self._reloading.locked() and self._next is None and not self._stopped:
+                self._changed.wait(LOOK_S)
+            if self._next is None or self._stopped:
                 return False
-            disabled = self.pipeline.disabled
-            self.setup = setup
-            self.on_change(setup)
-            self.pipeline = self._pipeline()
+            self._take(self._next)
+            self._next = None
+            self._changed.notify_all()
+        return True
+
+    def _take(self, setup: Setup) -> None:
+        before, self.setup = self.setup, setup
+        disabled = self.pipeline.disabled
+        self.on_change(setup)
+        self.pipeline = self._pipeline()
         for camera in disabled:
             self.pipeline.set_detect(camera, False)
         self._publisher.inform(setup.info())
@@ -168,7 +195,6 @@ class Runner:
             self._publisher.forget(topic)
         self._publisher.announce_again(discovery)
         log.info("a new config runs: %s", config_hash(setup.config)[:12])
-        return True
 
     def _pipeline(self) -> Pipeline:
         setup = self.setup

@@ -26,7 +26,7 @@ from edgekit.mqtt.topics import Topics
 from edgekit.pipeline import Pipeline
 from edgekit.pipeline.fit import check_labels, choose_model, open_seconds
 from edgekit.pipeline.inbox import Camera
-from edgekit.sources import Source, open_source
+from edgekit.sources import Source, is_live, open_source
 from edgekit.types import Event, Frame
 
 START_S = 946_684_800.0  # 2000-01-01T00:00:00Z
@@ -127,13 +127,10 @@ def _clip_source(clip: str, settings: CameraConfig, camera: str) -> Source:
 
 def open_clip(clip: str, settings: CameraConfig, camera: str) -> Source:
     """A file or folder as the camera would give it: every frame, at the camera's rate."""
-    source = open_source(clip, camera=camera, fps=settings.detect.fps)
-    if source.live:
-        source.close()
-        raise UsageError(
-            f"{clip}: expected a video file or a folder of pictures, which is the same each time"
-        )
-    return source
+    if is_live(clip):
+        what = "a video file or a folder of pictures, which is the same each time"
+        raise UsageError(f"{clip} is no clip: expected {what}")
+    return open_source(clip, camera=camera, fps=settings.detect.fps)
 
 
 def open_clip_model(config: Config) -> Model:
@@ -181,8 +178,11 @@ def read_messages(path: Path) -> list[Message]:
         raise UsageError(
             f"{path}: no such file: write it with edgekit replay CLIP --config C > {path}"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UsageError(f"{path}: expected what edgekit replay prints: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        what = "a JSON list of messages with topic and payload"
+        raise UsageError(f"{path}: expected what edgekit replay prints, {what}") from None
 
 
 def _differences(expected: Sequence[Message], told: Sequence[Message]) -> Iterator[str]:

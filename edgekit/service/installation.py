@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from edgekit.config import Config
 from edgekit.config.document import read_document
 from edgekit.errors import EdgekitError, UnavailableError, UsageError
 from edgekit.pipeline.fit import read_config
+from edgekit.service import reach
 from edgekit.service.unit import unit_text
 
 UNITS = Path("/etc/systemd/system")
 CREDENTIALS = Path("/etc/credstore")
-HOMES = ("/home", "/root", "/run/user")
 SHOWN = (
     "LoadState",
     "ActiveState",
@@ -57,25 +58,28 @@ class Service:
     def text(self) -> str:
         """The unit file. Raises ConfigError when the pipeline's file is wrong, as the service would."""
         config = self.config.absolute()
-        used = {name: CREDENTIALS / name for name in read_document(config).credentials} | dict(
-            self.credentials
-        )
-        self._check(used)
+        used, files, _ = self._read()
         more = [
             f"LoadCredential={name}:{_escaped(str(path.absolute()))}" for name, path in sorted(used.items())
         ]
         if self.environment:
             more.append(f"EnvironmentFile={_escaped(str(self.environment.absolute()))}")
         command = [sys.executable, "-m", "edgekit", "run", str(config), "--quiet"]
-        at_home = any(path.startswith(HOMES) for path in (str(config), sys.prefix, sys.executable))
         start = " ".join(map(_quoted, command))
-        return unit_text(_escaped(config.stem), start, more, home="read-only" if at_home else "yes")
+        places = [way for named in files for way in (named.path, named.path.resolve())]
+        home = "read-only" if any(reach.lies_in(path, reach.HOMES) for path in places) else "yes"
+        return unit_text(_escaped(config.stem), start, more, state=self.name, home=home)
+
+    def faults(self) -> list[str]:
+        """What the service would not see, could not read or could not write, a line for each."""
+        _, files, config = self._read()
+        return [*reach.faults(files), *reach.faults_of_state(config, self.name)]
 
     def install(self) -> None:
         """Have it started now and at each boot. Raises as `text`, and without root or systemd."""
         text = self.text()
-        for path in (self.config.absolute(), Path(sys.executable)):
-            _check_open(path)
+        if faults := self.faults():
+            raise UsageError("\n".join(faults))
         _need_systemd()
         _need_root("install")
         path = self.units / self.unit
@@ -89,10 +93,18 @@ class Service:
         _systemctl("enable", self.unit)
         _systemctl("restart", "--no-block", self.unit)
 
-    def _check(self, credentials: Mapping[str, Path]) -> None:
-        """The file as the service would read it."""
-        with _as_in_service(credentials, self.environment):
-            read_config(self.config)
+    def _read(self) -> tuple[dict[str, Path], list[reach.Named], Config]:
+        """The pipeline's file as the service would read it: its credentials, all files, and what it says."""
+        config = self.config.absolute()
+        names = read_document(config).credentials
+        used = {name: CREDENTIALS / name for name in names} | dict(self.credentials)
+        with _as_in_service(used, self.environment) as loaded:
+            found = read_config(self.config)
+            named = list(reach.named_files(found, read_document(config)))
+        programs = (("python", Path(sys.executable)), ("edgekit", Path(__file__)))
+        files = [reach.Named(key, path, home="/opt/edgekit") for key, path in programs]
+        files.append(reach.Named("CONFIG", config))
+        return used, files + [each for each in named if each.path.parent != loaded], found
 
 
 def uninstall(name: str, units: Path = UNITS) -> Path:
@@ -119,8 +131,8 @@ def status(name: str) -> dict[str, str]:
 
 
 @contextmanager
-def _as_in_service(credentials: Mapping[str, Path], environment: Path | None) -> Iterator[None]:
-    """With the credentials and the environment that systemd would give."""
+def _as_in_service(credentials: Mapping[str, Path], environment: Path | None) -> Iterator[Path]:
+    """With the credentials, in the folder that is given, and the environment that systemd would give."""
     before = dict(os.environ)
     with TemporaryDirectory() as folder:
         for name, path in credentials.items():
@@ -131,7 +143,7 @@ def _as_in_service(credentials: Mapping[str, Path], environment: Path | None) ->
             (Path(folder) / name).symlink_to(path.absolute())
         os.environ.update(_environment(environment) | {"CREDENTIALS_DIRECTORY": folder})
         try:
-            yield
+            yield Path(folder)
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -146,18 +158,6 @@ def _environment(path: Path | None) -> dict[str, str]:
         raise UsageError(f"--environment {path}: cannot be read: {error}") from None
     pairs = (line.strip().split("=", 1) for line in lines if "=" in line and line.strip()[0] not in "#;")
     return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
-
-
-def _check_open(path: Path) -> None:
-    """The service's own user must be able to come to it."""
-    for folder in path.parents:
-        if not folder.stat().st_mode & 0o001:
-            raise UsageError(
-                f"{folder} is closed to others, and the service is another user: "
-                f"put {path.name} elsewhere (/etc/edgekit, /opt/edgekit), or chmod o+x {folder}"
-            )
-    if path.is_file() and not path.stat().st_mode & 0o004:
-        raise UsageError(f"{path}: the service, which is another user, cannot read it: chmod o+r {path}")
 
 
 def _need_root(verb: str) -> None:

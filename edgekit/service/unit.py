@@ -30,7 +30,7 @@ RestartSec=5
 # 78: the pipeline's file is wrong, 2: the command line is: another try would end the same way
 RestartPreventExitStatus=78 2
 SuccessExitStatus=143
-StateDirectory=edgekit
+StateDirectory={state}
 StateDirectoryMode=0700
 UMask=0077
 """
@@ -97,11 +97,18 @@ def unit_of_kit(sees: str, credentials: Iterable[str], *, of_user: bool) -> str:
 
 
 def unit_text(
-    sees: str, start: str, more: Iterable[str] = (), *, home: str = "yes", of_user: bool = False
+    sees: str,
+    start: str,
+    more: Iterable[str] = (),
+    *,
+    state: str = "edgekit",
+    home: str = "yes",
+    of_user: bool = False,
 ) -> str:
     """A unit file. `sees` names the pipeline and `start` is the command line, both escaped for systemd;
-    `more` are lines for [Service], `home` is how much is seen of homes (ProtectHome).
+    `more` are lines for [Service], `state` is the folder in /var/lib, and `home` is how much is seen of homes
+    (ProtectHome).
     """
-    head = _SERVICE.format(sees=sees, start=start) + "".join(f"{line}\n" for line in more)
+    head = _SERVICE.format(sees=sees, start=start, state=state) + "".join(f"{line}\n" for line in more)
     guards = _GUARDS.format(target="default" if of_user else "multi-user")
     return head + ("" if of_user else _OWN_USER.format(home=home)) + guards

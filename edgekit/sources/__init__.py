@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from edgekit.sources.clip import ClipSource, Clock, sample_position
 from edgekit.sources.live import LiveSource, backoff_s
-from edgekit.sources.opening import open_source
+from edgekit.sources.opening import check_source, is_live, open_source
 from edgekit.sources.source import ListSource, Source
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "LiveSource",
     "Source",
     "backoff_s",
+    "check_source",
+    "is_live",
     "open_source",
     "sample_position",
 ]

@@ -14,6 +14,8 @@ from edgekit.types import Frame
 if TYPE_CHECKING:
     from edgekit.types import Image
 
+CLOSE_S = 2.0  # how long the end waits for the picture that is just being read
+
 
 class Clock:
     """The time, and waiting for it; tests put their own in its place."""
@@ -69,6 +71,7 @@ class ClipSource:
         self._realtime = realtime
         self._clock = clock or Clock()
         self._closed = False
+        self._stepping = threading.Lock()  # a decoder that is closed while it decodes crashes, or hangs
         self._passed = 0  # pictures of the reel, over all rounds
         self._round = 0  # pictures of this round
 
@@ -79,7 +82,10 @@ class ClipSource:
     def frames(self) -> Iterator[Frame]:
         """The frames from the start; ends with the reel, unless it loops."""
         self._passed = self._round = 0
-        self._reel.rewind()
+        with self._stepping:
+            if self._closed:
+                return
+            self._reel.rewind()
         wall_s, mono_s = self._clock.wall_s(), self._clock.mono_s()
         pace = _Pace(self._rate, mono_s)
         k = 0
@@ -103,7 +109,9 @@ class ClipSource:
     def close(self) -> None:
         self._closed = True
         self._clock.stop()
-        self._reel.close()
+        if self._stepping.acquire(timeout=CLOSE_S):
+            self._reel.close()
+            self._stepping.release()
 
     def _image_at(self, position: int) -> Image | None:
         while self._passed < position:
@@ -114,6 +122,10 @@ class ClipSource:
 
     def _pass(self, step: Callable[[], Any]) -> Any:
         """One step of the reel, in the next round if this one is over; None at the end of all rounds."""
+        with self._stepping:
+            return None if self._closed else self._step(step)
+
+    def _step(self, step: Callable[[], Any]) -> Any:
         got = step()
         if got is None or got is False:
             self._reel.end()

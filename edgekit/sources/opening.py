@@ -12,7 +12,7 @@ from edgekit.errors import MissingExtraError, SourceError, UnavailableError, Usa
 from edgekit.sources.address import STREAMS, check_address, shown
 from edgekit.sources.clip import ClipSource
 from edgekit.sources.live import LiveSource
-from edgekit.sources.paths import ask, natural, nearest, open_path
+from edgekit.sources.paths import ask, check_path, natural, nearest, open_path
 from edgekit.sources.reel import MAX_FPS, SceneReel
 from edgekit.sources.source import Source
 
@@ -46,18 +46,37 @@ def open_source(
     """
     if fps is not None and not 0 < fps <= MAX_FPS:
         raise UsageError(f"fps {fps:g}: expected more than 0, at most {MAX_FPS:g}")
-    scheme, _, rest = text.partition(":")
     if text == "-":
         raise UsageError(
             "source -: edgekit does not read pictures from standard input; "
             "save them and name the file or folder, or name a stream such as rtsp://…"
         )
-    if scheme == "demo" and text != "demo":
-        return _open_demo(rest, camera, fps)
+    if _is_demo(text):
+        return _open_demo(text.partition(":")[2], camera, fps)
     if target := _live_target(text, wait=wait):
         return LiveSource(target, camera=camera, fps=fps, timeout_s=timeout_s, wait=wait)
     reel = open_path(_path(text), fps)
     return ClipSource(reel, camera=camera, fps=fps, loop=loop, realtime=realtime)
+
+
+def check_source(text: str) -> None:
+    """Raise UsageError or SourceError where `open_source` would for a file or folder that is not there.
+
+    Cameras and streams may come later.
+    """
+    if not _is_demo(text) and not is_live(text):
+        check_path(_path(text))
+
+
+def is_live(text: str) -> bool:
+    """Whether its pictures come when they come: a camera, a stream, or the demo scene as one."""
+    if _is_demo(text):
+        return "pace=none" not in text
+    return _live_target(text, wait=True) is not None
+
+
+def _is_demo(text: str) -> bool:
+    return text.startswith("demo:")
 
 
 def _live_target(text: str, *, wait: bool) -> str | None:

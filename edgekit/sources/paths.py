@@ -18,8 +18,8 @@ PICTURES_FPS = 1.0  # the pace of a folder
 
 def open_path(path: str, fps: float | None) -> Reel:
     """The reel of a video, a picture, a folder or a glob, after one picture of it was decoded."""
-    place = Path(os.path.expanduser(path))  # noqa: PTH111  (Path's raises for a user that is not there)
-    if glob.has_magic(path) and not ask(Path.exists, place):
+    place = _place(path)
+    if _is_glob(path):
         found = [Path(name) for name in glob.glob(str(place), recursive=True)]  # noqa: PTH207  (Path.glob needs a base)
         return _open_pictures(_pictures(found), f"{path} matches no pictures", fps)
     if ask(Path.is_dir, place):
@@ -32,6 +32,21 @@ def open_path(path: str, fps: float | None) -> Reel:
         raise SourceError(f"{place}: no frame of it can be decoded; the video is damaged or cut short")
     reel.rewind()
     return reel
+
+
+def check_path(path: str) -> None:
+    """Raise SourceError where `open_path` would without a look into pictures and videos."""
+    place = _place(path)
+    if not _is_glob(path) and not ask(Path.is_dir, place):
+        _check_file(place)
+
+
+def _place(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path's raises for a user that is not there)
+
+
+def _is_glob(path: str) -> bool:
+    return glob.has_magic(path) and not ask(Path.exists, _place(path))
 
 
 def _list_folder(folder: Path) -> list[Path]:

@@ -15,7 +15,9 @@ def add_mqtt(commands: Any) -> None:
     test = add_command(
         verbs, "test", _mqtt_test, "Connect as a pipeline would, publish, hear it; exit 69 if not."
     )
-    watch = add_command(verbs, "watch", _mqtt_watch, "Print what edgekit says, as it is said.")
+    watch = add_command(
+        verbs, "watch", _mqtt_watch, "Print what edgekit says, but for its schemas, as it is said."
+    )
     clean = add_command(
         verbs, "clean", _mqtt_clean, "Make the broker forget a device, and Home Assistant with it."
     )
@@ -69,9 +71,16 @@ def _mqtt_watch(arguments: argparse.Namespace) -> int:
     device = config.device.id if arguments.device_id else "+"
     with session.Session(config.mqtt) as broker:
         broker.subscribe([f"{config.mqtt.base}/{device}/#"])
-        for message in itertools.islice(broker.received(arguments.duration), arguments.count):
+        base = f"{config.mqtt.base}/"
+        told = (m for m in broker.received(arguments.duration) if not _is_schema(m.topic.removeprefix(base)))
+        for message in itertools.islice(told, arguments.count):
             console.print_message(message.topic, message.payload, as_json=arguments.json)
     return 0
+
+
+def _is_schema(topic: str) -> bool:
+    """Whether a topic below the base is DEVICE/schema/NAME: pages of what is the same for all devices."""
+    return topic.split("/")[1:2] == ["schema"]
 
 
 def _mqtt_clean(arguments: argparse.Namespace) -> int:
@@ -87,5 +96,5 @@ def _mqtt_clean(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.print_json({"forgotten": forgotten})
     else:
-        sys.stdout.write("".join(f"{topic}\n" for topic in forgotten))
+        sys.stdout.write("".join(f"{console.printable(topic)}\n" for topic in forgotten))
     return 0

@@ -43,6 +43,7 @@ def _service_install(arguments: argparse.Namespace) -> int:
     service = Service(Path(arguments.config), arguments.name, credentials, arguments.environment)
     if arguments.print:
         sys.stdout.write(service.text())
+        sys.stderr.write("".join(f"edgekit: {fault}\n" for fault in service.faults()))
         return 0
     service.install()
     sys.stdout.write(f"{service.units / service.unit}: installed; see: systemctl status {service.name}\n")
@@ -65,7 +66,8 @@ def _service_uninstall(arguments: argparse.Namespace) -> int:
     from edgekit.service import installation
 
     path = installation.uninstall(arguments.name)
-    sys.stdout.write(f"{path}: removed; counts and waiting events stay in /var/lib/private/edgekit\n")
+    kept = f"/var/lib/private/{arguments.name}"
+    sys.stdout.write(f"{path}: removed; counts and waiting events stay in {kept}\n")
     return 0
 
 
