@@ -54,6 +54,7 @@ class Candidate:
     high_ms: float
     memory_mb: float
     tier: str
+    gaps: str = ""  # what of its time the device's profile does not tell
     misses: tuple[str, ...] = ()
     on_front: bool = False
 
@@ -146,7 +147,7 @@ def _candidate(entry: ZooModel, wish: Wish, device: Device) -> Candidate | None:
         return None
     accuracy = accuracy_of(entry.card, wish.labels)
     found = Candidate(
-        entry.name, accuracy, told.latency_ms, told.low_ms, told.high_ms, told.memory_mb, told.tier
+        entry.name, accuracy, told.latency_ms, told.low_ms, told.high_ms, told.memory_mb, told.tier, told.gaps
     )
     return judge(found, wish, device)
 

@@ -22,9 +22,9 @@ from edgekit.bench.probing import Probed
 from edgekit.bench.rates import LayerRate, Rates, Sustained
 from edgekit.cli import main
 from edgekit.config import parse_config
-from edgekit.device import load_device, measured_file
+from edgekit.device import Device, load_device, measured_file
 from edgekit.device.calibration import ORDER_SHARE, Calibration, fit, nonnegative
-from edgekit.device.speeds import calibration_facts, calibration_from
+from edgekit.device.speeds import calibration_facts, calibration_from, calibration_of
 from edgekit.device.work import AMOUNTS, Work
 from edgekit.engine import estimate_memory, native_levels
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
@@ -161,11 +161,44 @@ def test_a_plan_is_predicted_for_any_device(device: str) -> None:
 
 
 def test_a_level_that_was_not_measured_is_modelled() -> None:
-    costs = calibration_facts(Calibration("avx2", {"conv4": (1.0,) * 8}))
-    device = replace(load_device("x86-64-avx512vnni"), kernels={"avx2": costs}, tier="measured")
+    laptop = load_device("x86-64-avx512vnni")
+    costs = calibration_facts(calibration_of(laptop, "avx2"))
+    device = replace(laptop, kernels={"avx2": costs}, tier="measured")
     graph = plan.prepare(convolution())
     assert predict(graph, device, isa="avx2").tier == "measured"
     assert predict(graph, device).tier == "modelled"
+
+
+def test_what_a_profile_lacks_is_modelled_or_guessed_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = plan.prepare(convolution())
+    laptop = load_device("x86-64-avx512vnni")
+    modelled = predict(graph, laptop)
+    whole = calibration_facts(calibration_of(laptop, laptop.isa)) | {"low": 0.9, "high": 1.1}
+    kinds = {step.kind for step in modelled.steps}
+
+    def measured_without(kind: str) -> Device:
+        costs = {name: cost for name, cost in whole["costs_ns"].items() if name != kind}
+        return replace(laptop, kernels={laptop.isa: whole | {"costs_ns": costs}}, tier="measured")
+
+    full = predict(graph, measured_without(""))
+    assert (full.tier, full.gaps) == ("measured", "")
+    assert full.high_ms == pytest.approx(1.1 * full.latency_ms)
+    (kind,) = (kind for kind in kinds if kind.startswith("conv"))
+    lacking = predict(graph, measured_without(kind))
+    assert lacking.tier == "measured + modelled"
+    assert lacking.gaps.startswith(f"{kind} modelled (")
+    assert lacking.latency_ms == pytest.approx(full.latency_ms, rel=1e-3), "by its level and clock"
+    assert lacking.low_ms < full.low_ms < full.high_ms < lacking.high_ms
+    monkeypatch.setattr("edgekit.device.speeds._cycles", dict)
+    guessed = predict(graph, measured_without(kind))
+    assert guessed.tier == "measured + guessed"
+    assert guessed.high_ms / guessed.latency_ms > lacking.high_ms / lacking.latency_ms
+    (tmp_path / "x.tflite").write_bytes(model.write(convolution()))
+    monkeypatch.setattr("edgekit.device.load_device", lambda _: measured_without(kind))
+    assert main(["predict", str(tmp_path / "x.tflite")]) == 0
+    assert f"not in the profile of {laptop.name}: {kind} guessed" in capsys.readouterr().out
 
 
 def test_more_zeros_take_less_time_and_a_slower_board_more() -> None:
