@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,53 @@ def test_where_nothing_fits_the_nearest_is_told_for_each_budget(zoo: list[ZooMod
     wish = Wish("detect", ("person",), latency_ms=1e-6, memory_mb=0.1, accuracy=0.9)
     with pytest.raises(BudgetError, match=r"latency .*small.*memory .*small.*accuracy 0.9: large has 0.700"):
         select(wish, load_device(PI4), zoo)
+
+
+def test_only_budgets_that_stand_in_the_way_are_told(zoo: list[ZooModel]) -> None:
+    device = load_device(PI4)
+    by_name = {entry.name: entry for entry in candidates(WISH, device, zoo)}
+    small, large = by_name["small"], by_name["large"]
+
+    def refusal(**budgets: Any) -> str:
+        with pytest.raises(BudgetError) as told:
+            select(replace(WISH, **budgets), device, zoo)
+        return str(told.value)
+
+    slow = refusal(latency_ms=0.5 * small.latency_ms, memory_mb=small.memory_mb + 0.1)
+    assert f"latency {0.5 * small.latency_ms:g} ms: small takes" in slow
+    assert "memory" not in slow, "large misses it, but small misses less"
+    both = refusal(latency_ms=0.9 * by_name["medium"].latency_ms, accuracy=0.45)
+    assert "latency" in both
+    assert "medium takes" in both, "the nearest that only misses the latency"
+    assert "accuracy 0.45: small has 0.300" in both
+    assert "memory" not in both
+    with pytest.raises(BudgetError, match=r"nearest to memory 0.01 MB \(all that edgekit may have there\)"):
+        select(WISH, replace(device, kit_memory_mb=0.01), zoo)  # type: ignore[arg-type]
+    assert "change this budget" in refusal(accuracy=0.9)
+    assert large.accuracy < 0.9
+
+
+def test_classifiers_of_different_things_are_not_ranked_together(
+    zoo: list[ZooModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def classifier(entry: ZooModel, *labels: str) -> ZooModel:
+        return replace(entry, card=replace(entry.card, task="classify", labels=labels))
+
+    small, medium, bad, _ = zoo
+    mixed = [
+        classifier(small, "person", "no person"), classifier(medium, "person", "dog"),
+        classifier(bad, "person", "dog"),
+    ]  # fmt: skip
+    device = load_device(PI4)
+    for labels in ((), ("person",)):
+        with pytest.raises(UsageError, match=r"the labels of one kind \(person, no person; person, dog\)"):
+            select(Wish("classify", labels), device, mixed)
+    assert select(Wish("classify", ("no person",)), device, mixed).picked.name == "small"
+    assert len(select(Wish("classify", ("dog",)), device, mixed).candidates) == 2
+    narrow = [classifier(small, "dog"), *mixed[1:]]
+    assert select(Wish("classify", ("dog",)), device, narrow).picked.name == "small", "no more than these"
+    assert main(["select", "--task", "classify", "--device", PI4]) == 2
+    assert "cannot be ranked together" in capsys.readouterr().err
 
 
 def test_an_unknown_label_is_told_with_those_there_are(zoo: list[ZooModel]) -> None:
