@@ -26,7 +26,7 @@ from edgekit.device import load_device
 from edgekit.errors import BudgetError, UsageError
 from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import Calibration, Goal, prune
-from edgekit.optimize.oneshot.budget import allocate
+from edgekit.optimize.oneshot.budget import Candidate, allocate, spend
 from edgekit.optimize.oneshot.elimination import eliminate
 from edgekit.optimize.oneshot.latency import layer_ms
 from edgekit.optimize.oneshot.layers import find_layers, input_rows, real_values, replaced
@@ -523,6 +523,19 @@ def test_the_layer_that_breaks_the_network_is_spared_and_named() -> None:
     assert len(noted) <= 2
     assert all(line.zeros_after < report.sparsity for line in noted)
     assert report.lines[1].zeros_after > report.sparsity
+
+
+def test_a_pattern_spares_small_layers_that_do_much() -> None:
+    graph = convolutional()
+    effects, weights = (0.03, 0.03, 0.05, 0.04), (1000, 1000, 40, 60)
+    candidates = [
+        Candidate(
+            None, None, None, None, levels=np.array([0.0, 0.5]), losses=np.array([0.0, effect]),  # type: ignore[arg-type]
+            sizes=np.array([count, count / 2]), times=np.array([]), effect=effect,
+        )
+        for effect, count in zip(effects, weights, strict=True)
+    ]  # fmt: skip
+    assert spend(candidates, Goal(parse_pattern("4:8")), graph) == [0.5, 0.5, 0.0, 0.5]
 
 
 def test_a_layer_makes_up_for_what_it_is_added_to() -> None:

@@ -96,8 +96,10 @@ class _Run:
         """The candidates with losses that also say what they do to the network's outputs.
 
         Each is pruned alone to about its level. What its own error does to the outputs varies with the level,
-        so the weight is the square root of their ratio.
+        so the weight is the square root of their ratio; but where there is one level only, as of N:M, the
+        ratio itself.
         """
+        power = 1.0 if self.goal.pattern.of else 0.5
         weighed = []
         for number, (candidate, level) in enumerate(zip(candidates, levels, strict=True)):
             self.progress(f"trying layer {number + 1} of {len(candidates)}: {candidate.layer.name}")
@@ -107,7 +109,7 @@ class _Run:
                 self.dense, self.dense, candidate.layer, candidate.moments, candidate.problem, mask
             )
             effect, own = self.outputs.error(graph), float(candidate.losses[place])
-            weight = float(np.sqrt(effect / own)) if own > 0 else 1.0
+            weight = float((effect / own) ** power) if own > 0 else 1.0
             weighed.append(replace(candidate, losses=candidate.losses * weight, effect=effect))
         return weighed
 
