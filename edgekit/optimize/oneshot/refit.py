@@ -85,16 +85,16 @@ def round_weights(
     for rows, places, real in _alike(weights != 0):
         matrices = _matrices(problem.hessian, places, real)
         wanted = np.where(real, weights[rows[:, None], places], 0) / scale[rows, None]
-        _put(result, rows, places, real, _round_rows(wanted, upper_factors(matrices), limits))
+        _put(result, rows, places, real, round_rows(wanted, upper_factors(matrices), limits))
     return result
 
 
 def upper_factors(matrices: Array) -> Array:
     """The upper triangles R with R R' = H of symmetric matrices (b, s, s)."""
-    return np.linalg.cholesky(matrices[:, ::-1, ::-1])[:, ::-1, ::-1]
+    return np.asarray(np.linalg.cholesky(matrices[:, ::-1, ::-1])[:, ::-1, ::-1], np.float64)
 
 
-def _round_rows(wanted: Array, upper: Array, limits: tuple[int, int]) -> NDArray[np.int64]:
+def round_rows(wanted: Array, upper: Array, limits: tuple[int, int]) -> NDArray[np.int64]:
     """Rows (b, s) to whole numbers, one place after the other; `upper` is (b, s, s).
 
     The squared error is that of (wanted - whole) R, whose entry j only knows the places up to j: each place
