@@ -9,7 +9,7 @@ probe`, or modelled (see `edgekit.device.calibration`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ import numpy as np
 
 from edgekit import model, plan
 from edgekit.device import Device, levels_of
-from edgekit.device.calibration import Calibration
+from edgekit.device.calibration import Basis, Calibration
 from edgekit.device.speeds import calibration_of
-from edgekit.device.work import work_of
+from edgekit.device.work import Work, work_of
 from edgekit.errors import ModelError, UsageError
 from edgekit.model.graph import Graph
 from edgekit.plan import Plan, memory
@@ -31,12 +31,18 @@ COLUMNS = ("model", "device", "threads", "ms", "range", "memory MB", "tier")
 
 @dataclass(frozen=True)
 class StepCost:
-    """A step of the plan: its family, the operator that it belongs to, and what decides how long it takes."""
+    """A step of the plan: its family, the operator that it belongs to, and what decides how long it takes.
+
+    `basis` says how its costs are known: by the device's "profile", "modelled" where that lacks this `kind`
+    of work, or "guessed" where nothing is known.
+    """
 
     family: str
     operator: int
     us: float
     bound: str  # "compute" or "memory"
+    kind: str
+    basis: Basis
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,24 @@ class Prediction:
     low_ms: float
     high_ms: float
     memory_bytes: int
-    tier: str  # "modelled", "measured" or "maintained"
+    tier: str  # "modelled", "measured" or "maintained", and "+ modelled" or "+ guessed" for parts of it
     steps: tuple[StepCost, ...]
 
     @property
     def memory_mb(self) -> float:
         return self.memory_bytes / 2**20
+
+    @property
+    def gaps(self) -> str:
+        """What the device's profile does not tell, with its share of the time; empty if it tells all."""
+        told = []
+        for basis in ("modelled", "guessed"):
+            steps = [step for step in self.steps if step.basis == basis]
+            if steps:
+                kinds = ", ".join(sorted({step.kind for step in steps}))
+                share = sum(step.us for step in steps) / (10 * self.latency_ms)
+                told.append(f"{kinds} {basis} ({share:.1f} % of the time)")
+        return "; ".join(told)
 
     def row(self, name: str) -> list[str]:
         """The cells of a table with COLUMNS as its head."""
@@ -67,7 +85,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, by the names of the fields."""
-        return asdict(self)
+        return {**asdict(self), "gaps": self.gaps}
 
 
 def ms_text(ms: float) -> str:
@@ -104,23 +122,37 @@ def predict_plan(
     """Predict a plan of the graph that was made for the device's ISA level."""
     found = found or calibration_of(device, made.isa)
     threads = min(threads, cores(device))
-    steps = _steps(made, device, threads, found)
-    middle = 1e-3 * (found.run_us + sum(step.us for step in steps))
+    works = [work_of(step, made.isa) for step in made.steps]
+    steps = _steps(made, works, device, threads, found)
+    times_us = np.array([found.run_us, *(step.us for step in steps)])
+    spans = np.array([(found.low, found.high), *(found.span(work) for work in works)])
+    low_us, high_us = times_us @ spans
     return Prediction(
-        device.name, made.isa, threads, middle, middle * found.low, middle * found.high,
-        memory.native_bytes(graph, made), device.tier if made.isa in device.kernels else "modelled", steps,
+        device.name, made.isa, threads, 1e-3 * float(times_us.sum()), 1e-3 * float(low_us),
+        1e-3 * float(high_us), memory.native_bytes(graph, made), _tier(device, made.isa, steps), steps,
     )  # fmt: skip
 
 
-def _steps(made: Plan, device: Device, threads: int, found: Calibration) -> tuple[StepCost, ...]:
+def _steps(
+    made: Plan, works: Sequence[Work], device: Device, threads: int, found: Calibration
+) -> tuple[StepCost, ...]:
     us_a_byte = _us_a_byte(made, device)
     costs = []
-    for step, operator in zip(made.steps, made.operators, strict=True):
-        work = work_of(step, made.isa)
+    for step, operator, work in zip(made.steps, made.operators, works, strict=True):
         compute, moving = found.compute_us(work, threads), us_a_byte * work.traffic_bytes
         bound = "memory" if moving > compute else "compute"
-        costs.append(StepCost(step.family, operator, max(compute, moving), bound))
+        basis = found.basis(work)
+        costs.append(StepCost(step.family, operator, max(compute, moving), bound, work.kind, basis))
     return tuple(costs)
+
+
+def _tier(device: Device, isa: str, steps: Sequence[StepCost]) -> str:
+    """How the times are known; of what the profile lacks the worst is told, too."""
+    tier = device.tier if isa in device.kernels else "modelled"
+    used = {step.basis for step in steps}
+    if "guessed" in used:
+        return f"{tier} + guessed"
+    return f"{tier} + modelled" if "modelled" in used and tier != "modelled" else tier
 
 
 def _us_a_byte(made: Plan, device: Device) -> float:

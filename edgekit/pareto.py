@@ -20,6 +20,9 @@ from edgekit.evaluate.confusion import score
 from edgekit.evaluate.labelled import Labelled
 from edgekit.zoo import list_models
 
+WIDTH, LINE = 4.9, 0.19  # inches of 72 points: of a picture that is as wide as a phone, and of a line of text
+TEXT = 11  # points
+MOST_LETTERS = 44  # of a model's name: more do not fit
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 Judge = Callable[[Sequence[inference.Model]], list[dict[str, float]]]
 
@@ -143,24 +146,51 @@ def as_markdown(standings: Sequence[Standing]) -> str:
 
 
 def draw(standings: Sequence[Standing], path: Path) -> None:
-    """A picture of the front, by the ending of `path`. Raises MissingExtraError, UsageError."""
+    """A picture of the front, by the ending of `path`. Raises MissingExtraError, UsageError.
+
+    Its text can be read on a phone: the models are numbered, and named below.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("matplotlib", "report") from None
-    figure = Figure((7, 4.5), layout="constrained")
+    runtimes = {one.runtime for one in standings}
+    lines = len(standings) * min(2, len(runtimes))
+    figure = Figure((WIDTH, 3.4 + LINE * lines), layout="constrained")
     axes = figure.add_subplot()
-    for one in standings:
-        colour = "C0" if one.on_front else "0.6"
-        axes.plot(one.latency_ms, 100 * one.score, "o", color=colour)
-        name = one.model.rsplit("/", maxsplit=2)[-2:] if "/" in one.model else [one.model]
-        axes.annotate(f"{'/'.join(name)}\n{one.runtime}", (one.latency_ms, 100 * one.score), fontsize=6,
-                      xytext=(4, 4), textcoords="offset points")  # fmt: skip
+    for number, one in enumerate(standings, 1):
+        colour = "C0" if one.on_front else "0.5"
+        at = one.latency_ms, 100 * one.score
+        axes.plot(*at, "o", color=colour, label=_key(number, one, tell_runtime=len(runtimes) > 1))
+        axes.annotate(str(number), at, (4, 4), textcoords="offset points", color=colour, fontsize=TEXT)
     front = [one for one in standings if one.on_front]
     axes.step([one.latency_ms for one in front], [100 * one.score for one in front], where="post", color="C0")
-    axes.set(xlabel="ms", ylabel=f"{next(iter(standings[0].scores))} (%)", xscale="log")
-    axes.grid(linewidth=0.4)
+    _label(
+        axes, "ms" if len(runtimes) > 1 else f"ms, {standings[0].runtime}", next(iter(standings[0].scores))
+    )
+    figure.legend(loc="outside lower left", fontsize=TEXT, frameon=False, handlelength=0.5, labelspacing=0.2)
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot draw there: {error}") from None
+
+
+def _key(number: int, one: Standing, *, tell_runtime: bool) -> str:
+    """What a number in the picture stands for."""
+    name = "/".join(one.model.removesuffix(".tflite").split("/")[-2:])
+    return f"{number}  {name[-MOST_LETTERS:]}" + (f"\n    {one.runtime}" if tell_runtime else "")
+
+
+def _label(axes: Any, across: str, metric: str) -> None:
+    """Scales with plain numbers, in text of one size."""
+    from matplotlib.ticker import LogLocator
+
+    axes.set(xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_xlabel(across, fontsize=TEXT)
+    axes.set_ylabel(f"{metric} (%)", fontsize=TEXT)
+    axes.tick_params(labelsize=TEXT)
+    axes.margins(x=0.12, y=0.12)
+    axes.grid(linewidth=0.4)

@@ -6,7 +6,7 @@ is out; of the rest the Pareto front is what a person would choose from, and `pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -54,6 +54,7 @@ class Candidate:
     high_ms: float
     memory_mb: float
     tier: str
+    gaps: str = ""  # what of its time the device's profile does not tell
     misses: tuple[str, ...] = ()
     on_front: bool = False
 
@@ -107,9 +108,9 @@ def pick(wish: Wish, device: Device, known: Sequence[Candidate]) -> Selection:
 def candidates(wish: Wish, device: Device, models: Sequence[ZooModel]) -> list[Candidate]:
     """All models that have the task and labels, with what each takes there and which budgets it misses.
 
-    Raises UsageError where there is none, ModelError where the engine cannot run any.
+    Raises UsageError where there is none or they do not compare, ModelError where the engine cannot run any.
     """
-    suited = _suited(wish, models)
+    suited = _comparable(wish, _suited(wish, models))
     found = [_candidate(entry, wish, device) for entry in suited]
     if not any(found):
         raise ModelError(f"no engine can run any of {', '.join(entry.name for entry in suited)}")
@@ -139,6 +140,25 @@ def _suited(wish: Wish, models: Sequence[ZooModel]) -> list[ZooModel]:
     raise UsageError(f"no model of the zoo to {wish.task} {what}{hint}")
 
 
+def _comparable(wish: Wish, suited: Sequence[ZooModel]) -> Sequence[ZooModel]:
+    """Those whose accuracies say the same. Raises UsageError where the labels leave that open.
+
+    Of detectors that is the accuracy on the labels; a classifier's also depends on what else it may say.
+    """
+    groups: dict[frozenset[str], list[ZooModel]] = {}
+    for entry in suited:
+        groups.setdefault(frozenset(entry.card.labels), []).append(entry)
+    if len(groups) == 1 or (wish.task == "detect" and wish.labels):
+        return suited
+    if frozenset(wish.labels) in groups:
+        return groups[frozenset(wish.labels)]
+    told = "; ".join(", ".join(group[0].card.labels) for group in groups.values())
+    raise UsageError(
+        f"models to {wish.task} that tell different things apart cannot be ranked together: "
+        f"give the labels of one kind ({told})"
+    )
+
+
 def _candidate(entry: ZooModel, wish: Wish, device: Device) -> Candidate | None:
     try:
         told = predict_file(entry.path, device, wish.threads)
@@ -146,22 +166,31 @@ def _candidate(entry: ZooModel, wish: Wish, device: Device) -> Candidate | None:
         return None
     accuracy = accuracy_of(entry.card, wish.labels)
     found = Candidate(
-        entry.name, accuracy, told.latency_ms, told.low_ms, told.high_ms, told.memory_mb, told.tier
+        entry.name, accuracy, told.latency_ms, told.low_ms, told.high_ms, told.memory_mb, told.tier, told.gaps
     )
     return judge(found, wish, device)
 
 
 def judge(entry: Candidate, wish: Wish, device: Device) -> Candidate:
     """The candidate with the budgets of the wish that it misses."""
-    most_mb = min(wish.memory_mb or float("inf"), device.kit_memory_mb)
-    slow = wish.latency_ms is not None and entry.latency_ms > wish.latency_ms
-    weak = wish.accuracy is not None and entry.accuracy < wish.accuracy
-    misses = (
-        f"{entry.latency_ms:.1f} ms of {wish.latency_ms:g}" if slow else "",
-        f"{entry.memory_mb:.1f} MB of {most_mb:g}" if entry.memory_mb > most_mb else "",
-        f"accuracy {entry.accuracy:.3f} of {wish.accuracy:g}" if weak else "",
-    )
-    return replace(entry, misses=tuple(miss for miss in misses if miss))
+    return replace(entry, misses=tuple(_misses(entry, wish, device).values()))
+
+
+def _misses(entry: Candidate, wish: Wish, device: Device) -> Mapping[str, str]:
+    """What it takes and may take, by the name of the budget that this exceeds."""
+    most_mb = _most_mb(wish, device)
+    missed = {}
+    if wish.latency_ms is not None and entry.latency_ms > wish.latency_ms:
+        missed["latency"] = f"{ms_text(entry.latency_ms)} ms of {wish.latency_ms:g}"
+    if entry.memory_mb > most_mb:
+        missed["memory"] = f"{entry.memory_mb:.1f} MB of {most_mb:g}"
+    if wish.accuracy is not None and entry.accuracy < wish.accuracy:
+        missed["accuracy"] = f"accuracy {entry.accuracy:.3f} of {wish.accuracy:g}"
+    return missed
+
+
+def _most_mb(wish: Wish, device: Device) -> float:
+    return min(wish.memory_mb or float("inf"), device.kit_memory_mb)
 
 
 def _order(prefer: str) -> Any:
@@ -189,16 +218,27 @@ def _figures(entry: Candidate) -> tuple[float, float, float]:
 
 
 def _nearest(candidates: Sequence[Candidate], wish: Wish, device: Device) -> str:
-    """One line: for each budget that is missed the model that comes nearest to it."""
-    fastest = min(candidates, key=lambda entry: entry.latency_ms)
-    smallest = min(candidates, key=lambda entry: entry.memory_mb)
-    best = max(candidates, key=lambda entry: entry.accuracy)
-    most_mb = min(wish.memory_mb or float("inf"), device.kit_memory_mb)
-    near = [
-        wish.latency_ms
-        and f"latency {wish.latency_ms:g} ms: {fastest.name} takes {fastest.latency_ms:.1f} ms",
-        f"memory {most_mb:g} MB: {smallest.name} takes {smallest.memory_mb:.1f} MB",
-        wish.accuracy and f"accuracy {wish.accuracy:g}: {best.name} has {best.accuracy:.3f}",
-    ]
-    told = "; ".join(str(text) for text in near if text)
-    return f"no model fits on {device.name}; nearest to {told}: raise a budget"
+    """One line: for each budget that stands in the way the model that misses it by least.
+
+    A budget does where a model misses it and no other model misses less: only some of the same budgets.
+    """
+    missed = [(entry, _misses(entry, wish, device).keys()) for entry in candidates]
+    close = [(entry, mine) for entry, mine in missed if not any(other < mine for _, other in missed)]
+    told = []
+    for budget in ("latency", "memory", "accuracy"):
+        near = [entry for entry, mine in close if budget in mine]
+        if near:
+            told.append(_miss(budget, min(near, key=_order(budget)), wish, device))
+    advice = "change one of these budgets" if len(told) > 1 else "change this budget"
+    return f"no model fits on {device.name}; nearest to {'; '.join(told)}: {advice}"
+
+
+def _miss(budget: str, entry: Candidate, wish: Wish, device: Device) -> str:
+    """A budget and what the model that comes nearest to it takes."""
+    if budget == "latency":
+        return f"latency {wish.latency_ms:g} ms: {entry.name} takes {ms_text(entry.latency_ms)} ms"
+    if budget == "accuracy":
+        return f"accuracy {wish.accuracy:g}: {entry.name} has {entry.accuracy:.3f}"
+    most_mb = _most_mb(wish, device)
+    whose = "" if most_mb == wish.memory_mb else " (all that edgekit may have there)"
+    return f"memory {most_mb:g} MB{whose}: {entry.name} takes {entry.memory_mb:.1f} MB"

@@ -235,6 +235,11 @@ def test_the_page_needs_nothing_else(deep: str, tmp_path: Path, capsys: pytest.C
     assert not re.search(r"(src|href)=\"(?!#)|@import|url\((?!#)|<script|#0[12]0[12]0", page)
     assert all(f"<h2>{title}" in page for title in ("Layers", "Devices", "What if", "The optimised model"))
     assert page.count("<svg") == page.count("</svg>") >= 7
+    widths = {float(width) for width in re.findall(r'<svg [^>]*viewBox="0 0 ([\d.]+)', page)}
+    letters = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", page)]
+    assert max(widths) <= 360, "as wide as a phone: letters are as large there as they say"
+    assert len(letters) > 20
+    assert min(letters) >= 11
     for tag in ("div", "table", "figure", "dl", "tr"):
         assert len(re.findall(f"<{tag}[ >]", page)) == page.count(f"</{tag}>")
 

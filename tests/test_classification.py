@@ -40,6 +40,7 @@ from edgekit.optimize.classification.task import class_weights  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.accelerator import accelerator  # noqa: E402
 from edgekit.optimize.training.imported import import_model  # noqa: E402
+from edgekit.optimize.training.showing import choose_inputs  # noqa: E402
 from edgekit.optimize.training.stages import load_schedule  # noqa: E402
 
 SIZE, SHADES = 16, {"dark": 40, "grey": 128, "light": 215}
@@ -548,7 +549,7 @@ def test_an_imported_model_is_quantised_and_exported_again(trained: Path) -> Non
 def test_a_file_is_pruned_at_once_without_a_step_of_training(trained: Path, tmp_path: Path) -> None:
     write_npz(tmp_path / "train.npz", 48, 1)
     write_npz(tmp_path / "val.npz", 30, 2)
-    stages = [{"quantize": {"end": 0}}, {"one_shot": {"sparsity": 0.5, "inputs": 32}}]
+    stages = [{"quantize": {"end": 0}}, {"one_shot": {"sparsity": 0.5, "inputs": 32, "even": 0.5}}]
     recipe = write_recipe(
         tmp_path, network={"model": str(trained)}, stages=stages, devices=["raspberry-pi-4"]
     )
@@ -559,6 +560,23 @@ def test_a_file_is_pruned_at_once_without_a_step_of_training(trained: Path, tmp_
     assert [row["epoch"] for row in report["history"]] == [0]
     assert [one["device"] for one in report["latency"]] == ["this machine", "raspberry-pi-4"]
     assert "Latency" in path.with_name("report.html").read_text()
+
+
+def test_rare_classes_are_shown_as_often_as_others() -> None:
+    kinds = torch.tensor([0] * 12 + [1] * 5 + [2] * 3)[
+        torch.randperm(20, generator=torch.Generator().manual_seed(3))
+    ]
+    batches = [(kinds[i : i + 5, None].float(), kinds[i : i + 5]) for i in range(0, 20, 5)]
+    assert choose_inputs(batches, 7).flatten().tolist() == kinds[:7].tolist()
+    evenly = choose_inputs(batches, 9, 1.0).flatten().tolist()
+    assert [evenly.count(kind) for kind in (0, 1, 2)] == [3, 3, 3]
+    most = choose_inputs(batches, 11, 1.0).flatten().tolist()
+    assert [most.count(kind) for kind in (0, 1, 2)] == [4, 4, 3], "there are no more"
+    half = choose_inputs(batches, 8, 0.5).flatten().tolist()
+    assert half[:4] == kinds[:4].tolist()
+    assert len(half) == 8
+    boxes = [(inputs, ["no class"] * 5) for inputs, _ in batches]
+    assert len(choose_inputs(boxes, 20)) == 20
 
 
 def test_an_unknown_device_is_told_before_training(folder: Path) -> None:

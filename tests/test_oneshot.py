@@ -26,10 +26,18 @@ from edgekit.device import load_device
 from edgekit.errors import BudgetError, UsageError
 from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import Calibration, Goal, prune
-from edgekit.optimize.oneshot.budget import allocate
+from edgekit.optimize.oneshot.budget import Candidate, allocate, spend
+from edgekit.optimize.oneshot.depthwise import solve, windows_of
 from edgekit.optimize.oneshot.elimination import eliminate
 from edgekit.optimize.oneshot.latency import layer_ms
-from edgekit.optimize.oneshot.layers import find_layers, input_rows, real_values, replaced
+from edgekit.optimize.oneshot.layers import (
+    bias_of,
+    find_layers,
+    input_rows,
+    output_limits,
+    real_values,
+    replaced,
+)
 from edgekit.optimize.oneshot.masks import trace
 from edgekit.optimize.oneshot.pattern import parse_pattern
 from edgekit.optimize.oneshot.refit import Moments, Problem, damped, refit, round_weights
@@ -523,6 +531,64 @@ def test_the_layer_that_breaks_the_network_is_spared_and_named() -> None:
     assert len(noted) <= 2
     assert all(line.zeros_after < report.sparsity for line in noted)
     assert report.lines[1].zeros_after > report.sparsity
+
+
+def test_a_pattern_spares_small_layers_that_do_much() -> None:
+    graph = convolutional()
+    effects, weights = (0.03, 0.03, 0.05, 0.04), (1000, 1000, 40, 60)
+    candidates = [
+        Candidate(
+            None, None, None, None, levels=np.array([0.0, 0.5]), losses=np.array([0.0, effect]),  # type: ignore[arg-type]
+            sizes=np.array([count, count / 2]), times=np.array([]), effect=effect,
+        )
+        for effect, count in zip(effects, weights, strict=True)
+    ]  # fmt: skip
+    assert spend(candidates, Goal(parse_pattern("4:8")), graph) == [0.5, 0.5, 0.0, 0.5]
+
+
+def test_what_an_activation_cuts_off_counts_as_right() -> None:
+    graph = convolutional()
+    layer, shown = find_layers(graph)[0], smooth_inputs(graph, 8)
+    limits = output_limits(graph, layer)
+    assert limits is not None
+    assert limits[0] == 0, "RELU"
+    assert output_limits(graph, find_layers(graph)[1]) is None
+    mask = np.random.default_rng(6).random(layer.matrix.shape) < 0.4
+    first = shown.moments(layer, graph, graph)
+    pruned = refit(damped(first, layer.real, 1e-3), mask)
+    bias = bias_of(graph, layer) + first.output_mean - pruned @ first.input_mean
+    second = shown.moments(layer, graph, graph, (pruned, bias))
+    again = refit(damped(second, layer.real, 1e-3), mask)
+    other = bias_of(graph, layer) + second.output_mean - again @ second.input_mean
+
+    def error(weights: Array, bias: Array) -> float:
+        """After the activation."""
+        shape = graph.tensors[layer.result].shape
+        source, places = graph.tensors[layer.source], np.arange(shape[1] * shape[2])
+        rows = [input_rows(layer, real_values(source, x[0]), shape, places) for x in shown.inputs]
+        x = np.concatenate(rows)
+        then = np.clip(x @ layer.real.T + bias_of(graph, layer), *limits)
+        return float(np.square(np.clip(x @ weights.T + bias, *limits) - then).sum())
+
+    assert error(again, other) < 0.97 * error(pruned, bias)
+
+
+def test_a_depthwise_layer_is_solved_channel_by_channel() -> None:
+    graph, rng = convolutional(), np.random.default_rng(5)
+    (layer,) = [layer for layer in find_layers(graph) if layer.kind == "DEPTHWISE_CONV_2D"]
+    channels, places = layer.matrix.shape
+    before = rng.normal(2, 1, (400, places, channels)).astype(np.float32)
+    now = 0.8 * before + rng.normal(0.5, 0.3, before.shape).astype(np.float32)
+    fine = replace(layer, matrix=100 * layer.matrix, scale=layer.scale / 100, limits=(-(2**31), 2**31))
+    rows = [(now[:150], before[:150]), (now[150:], before[150:])]
+    seen = windows_of(fine, [(a.reshape(len(a), -1), b.reshape(len(b), -1)) for a, b in rows])
+    whole, more = solve(fine, seen, 0.0)
+    for channel in range(channels):
+        inputs = np.column_stack([now[:, :, channel], np.ones(400)])
+        wanted = before[:, :, channel] @ layer.real[channel]
+        found = np.linalg.lstsq(inputs, wanted, rcond=None)[0]
+        assert whole[channel] * fine.scale[channel] == pytest.approx(found[:-1], abs=2e-3)
+        assert more[channel] == pytest.approx(found[-1], abs=0.05)
 
 
 def test_a_layer_makes_up_for_what_it_is_added_to() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -46,6 +48,23 @@ def test_a_plot_needs_a_known_ending(tmp_path: Path) -> None:
     assert (tmp_path / "front.svg").read_text().rstrip().endswith("</svg>")
     with pytest.raises(Exception, match="cannot draw there"):
         draw([standing(0.9, 2.0)], tmp_path / "front.nothing")
+
+
+def test_a_plot_can_be_read_on_a_phone(tmp_path: Path) -> None:
+    mpl = pytest.importorskip("matplotlib")
+    name = "detect/edgenano-025-224-coco10/dense_int8"
+    ours = [Standing(name, "native", {"accuracy": 0.5}, 1.0, 0.5, 10.0), standing(0.9, 2.0)]
+    with mpl.rc_context({"svg.fonttype": "none"}):  # text that stays text
+        draw([*ours, replace(ours[0], runtime="tflite", latency_ms=3.0)], tmp_path / "front.svg")
+        draw(ours, tmp_path / "one.svg")
+    drawn = (tmp_path / "front.svg").read_text()
+    (width,) = re.findall(r'<svg [^>]*width="([\d.]+)pt"', drawn)
+    letters = re.findall(r"font(?:-size)?: ([\d.]+)px", drawn)
+    assert float(width) <= 360
+    assert min(float(size) for size in letters) >= 11
+    assert "1  edgenano-025-224-coco10/dense_int8" in drawn
+    assert drawn.count("native") == 2, "with every model"
+    assert (tmp_path / "one.svg").read_text().count("native") == 1, "under the axis"
 
 
 def test_compare_scores_the_zoo_on_the_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from edgekit import zoo
 from edgekit.cli import main
-from edgekit.errors import MissingExtraError
+from edgekit.errors import ConfigError, MissingExtraError
 from edgekit.optimize import provenance, wrap
+from edgekit.optimize.detection.recipe import load_recipe
 
 RECIPE = "version: 1\ntask: classify\nsize: 8\ndata: {train: a}\nnetwork: {name: resnet8}\nstages: []\n"
 SHIPPED = {path.name: path for path in Path(provenance.__file__).with_name("recipes").glob("*.yaml")}
@@ -42,6 +43,18 @@ def test_the_schema_of_recipes_needs_no_torch(capsys: Any) -> None:
     assert main(["schema", "--recipe"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert {"stages", "network", "data"} <= schema["properties"].keys()
+
+
+def test_a_detectors_data_has_no_classes_to_show_evenly(tmp_path: Path) -> None:
+    text = next(path for name, path in SHIPPED.items() if name.startswith("edgenano")).read_text()
+    stage = "\n  - one_shot: {sparsity: 0.5, pattern: 1x4%s}"
+    for more in ("", ", even: 0.5"):
+        (tmp_path / "recipe.yaml").write_text(text.replace("\nstages:", "\nstages:" + stage % more))
+        if not more:
+            load_recipe(tmp_path / "recipe.yaml")
+            continue
+        with pytest.raises(ConfigError, match=r"stages\[0\].one_shot.even.*: only a classifier's data"):
+            load_recipe(tmp_path / "recipe.yaml")
 
 
 @pytest.mark.parametrize(

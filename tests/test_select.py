@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,9 @@ from edgekit.bench.probing import Probed
 from edgekit.bench.rates import LayerRate, Rates, Sustained
 from edgekit.cli import main
 from edgekit.config import parse_config
-from edgekit.device import load_device, measured_file
+from edgekit.device import Device, load_device, measured_file
 from edgekit.device.calibration import ORDER_SHARE, Calibration, fit, nonnegative
-from edgekit.device.speeds import calibration_facts, calibration_from
+from edgekit.device.speeds import calibration_facts, calibration_from, calibration_of
 from edgekit.device.work import AMOUNTS, Work
 from edgekit.engine import estimate_memory, native_levels
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
@@ -77,6 +78,53 @@ def test_where_nothing_fits_the_nearest_is_told_for_each_budget(zoo: list[ZooMod
     wish = Wish("detect", ("person",), latency_ms=1e-6, memory_mb=0.1, accuracy=0.9)
     with pytest.raises(BudgetError, match=r"latency .*small.*memory .*small.*accuracy 0.9: large has 0.700"):
         select(wish, load_device(PI4), zoo)
+
+
+def test_only_budgets_that_stand_in_the_way_are_told(zoo: list[ZooModel]) -> None:
+    device = load_device(PI4)
+    by_name = {entry.name: entry for entry in candidates(WISH, device, zoo)}
+    small, large = by_name["small"], by_name["large"]
+
+    def refusal(**budgets: Any) -> str:
+        with pytest.raises(BudgetError) as told:
+            select(replace(WISH, **budgets), device, zoo)
+        return str(told.value)
+
+    slow = refusal(latency_ms=0.5 * small.latency_ms, memory_mb=small.memory_mb + 0.1)
+    assert f"latency {0.5 * small.latency_ms:g} ms: small takes" in slow
+    assert "memory" not in slow, "large misses it, but small misses less"
+    both = refusal(latency_ms=0.9 * by_name["medium"].latency_ms, accuracy=0.45)
+    assert "latency" in both
+    assert "medium takes" in both, "the nearest that only misses the latency"
+    assert "accuracy 0.45: small has 0.300" in both
+    assert "memory" not in both
+    with pytest.raises(BudgetError, match=r"nearest to memory 0.01 MB \(all that edgekit may have there\)"):
+        select(WISH, replace(device, kit_memory_mb=0.01), zoo)  # type: ignore[arg-type]
+    assert "change this budget" in refusal(accuracy=0.9)
+    assert large.accuracy < 0.9
+
+
+def test_classifiers_of_different_things_are_not_ranked_together(
+    zoo: list[ZooModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def classifier(entry: ZooModel, *labels: str) -> ZooModel:
+        return replace(entry, card=replace(entry.card, task="classify", labels=labels))
+
+    small, medium, bad, _ = zoo
+    mixed = [
+        classifier(small, "person", "no person"), classifier(medium, "person", "dog"),
+        classifier(bad, "person", "dog"),
+    ]  # fmt: skip
+    device = load_device(PI4)
+    for labels in ((), ("person",)):
+        with pytest.raises(UsageError, match=r"the labels of one kind \(person, no person; person, dog\)"):
+            select(Wish("classify", labels), device, mixed)
+    assert select(Wish("classify", ("no person",)), device, mixed).picked.name == "small"
+    assert len(select(Wish("classify", ("dog",)), device, mixed).candidates) == 2
+    narrow = [classifier(small, "dog"), *mixed[1:]]
+    assert select(Wish("classify", ("dog",)), device, narrow).picked.name == "small", "no more than these"
+    assert main(["select", "--task", "classify", "--device", PI4]) == 2
+    assert "cannot be ranked together" in capsys.readouterr().err
 
 
 def test_an_unknown_label_is_told_with_those_there_are(zoo: list[ZooModel]) -> None:
@@ -161,11 +209,44 @@ def test_a_plan_is_predicted_for_any_device(device: str) -> None:
 
 
 def test_a_level_that_was_not_measured_is_modelled() -> None:
-    costs = calibration_facts(Calibration("avx2", {"conv4": (1.0,) * 8}))
-    device = replace(load_device("x86-64-avx512vnni"), kernels={"avx2": costs}, tier="measured")
+    laptop = load_device("x86-64-avx512vnni")
+    costs = calibration_facts(calibration_of(laptop, "avx2"))
+    device = replace(laptop, kernels={"avx2": costs}, tier="measured")
     graph = plan.prepare(convolution())
     assert predict(graph, device, isa="avx2").tier == "measured"
     assert predict(graph, device).tier == "modelled"
+
+
+def test_what_a_profile_lacks_is_modelled_or_guessed_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = plan.prepare(convolution())
+    laptop = load_device("x86-64-avx512vnni")
+    modelled = predict(graph, laptop)
+    whole = calibration_facts(calibration_of(laptop, laptop.isa)) | {"low": 0.9, "high": 1.1}
+    kinds = {step.kind for step in modelled.steps}
+
+    def measured_without(kind: str) -> Device:
+        costs = {name: cost for name, cost in whole["costs_ns"].items() if name != kind}
+        return replace(laptop, kernels={laptop.isa: whole | {"costs_ns": costs}}, tier="measured")
+
+    full = predict(graph, measured_without(""))
+    assert (full.tier, full.gaps) == ("measured", "")
+    assert full.high_ms == pytest.approx(1.1 * full.latency_ms)
+    (kind,) = (kind for kind in kinds if kind.startswith("conv"))
+    lacking = predict(graph, measured_without(kind))
+    assert lacking.tier == "measured + modelled"
+    assert lacking.gaps.startswith(f"{kind} modelled (")
+    assert lacking.latency_ms == pytest.approx(full.latency_ms, rel=1e-3), "by its level and clock"
+    assert lacking.low_ms < full.low_ms < full.high_ms < lacking.high_ms
+    monkeypatch.setattr("edgekit.device.speeds._cycles", dict)
+    guessed = predict(graph, measured_without(kind))
+    assert guessed.tier == "measured + guessed"
+    assert guessed.high_ms / guessed.latency_ms > lacking.high_ms / lacking.latency_ms
+    (tmp_path / "x.tflite").write_bytes(model.write(convolution()))
+    monkeypatch.setattr("edgekit.device.load_device", lambda _: measured_without(kind))
+    assert main(["predict", str(tmp_path / "x.tflite")]) == 0
+    assert f"not in the profile of {laptop.name}: {kind} guessed" in capsys.readouterr().out
 
 
 def test_more_zeros_take_less_time_and_a_slower_board_more() -> None:

@@ -17,7 +17,8 @@ from edgekit.errors import MissingExtraError
 INK, MUTED, GRID = "#010101", "#010102", "#010103"
 COLORS = ("#020201", "#020202", "#020203", "#020204", "#020205", "#020206")
 _NAMES = {INK: "ink", MUTED: "muted", GRID: "grid"} | {c: f"c{i}" for i, c in enumerate(COLORS, 1)}
-WIDTH, HEIGHT = 4.9, 3.0  # inches of 72 points: fits a phone, two fit a desktop
+WIDTH, HEIGHT = 4.9, 3.4  # inches of 72 points: as wide as a phone, three fit a desktop
+TEXT, SMALL = 12, 11  # points: what people read on a phone without bringing it nearer
 FAMILIES = ("conv", "depthwise", "fc")
 
 
@@ -29,10 +30,11 @@ def draw(name: str, paint: Callable[[Any], None], height: float = HEIGHT) -> str
     except ImportError:
         raise MissingExtraError("matplotlib", "report") from None
     style: Any = {
-        "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "text.color": INK,
+        "svg.fonttype": "none", "svg.hashsalt": name, "font.size": TEXT, "text.color": INK,
         "axes.labelcolor": MUTED, "axes.edgecolor": GRID, "xtick.color": MUTED, "ytick.color": MUTED,
+        "xtick.labelsize": SMALL, "ytick.labelsize": SMALL, "legend.fontsize": SMALL,
         "grid.color": GRID, "axes.spines.top": False, "axes.spines.right": False,
-        "legend.frameon": False, "legend.fontsize": 8, "legend.labelcolor": INK, "axes.axisbelow": True,
+        "legend.frameon": False, "legend.labelcolor": INK, "axes.axisbelow": True,
     }  # fmt: skip
     with mpl.rc_context(style):
         figure = Figure((WIDTH, height), layout="constrained")
@@ -88,7 +90,7 @@ def zeros_by_layer(lines: Sequence[Line]) -> str:
             axes.bar(*zip(*some, strict=True), width=0.8, color=COLORS[number % 6], label=pattern)
         axes.set(xlabel="layer with weights", ylabel="zero, %", ylim=(0, 100))
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(ncols=3, loc="upper left")
+        axes.legend(ncols=2, loc="upper left")
 
     return draw("Zeros of each layer", paint)
 
@@ -157,11 +159,11 @@ def pareto(places: Sequence[Place], device: str) -> str:
         for place in best:
             name = place.model.partition("/")[2].replace("/", "\n")
             at = (place.latency_ms, place.accuracy)
-            axes.annotate(name, at, (-3, 4), textcoords="offset points", fontsize=7, ha="right")
+            axes.annotate(name, at, (-3, 4), textcoords="offset points", fontsize=SMALL, ha="right")
         axes.set(xscale="log", xlabel="ms, predicted", ylabel=metric)
         _log_ticks(axes.xaxis)
-        axes.set_xlim(min(p.latency_ms for p in places) / 4, 1.25 * max(p.latency_ms for p in places))
-        axes.margins(y=0.2)
+        axes.set_xlim(min(p.latency_ms for p in places) / 6, 1.25 * max(p.latency_ms for p in places))
+        axes.margins(y=0.25)
 
     return draw(f"{places[0].task}: the zoo on {device}", paint)
 

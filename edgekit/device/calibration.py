@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from edgekit.device.work import OTHER, Work
 
 SWEEPS = 400  # of the fit, through all coefficients
 ORDER_SHARE = 0.2  # of what it costs to share a step, that an order costs which is taken back
+GUESS_LOW, GUESS_HIGH = 0.25, 4.0  # what may become of a kind of work of which nothing is known
+
+Basis: TypeAlias = Literal["profile", "modelled", "guessed"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Calibration:
     `run_us` is the cost of an inference beside its steps. With two threads a step takes its share of units
     times `thread_loss` (1: none, and each further thread loses as much) and `sync_us`; or it is done before
     the others wake, who then are not waited for. `low` and `high` are factors that nine in ten predictions
-    lie between.
+    lie between. `stand_in` is asked for kinds of work that are not in `costs_ns`.
     """
 
     level: str
@@ -33,13 +37,34 @@ class Calibration:
     sync_us: float = 0.0
     low: float = 0.8
     high: float = 1.25
-    fallback_ns: float = field(default=2.0)  # a number of a step of a kind that was not timed
+    fallback_ns: float = field(default=2.0)  # a number of a step of a kind that nobody knows
+    stand_in: Calibration | None = None
+
+    def basis(self, work: Work) -> Basis:
+        """How the costs of such work are known."""
+        if self.knows(work):
+            return "profile"
+        return "modelled" if self.stand_in and self.stand_in.knows(work) else "guessed"
+
+    def span(self, work: Work) -> tuple[float, float]:
+        """The factors that the time of such work lies between."""
+        if self.knows(work):
+            return self.low, self.high
+        if self.stand_in and self.stand_in.knows(work):
+            return min(self.low, self.stand_in.low), max(self.high, self.stand_in.high)
+        return GUESS_LOW, GUESS_HIGH
+
+    def knows(self, work: Work) -> bool:
+        """Whether it has costs of its own for such work."""
+        return len(self.costs_ns.get(work.kind, ())) == len(work.amounts) + 1
 
     def compute_us(self, work: Work, threads: int = 1) -> float:
         """Microseconds of a step's work by the kernels, without waiting for memory."""
-        costs = self.costs_ns.get(work.kind)
-        if costs is None or len(costs) != len(work.amounts) + 1:
+        basis = self.basis(work)
+        if basis == "guessed":
             return 1e-3 * self.fallback_ns * max(1.0, sum(work.amounts))
+        source = self.stand_in if basis == "modelled" and self.stand_in else self
+        costs = source.costs_ns[work.kind]
         alone = 1e-3 * sum(c * a for c, a in zip(costs, (*work.amounts, 1.0), strict=True))
         if threads == 1 or work.units == 1:
             return alone

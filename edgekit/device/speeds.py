@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -13,15 +14,22 @@ from edgekit.errors import UsageError
 
 
 def calibration_of(device: Device, isa: str) -> Calibration:
-    """What work costs on the device at the ISA level. Raises UsageError where nothing is known."""
+    """What work costs on the device at the ISA level; kinds that its profile lacks are modelled.
+
+    Raises UsageError where nothing is known.
+    """
+    modelled = _modelled(device, isa) if isa in _cycles() else None
     if isa in device.kernels:
-        return calibration_from(isa, device.kernels[isa])
-    table = _cycles()
-    if isa not in table:
+        return replace(calibration_from(isa, device.kernels[isa]), stand_in=modelled)
+    if modelled is None:
         raise UsageError(
             f"device {device.name}: nothing is known of ISA level {isa!r}: edgekit devices probe"
         )
-    level = table[isa]
+    return modelled
+
+
+def _modelled(device: Device, isa: str) -> Calibration:
+    level = _cycles()[isa]
     core = device.cores[0] if device.cores else None
     ghz = (core.max_mhz or 2000) / 1000 if core else 2.0
     slowness = level.get("slowness", {}).get(core.core if core else "", 1.0)
@@ -35,8 +43,9 @@ def calibration_of(device: Device, isa: str) -> Calibration:
 def calibration_from(level: str, facts: dict[str, Any]) -> Calibration:
     """From the mapping that `calibration_facts` makes."""
     costs = {kind: tuple(values) for kind, values in facts["costs_ns"].items()}
-    rest = {key: float(facts[key]) for key in ("run_us", "thread_loss", "sync_us", "low", "high")}
-    return Calibration(level, costs, **rest)
+    keys = ("run_us", "thread_loss", "sync_us", "low", "high")
+    run_us, thread_loss, sync_us, low, high = (float(facts[key]) for key in keys)
+    return Calibration(level, costs, run_us, thread_loss, sync_us, low, high)
 
 
 def calibration_facts(found: Calibration) -> dict[str, Any]:

@@ -171,9 +171,15 @@ def _predict(arguments: argparse.Namespace) -> int:
         console.print_json([{"model": name, **prediction.to_dict()} for name, prediction in told])
         return 0
     console.print_table("", latency.COLUMNS, [prediction.row(name) for name, prediction in told])
+    for name, prediction in told:
+        if prediction.gaps:
+            sys.stdout.write(f"{name}: not in the profile of {prediction.device}: {prediction.gaps}\n")
     for _, prediction in told if arguments.steps else ():
-        rows = [(step.family, step.operator, f"{step.us:.1f}", step.bound) for step in prediction.steps]
-        console.print_table("", ("step", "operator", "us", "bound"), rows)
+        rows = [
+            (step.family, step.operator, f"{step.us:.1f}", step.bound, step.basis)
+            for step in prediction.steps
+        ]
+        console.print_table("", ("step", "operator", "us", "bound", "known by"), rows)
     return 0
 
 

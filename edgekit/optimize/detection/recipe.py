@@ -62,6 +62,11 @@ class Recipe(Schedule):
 
     @model_validator(mode="after")
     def _ends_quantised(self) -> Recipe:
+        for number, stage in enumerate(self.stages):
+            if stage.one_shot and stage.one_shot.even:
+                raise PlaceError(
+                    ("stages", number, "one_shot", "even"), "only a classifier's data has classes"
+                )
         if not any(stage.quantize for stage in self.stages):
             raise PlaceError(("stages",), "no stage quantize: the files are int8")
         return self

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 _STEPS = 16384  # that a budget is divided into; a layer may seem dearer than it is by one of them
 _BREAKS = 1.0  # what a layer of an N:M pattern may do to the outputs, in what all others do
 _MOST_SPARED = 2
+_SPARED = 0.03  # of the zeros of an N:M pattern, that may be given up where they do most harm
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +90,23 @@ def _now_ms(candidate: Candidate) -> float:
 
 
 def _spare_few(candidates: Sequence[Candidate]) -> list[int]:
-    """All layers get the pattern but one or two that alone do more to the outputs than all the others."""
+    """All layers get the pattern but small ones that do much, and one or two that alone do more to the
+    outputs than all the others.
+    """
     numbers = [1] * len(candidates)
     for _ in range(_MOST_SPARED):
         trials = [c.effect * number for c, number in zip(candidates, numbers, strict=True)]
         worst = int(np.argmax(trials))
         if len(candidates) > 2 and trials[worst] > _BREAKS * (sum(trials) - trials[worst]):
             numbers[worst] = 0
-    return numbers
+    return [min(both) for both in zip(numbers, _spare_small(candidates), strict=True)]
+
+
+def _spare_small(candidates: Sequence[Candidate]) -> list[int]:
+    sizes = [c.sizes for c in candidates]
+    zeros = sum(float(size[0] - size[1]) for size in sizes)
+    numbers = allocate(sizes, [c.losses for c in candidates], sum(map(min, sizes)) + _SPARED * zeros)
+    return numbers or [1] * len(candidates)
 
 
 def allocate(costs: Sequence[Array], losses: Sequence[Array], budget: float) -> list[int] | None:

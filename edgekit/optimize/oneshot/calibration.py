@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from edgekit.engine import load_graph
 from edgekit.model.graph import Graph
-from edgekit.optimize.oneshot.layers import Layer, Real, input_rows, real_values
+from edgekit.optimize.oneshot.layers import Layer, Real, bias_of, input_rows, output_limits, real_values
 from edgekit.optimize.oneshot.refit import Moments
 from edgekit.plan.simplify import drop_unused
 
 Inputs = Sequence[NDArray[Any]]  # of one inference
+Solved = tuple[NDArray[np.float64], NDArray[np.float64]]  # weights (outputs, inputs) and biases
 _SAMPLES = 65536  # rows of a layer's input, over all inferences, that are enough for least squares
 _LEAST_ROWS = 16  # of one inference
 _CHUNK = 4096  # rows that are multiplied at once
@@ -47,18 +48,26 @@ class Calibration:
             found = dict(zip(computed, engine.run(inputs) if engine else (), strict=True))
             yield [inputs[known[i]] if i in known else found[i] for i in tensors]
 
-    def moments(self, layer: Layer, pruned: Graph, dense: Graph) -> Moments:
+    def moments(self, layer: Layer, pruned: Graph, dense: Graph, solved: Solved | None = None) -> Moments:
         """Of the layer's inputs in the network as pruned so far, and its outputs in the dense one.
 
-        Where these are added to what other layers give, they also make up for how that has changed.
+        Where these are added to what other layers give, they also make up for how that has changed. Where the
+        activation cuts them off, and what `solved` weights and biases give with them, any such number is as
+        good: the one that is given is wanted.
         """
         weights = layer.real.astype(np.float32).T
+        limits = output_limits(dense, layer) if solved else None
         sums = _Sums(centred=layer.bias >= 0)
         missing = self._missing(layer, pruned, dense)
         for now, before, more in zip(
             self._rows(layer, pruned), self._rows(layer, dense), missing, strict=True
         ):
-            sums.add(now, before @ weights + more)
+            wanted = before @ weights + more
+            if solved and limits:
+                bias = bias_of(dense, layer).astype(np.float32)
+                given = now @ solved[0].astype(np.float32).T + solved[1].astype(np.float32)
+                wanted = _as_good(wanted + bias, given, limits) - bias
+            sums.add(now, wanted)
         return sums.moments()
 
     def _missing(self, layer: Layer, pruned: Graph, dense: Graph) -> Iterator[Real]:
@@ -74,13 +83,9 @@ class Calibration:
             )
             yield (then - now)[self._places(layer, len(then), number)]
 
-    def drift(self, layer: Layer, pruned: Graph, dense: Graph) -> NDArray[np.float64]:
-        """By how much the mean of each of the layer's inputs is less in the network as pruned so far."""
-        now, before = (
-            np.mean([rows.mean(axis=0, dtype=np.float64) for rows in self._rows(layer, graph)], axis=0)
-            for graph in (pruned, dense)
-        )
-        return np.asarray(before - now)
+    def pairs(self, layer: Layer, pruned: Graph, dense: Graph) -> Iterator[tuple[Real, Real]]:
+        """Rows of the layer's inputs in the network as pruned so far and in the dense one, by inference."""
+        return zip(self._rows(layer, pruned), self._rows(layer, dense), strict=True)
 
     def _rows(self, layer: Layer, graph: Graph) -> Iterator[Real]:
         """Some of the rows that the layer's matrix is multiplied with, the same ones in every graph."""
@@ -131,6 +136,13 @@ def _added_before(graph: Graph, layer: Layer) -> int | None:
     maker = graph.producer.get(other)
     before = maker is None or graph.ops.index(maker) < layer.number
     return other if before and graph.tensors[other].data is None else None
+
+
+def _as_good(wanted: Real, given: Real, limits: tuple[float, float]) -> Real:
+    """What is given where it is cut off as what is wanted is; the limit where only this is."""
+    least, largest = limits
+    low = np.where(wanted <= least, np.minimum(given, least), wanted)
+    return np.asarray(np.where(wanted >= largest, np.maximum(given, largest), low), np.float32)
 
 
 def _judged(graph: Graph, tensor: int) -> list[int]:

@@ -14,6 +14,7 @@ from edgekit.plan.convolution import Window, window_of
 
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 Real = NDArray[np.float32]
+_CUTS = {"RELU": (0.0, math.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +160,17 @@ def _with_bias(graph: Graph, layer: Layer, bias: NDArray[np.float64]) -> Tensor:
         limits = np.iinfo(tensor.dtype)
         stored = np.clip(np.rint(stored), limits.min, limits.max)
     return replace(tensor, data=stored.astype(tensor.dtype).reshape(tensor.shape))
+
+
+def output_limits(graph: Graph, layer: Layer) -> tuple[float, float] | None:
+    """The least and the largest real number that the layer can give, where its activation cuts off some."""
+    tensor, op = graph.tensors[layer.result], graph.ops[layer.number]
+    activation = op.options.get("fused_activation_function", "NONE")
+    if activation not in _CUTS or tensor.dtype not in _BYTES:
+        return None
+    info = np.iinfo(tensor.dtype)
+    least, largest = real_values(tensor, np.array([info.min, info.max])).tolist()
+    return max(least, _CUTS[activation][0]), min(largest, _CUTS[activation][1])
 
 
 def real_values(tensor: Tensor, stored: NDArray[Any]) -> Real:

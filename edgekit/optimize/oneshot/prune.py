@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from edgekit.errors import ModelError
 from edgekit.model.graph import Graph
-from edgekit.optimize.oneshot import latency
+from edgekit.optimize.oneshot import depthwise, latency
 from edgekit.optimize.oneshot.budget import Candidate, spend
 from edgekit.optimize.oneshot.calibration import Calibration, Outputs
 from edgekit.optimize.oneshot.goal import Goal
-from edgekit.optimize.oneshot.layers import Layer, bias_of, find_layers, replaced
+from edgekit.optimize.oneshot.layers import Layer, bias_of, find_layers, output_limits, replaced
 from edgekit.optimize.oneshot.masks import trace
 from edgekit.optimize.oneshot.refit import Moments, Problem, damped, refit, round_weights
 from edgekit.optimize.oneshot.report import Report, make_report
@@ -96,18 +96,21 @@ class _Run:
         """The candidates with losses that also say what they do to the network's outputs.
 
         Each is pruned alone to about its level. What its own error does to the outputs varies with the level,
-        so the weight is the square root of their ratio.
+        so the weight is the square root of their ratio; but where there is one level only, as of N:M, the
+        ratio itself.
         """
+        power = 1.0 if self.goal.pattern.of else 0.5
         weighed = []
         for number, (candidate, level) in enumerate(zip(candidates, levels, strict=True)):
             self.progress(f"trying layer {number + 1} of {len(candidates)}: {candidate.layer.name}")
             place = _place_of_trial(candidate, level)
             mask = candidate.trace.mask(float(candidate.levels[place]))
-            graph, _ = _solve(
-                self.dense, self.dense, candidate.layer, candidate.moments, candidate.problem, mask
+            layer = candidate.layer
+            graph = replaced(
+                self.dense, layer, *_solution(self.dense, layer, candidate.moments, candidate.problem, mask)
             )
             effect, own = self.outputs.error(graph), float(candidate.losses[place])
-            weight = float(np.sqrt(effect / own)) if own > 0 else 1.0
+            weight = float((effect / own) ** power) if own > 0 else 1.0
             weighed.append(replace(candidate, losses=candidate.losses * weight, effect=effect))
         return weighed
 
@@ -125,25 +128,39 @@ class _Run:
             if layer.number in chosen:
                 graph, errors[layer.number] = self._settle(graph, layer, *chosen[layer.number])
             elif layer.kind == "DEPTHWISE_CONV_2D" and graph is not self.dense:
-                graph = self._correct_bias(graph, layer)
+                graph = self._refit_depthwise(graph, layer)
         return graph, errors
 
     def _settle(self, graph: Graph, layer: Layer, candidate: Candidate, level: float) -> tuple[Graph, float]:
         if graph is self.dense and level <= candidate.trace.least:
             return graph, 0.0
         moments, problem = self._problem(layer, graph)
-        if not level:
-            return _solve(graph, self.dense, layer, moments, problem, layer.matrix != 0)
-        how = trace(problem, layer.matrix, layer.channels, self.goal.pattern)
-        return _solve(graph, self.dense, layer, moments, problem, how.mask(level))
+        mask = layer.matrix != 0
+        if level:
+            mask = trace(problem, layer.matrix, layer.channels, self.goal.pattern).mask(level)
+        matrix, bias = _solution(self.dense, layer, moments, problem, mask)
+        if output_limits(self.dense, layer):
+            solved = matrix * layer.scale[:, None], bias
+            moments = self.calibration.moments(layer, graph, self.dense, solved)
+            problem = damped(moments, layer.real, _DAMPING)
+            matrix, bias = _solution(self.dense, layer, moments, problem, mask)
+        return replaced(graph, layer, matrix, bias), moments.error(matrix * layer.scale[:, None])
 
-    def _correct_bias(self, graph: Graph, layer: Layer) -> Graph:
-        """Let the mean of each channel of a depthwise convolution be what it was."""
-        drift = self.calibration.drift(layer, graph, self.dense).reshape(layer.matrix.shape[1], -1)
-        if layer.bias < 0 or len(graph.readers[layer.bias]) > 1 or drift.shape[1] != len(layer.matrix):
+    def _refit_depthwise(self, graph: Graph, layer: Layer) -> Graph:
+        """Let each channel of a depthwise convolution give what it gave, as far as it can."""
+        if (
+            layer.bias < 0
+            or layer.channels != self.dense.tensors[layer.source].shape[-1]
+            or self._shared(layer)
+        ):
             return graph
-        bias = bias_of(self.dense, layer) + (layer.real * drift.T).sum(axis=1)
-        return replaced(graph, layer, layer.matrix, bias)
+        seen = depthwise.windows_of(layer, self.calibration.pairs(layer, graph, self.dense))
+        matrix, more = depthwise.solve(layer, seen, _DAMPING)
+        return replaced(graph, layer, matrix, bias_of(self.dense, layer) + more)
+
+    def _shared(self, layer: Layer) -> bool:
+        """Whether others read its weights or its bias, too."""
+        return any(len(self.dense.readers[i]) > 1 for i in (layer.weights, layer.bias))
 
 
 def _place_of_trial(candidate: Candidate, level: float) -> int:
@@ -153,12 +170,10 @@ def _place_of_trial(candidate: Candidate, level: float) -> int:
     return place + int(heard[0]) if heard.size else len(candidate.levels) - 1
 
 
-def _solve(
-    graph: Graph, dense: Graph, layer: Layer, moments: Moments, problem: Problem, mask: NDArray[np.bool_]
-) -> tuple[Graph, float]:
-    """The graph with the layer's best weights under a mask, rounded; and the error of its outputs."""
-    weights = refit(problem, mask)
-    matrix = round_weights(problem, weights, layer.scale, layer.limits)
-    real = matrix * layer.scale[:, None]
-    bias = bias_of(dense, layer) + moments.output_mean - real @ moments.input_mean
-    return replaced(graph, layer, matrix, bias), moments.error(real)
+def _solution(
+    dense: Graph, layer: Layer, moments: Moments, problem: Problem, mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The layer's best weights under a mask, rounded, and the bias that goes with them."""
+    matrix = round_weights(problem, refit(problem, mask), layer.scale, layer.limits)
+    moved = moments.output_mean - (matrix * layer.scale[:, None]) @ moments.input_mean
+    return matrix, bias_of(dense, layer) + moved

@@ -79,24 +79,32 @@ def round_weights(
 ) -> NDArray[np.int64]:
     """Whole numbers of `scale` (o,) for weights (o, d), zeros kept; each error is made up for by the later.
 
-    Frantar et al. 2022, "GPTQ": the rows of the upper Cholesky factor of the inverse say by how much.
+    As Frantar et al. 2022, "GPTQ", but by a factor of the matrix itself: no inverse is made.
     """
     result = np.zeros(weights.shape, np.int64)
     for rows, places, real in _alike(weights != 0):
         matrices = _matrices(problem.hessian, places, real)
-        upper = np.linalg.cholesky(np.linalg.inv(matrices)).swapaxes(1, 2)
-        left = np.where(real, weights[rows[:, None], places], 0) / scale[rows, None]
-        _put(result, rows, places, real, _round_rows(left, upper, limits))
+        wanted = np.where(real, weights[rows[:, None], places], 0) / scale[rows, None]
+        _put(result, rows, places, real, round_rows(wanted, upper_factors(matrices), limits))
     return result
 
 
-def _round_rows(left: Array, upper: Array, limits: tuple[int, int]) -> NDArray[np.int64]:
-    """Rows (b, s) to whole numbers, one place after the other; `upper` is (b, s, s)."""
-    whole = np.zeros(left.shape, np.int64)
-    for j in range(left.shape[1]):
-        whole[:, j] = np.clip(np.rint(left[:, j]), *limits)
-        error = (left[:, j] - whole[:, j]) / upper[:, j, j]
-        left[:, j:] -= error[:, None] * upper[:, j, j:]
+def upper_factors(matrices: Array) -> Array:
+    """The upper triangles R with R R' = H of symmetric matrices (b, s, s)."""
+    return np.asarray(np.linalg.cholesky(matrices[:, ::-1, ::-1])[:, ::-1, ::-1], np.float64)
+
+
+def round_rows(wanted: Array, upper: Array, limits: tuple[int, int]) -> NDArray[np.int64]:
+    """Rows (b, s) to whole numbers, one place after the other; `upper` is (b, s, s).
+
+    The squared error is that of (wanted - whole) R, whose entry j only knows the places up to j: each place
+    makes its own as small as it can.
+    """
+    whole, error = np.zeros(wanted.shape, np.int64), np.zeros(wanted.shape)
+    for j in range(wanted.shape[1]):
+        owed = np.einsum("bi,bi->b", error[:, :j], upper[:, :j, j]) / upper[:, j, j]
+        whole[:, j] = np.clip(np.rint(wanted[:, j] + owed), *limits)
+        error[:, j] = wanted[:, j] - whole[:, j]
     return whole
 
 

@@ -26,6 +26,7 @@ from edgekit.optimize.training.quantization import calibrate, is_quantized, rang
 from edgekit.optimize.training.recording import Gradients
 from edgekit.optimize.training.session import Session, wrap
 from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
+from edgekit.optimize.training.showing import choose_inputs
 from edgekit.optimize.training.stages import Schedule
 
 CHECKPOINT = "checkpoint.pt"
@@ -170,14 +171,10 @@ class _Run:
 
     def _inputs(self) -> Tensor:
         """Inputs of the first epoch, as many as the file's one-shot pruning wants."""
-        stages = [stage.one_shot.inputs for stage in self.session.schedule.stages if stage.one_shot]
-        count = max(stages, default=1)
-        found: list[Tensor] = []
-        for inputs, _ in self.task.batches(0, 0):
-            found.append(inputs)
-            if sum(map(len, found)) >= count:
-                break
-        return torch.cat(found)[:count].cpu()
+        stages = [stage.one_shot for stage in self.session.schedule.stages if stage.one_shot]
+        count = max((stage.inputs for stage in stages), default=1)
+        even = max((stage.even for stage in stages), default=0.0)
+        return choose_inputs(self.task.batches(0, 0), count, even)
 
     def _calibrate(self) -> None:
         """Set the ranges of a network that is quantised without a step of training in int8."""

@@ -190,6 +190,9 @@ class OneShotStage(Part):
         json_schema_extra={"patternErrorMessage": "unstructured, blocks like 1x4, or N:M like 2:4"},
     )
     inputs: Int = Field(default=256, ge=1, le=10**5, description="Pictures of the training data to go by.")
+    even: Float = Field(
+        default=0.0, ge=0, le=1, description="Share of them that is drawn evenly over the classes."
+    )
 
     @model_validator(mode="after")
     def _says_how_much(self) -> OneShotStage:
