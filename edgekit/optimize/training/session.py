@@ -134,7 +134,8 @@ class Session:
         return content
 
     def content(self, inputs: torch.Tensor, name: str = "") -> bytes:
-        """The bytes that `export` writes."""
+        """The bytes that `export` writes; zeros in TFLite's sparse encoding where that is smaller."""
+        from edgekit import model
         from edgekit.optimize.training.convert import export
         from edgekit.optimize.training.finish import prune_file
 
@@ -142,7 +143,7 @@ class Session:
         for stage in self.schedule.stages:
             if stage.one_shot is not None:
                 content = prune_file(content, stage.one_shot, inputs, _log.info)
-        return content
+        return model.write(model.read_bytes(content), sparse=True)
 
     # ---- checkpoints ----
 
