@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 QUAD = 4
-PART = 1 << 14  # entries that are made at once
+PART = 1 << 13  # entries that are made at once, of four words or fewer
 LARGEST_PAIR = 32767 // 255  # of two weights of one sign, that AVX2's vpmaddubsw adds up in 16 bits
 
 
@@ -120,7 +120,7 @@ def pack_entries(
     np.cumsum(np.count_nonzero(used, axis=1), out=starts[1:])
     records = np.empty((int(starts[-1]), 1 + group), np.int32)
     layered, begins = np.repeat(quads, words.shape[2]).astype(np.int32), starts_of[:channels:group]
-    step = max(1, PART // max(1, used.shape[1]) // 2) * 2
+    step = max(1, 4 * PART // (max(1, used.shape[1]) * max(4, group)) // 2) * 2
     for first in range(0, len(grouped), step):  # some after another: offsets of all would take much memory
         some = slice(first, min(first + step, len(grouped)))
         listed = records[starts[some.start] : starts[some.stop]]
