@@ -26,7 +26,14 @@ from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.distillation import feature_likeness, likeness  # noqa: E402
 from edgekit.optimize.training.equalization import equalize  # noqa: E402
 from edgekit.optimize.training.layers import ActivationRange, QuantConv2d, QuantScale  # noqa: E402
-from edgekit.optimize.training.masks import Pattern, choose, densities, moved, stored_order  # noqa: E402
+from edgekit.optimize.training.masks import (  # noqa: E402
+    Pattern,
+    choose,
+    contributions,
+    densities,
+    moved,
+    stored_order,
+)
 from edgekit.optimize.training.modifiers import rate  # noqa: E402
 from edgekit.optimize.training.sparsifying import cubic  # noqa: E402
 from edgekit.optimize.training.stages import PruneStage, RateStage, load_schedule  # noqa: E402
@@ -232,6 +239,43 @@ def test_n_of_m_keeps_the_largest_of_every_group() -> None:
     kept = stored_order(mask).reshape(-1, 4)
     assert (kept.sum(1) == 2).all()
     assert ((groups * kept).sum(1) == groups.topk(2, 1).values.sum(1)).all()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(8, 12, 1, bias=False), nn.Conv2d(8, 12, 1, groups=2, bias=False), nn.Linear(8, 12, False)],
+)
+def test_contributions_are_what_an_output_loses_with_a_weight(layer: Any) -> None:
+    torch.manual_seed(5)
+    channels = torch.linalg.qr(torch.randn(64, 8))[0] * (
+        0.1 + 5 * torch.rand(8)
+    )  # they have nothing in common
+    inputs = channels if isinstance(layer, nn.Linear) else channels[..., None, None]
+    shares = contributions(layer.weight, channels.square().mean(0)).square()
+    assert torch.allclose(shares.flatten(1).sum(1), torch.ones(12))
+    with torch.no_grad():
+        whole = layer(inputs)
+        for row, column in itertools.product(range(12), range(shares.shape[1])):
+            kept = layer.weight[row, column].clone()
+            layer.weight[row, column] = 0
+            lost = (whole - layer(inputs)).square().sum() / whole[:, row].square().sum()
+            layer.weight[row, column] = kept
+            assert float(lost) == pytest.approx(float(shares[row, column].sum()), rel=1e-3, abs=1e-6)
+
+
+def test_pruning_by_output_takes_weights_of_small_inputs_first() -> None:
+    torch.manual_seed(6)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+    stage = {"end": 2, "sparsity": 0.5, "every": 1, "score": "output", "layers": ["0"]}
+    session = wrap(model, optimizer, [{"prune": stage}], 4)
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)[:, :4] = 10.0  # the larger weights, of inputs that are a hundredth
+    for _ in range(8):
+        model(torch.randn(16, 8) * torch.tensor([0.01] * 4 + [1.0] * 4)).sum().backward()
+        session.step()
+    assert (session.masks.masks["0"] == torch.tensor([0.0] * 4 + [1.0] * 4)).all()
+    assert not model[0]._forward_pre_hooks
 
 
 def test_pruned_weights_learn_on_and_may_come_back_until_the_end() -> None:
@@ -687,12 +731,15 @@ def test_every_operation_is_exported_as_it_was_trained(name: str) -> None:
 # ---- checkpoints -----------------------------------------------------------------------------------
 
 
-def test_a_resumed_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    wanted = convert.export(train(WHOLE, steps=24).model, pictures(1))
+@pytest.mark.parametrize("score", ["magnitude", "output"])
+def test_a_resumed_training_ends_with_the_same_bytes(tmp_path: Path, score: str) -> None:
+    recipe: list[Any] = copy.deepcopy(WHOLE)
+    recipe[1]["prune"]["score"] = score
+    wanted = convert.export(train(recipe, steps=24).model, pictures(1))
     for step in (1, 3, 4, 5, 11, 12, 15, 16, 17, 20, 23):
-        torch.save(train(WHOLE, steps=step).state_dict(), tmp_path / "state.pt")
+        torch.save(train(recipe, steps=step).state_dict(), tmp_path / "state.pt")
         state = torch.load(tmp_path / "state.pt", weights_only=True)
-        again = train(WHOLE, steps=24, state=state)
+        again = train(recipe, steps=24, state=state)
         assert convert.export(again.model, pictures(1)) == wanted, step
 
 

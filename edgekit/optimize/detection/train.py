@@ -24,6 +24,7 @@ from edgekit.optimize.detection.losses import (
     teacher_opinion,
 )
 from edgekit.optimize.detection.nets import Detector, student_network
+from edgekit.optimize.detection.norms import has_norms, insert_norms, make_room
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
 from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
@@ -121,12 +122,24 @@ def _train(job: Job, session: Session, first: int) -> None:
 
 def _student(job: Job) -> Detector:
     """As the recipe wants it: the teacher's twin, or what an earlier training left in its `float.pt`."""
+    photos = _calibration(job)
     if job.recipe.start is None:
-        return make_student(job.teacher, _calibration(job), job.recipe.columns)
-    path, student = (job.out_dir / job.recipe.start).resolve(), student_network()
+        student = make_student(job.teacher, photos, job.recipe.columns)
+    else:
+        student = _started(job.out_dir / job.recipe.start)
+    if job.recipe.batch_norms and not has_norms(student.state_dict()):
+        insert_norms(student, photos)
+    return student
+
+
+def _started(path: Path) -> Detector:
+    path, student = path.resolve(), student_network()
     if not path.is_file():
         raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
-    student.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    if has_norms(state):
+        make_room(student)
+    student.load_state_dict(state)
     return student
 
 
@@ -174,11 +187,14 @@ class Lesson:
         images = images.contiguous(memory_format=layout(self.job.device))
         grid = self.grids[images.shape[-1]]
         self.features.clear()
-        with torch.no_grad():
-            target = make_target(
-                *teacher_opinion(teacher(images), recipe.columns, grid), Truth(boxes, labels, ignored), grid
-            )
-        maps = self.session.model(images)
+        low = recipe.bfloat16 and not is_quantized(self.session.model)
+        with torch.autocast(self.job.device.type, torch.bfloat16, enabled=low):
+            with torch.no_grad():
+                said = _as_floats(teacher(images))
+            maps = _as_floats(self.session.model(images))
+        target = make_target(
+            *teacher_opinion(said, recipe.columns, grid), Truth(boxes, labels, ignored), grid
+        )
         classes, apart = detection_loss(maps, target, grid, len(recipe.classes))
         losses = torch.stack((classes, apart, likeness * self._unlikeness(classes)))
         return losses.sum(), losses
@@ -189,6 +205,10 @@ class Lesson:
         if own is None:
             return like.new_zeros(())
         return feature_loss(own, self.features[self.job.teacher.trunk])
+
+
+def _as_floats(maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(one.float() for one in maps)
 
 
 def _shown(losses: Tensor) -> str:

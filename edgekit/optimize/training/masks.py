@@ -74,15 +74,17 @@ def _block(values: Tensor, pattern: Pattern) -> tuple[int, int, int]:
     return pattern.outputs, pattern.inputs, values.shape[1]
 
 
-def choose(weights: list[Tensor], sparsity: float, pattern: Pattern, *, together: bool) -> list[Tensor]:
+def choose(
+    weights: list[Tensor], sparsity: float, pattern: Pattern, *, together: bool, relative: bool = True
+) -> list[Tensor]:
     """Masks (1 keeps) that make the share `sparsity` of the weights zero, those of least magnitude.
 
-    With `together` one threshold serves all layers, on squares in units of the layer's mean; else each
-    layer gets the same share. N:M goes towards its share by keeping ever fewer of every M.
+    With `together` one threshold serves all layers, on squares in units of the layer's mean if `relative`;
+    else each layer gets the same share. N:M goes towards its share by keeping ever fewer of every M.
     """
     if pattern.of:
         return [_keep_of(weight, sparsity, pattern) for weight in weights]
-    seen = [_scores(weight, pattern) for weight in weights]
+    seen = [_scores(weight, pattern, relative=relative) for weight in weights]
     scores, sizes = [one for one, _ in seen], [size for _, size in seen]
     if together:
         limits = [_threshold(torch.cat([s.ravel() for s in scores]), torch.cat(sizes), sparsity)] * len(
@@ -98,11 +100,26 @@ def choose(weights: list[Tensor], sparsity: float, pattern: Pattern, *, together
     return masks
 
 
-def _scores(weight: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
-    """Mean square of each block in units of the layer's mean square, and how many weights each has."""
+def _scores(weight: Tensor, pattern: Pattern, *, relative: bool) -> tuple[Tensor, Tensor]:
+    """Mean square of each block, if `relative` in units of the layer's; and how many weights each has."""
     stored = stored_order(weight.detach()).square()
     sizes = blocks(torch.ones_like(stored), pattern)
-    return blocks(stored, pattern) / sizes / stored.mean().clamp(min=1e-30), sizes.ravel()
+    unit = stored.mean().clamp(min=1e-30) if relative else 1.0
+    return blocks(stored, pattern) / sizes / unit, sizes.ravel()
+
+
+def contributions(weight: Tensor, power: Tensor) -> Tensor:
+    """Square roots of what each weight adds to the energy of its output, as a share of what all of them add.
+
+    `power` (i,) is the mean square of each input channel: weights times the size of what they multiply (Sun
+    et al. 2023, A Simple and Effective Pruning Approach for Large Language Models), summed over a row to 1.
+    """
+    outputs, inputs = weight.shape[:2]
+    groups = power.numel() // inputs
+    rows = power.clamp(min=1e-30).sqrt().reshape(groups, inputs).repeat_interleave(outputs // groups, 0)
+    seen = weight.detach() * rows.reshape(outputs, inputs, *[1] * (weight.ndim - 2))
+    energy = seen.square().flatten(1).sum(1).clamp(min=1e-30).sqrt()
+    return seen / energy.reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def _threshold(scores: Tensor, sizes: Tensor, sparsity: float) -> Tensor:

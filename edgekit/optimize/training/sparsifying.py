@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgekit.config.complaint import similar
 from edgekit.config.fields import PlaceError
-from edgekit.optimize.training.masks import Pattern, choose, densities, moved
+from edgekit.optimize.training.masks import Pattern, choose, contributions, densities, moved
 from edgekit.optimize.training.modifiers import Modifier, Place
 from edgekit.optimize.training.stages import PruneStage, SparseTrainStage, TransferStage
 
@@ -28,6 +29,7 @@ class PruneModifier(Modifier):
         super().__init__(stage, place)
         self.names = layers(place.model, stage.layers, stage.skip)
         self.pattern = Pattern.parse(stage.pattern)
+        self.power = Power(place.model, self.names) if stage.score == "output" else None
 
     def enter(self) -> None:
         self._choose(0.0 if self.steps else 1.0)
@@ -40,14 +42,70 @@ class PruneModifier(Modifier):
 
     def leave(self) -> None:
         self.place.masks.freeze(self.names)
+        self.close()
+
+    def close(self) -> None:
+        if self.power is not None:
+            self.power.close()
+            self.power = None
+
+    def state(self) -> Any:
+        return None if self.power is None else self.power.mean
+
+    def restore(self, state: Any) -> None:
+        if state is None:
+            self.close()
+        elif self.power is not None:
+            self.power.mean = state
 
     def _choose(self, share: float) -> None:
         masks = self.place.masks
         weights = [masks.weight(name) for name in self.names]
-        together = self.stage.scope == "global"
-        chosen = choose(weights, cubic(self.stage, share), self.pattern, together=together)
+        if self.power is not None:
+            weights = [
+                contributions(one, self.power.mean[name])
+                for name, one in zip(self.names, weights, strict=True)
+            ]
+        chosen = choose(
+            weights, cubic(self.stage, share), self.pattern,
+            together=self.stage.scope == "global", relative=self.power is None,
+        )  # fmt: skip
         for name, mask in zip(self.names, chosen, strict=True):
             masks.set(name, mask, regrow=self.stage.regrow and share < 1)
+
+
+class Power:
+    """The mean square of each input channel of some layers, as a training sees it; `mean` by their names.
+
+    Up to a factor that is one for all channels: the mean begins at 0.
+    """
+
+    KEPT = 0.98  # of the mean, at each step
+
+    def __init__(self, model: nn.Module, names: list[str]) -> None:
+        self.mean: dict[str, Tensor] = {}
+        self._hooks = []
+        for name in names:
+            layer: Any = model.get_submodule(name)
+            width = layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
+            self.mean[name] = layer.weight.new_zeros(width).detach()
+            self._hooks.append(layer.register_forward_pre_hook(self._watch(name)))
+
+    def _watch(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        @torch.no_grad()
+        def see(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if layer.training:
+                x = inputs[0].detach()
+                axes = (0, 2, 3) if isinstance(layer, nn.Conv2d) else tuple(range(x.ndim - 1))
+                size = torch.linalg.vector_norm(x, dim=axes, dtype=torch.float32)
+                width = len(self.mean[name])
+                self.mean[name].lerp_(size.square() * (width / x.numel()), 1 - self.KEPT)
+
+        return see
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
 
 
 class SparseTrainModifier(Modifier):

@@ -85,11 +85,16 @@ class Sparsity(Span):
 
 
 class PruneStage(Sparsity):
-    """Gradual magnitude pruning by the cubic schedule of Zhu and Gupta (2017), then the mask is frozen."""
+    """Gradual pruning by the cubic schedule of Zhu and Gupta (2017), then the mask is frozen."""
 
     initial: Float = Field(default=0.0, ge=0, lt=1, description="Share of zeros at the start.")
     scope: Literal["global", "layer"] = Field(
         default="global", description="One threshold for all layers, or the same sparsity in each."
+    )
+    score: Literal["magnitude", "output"] = Field(
+        default="magnitude",
+        description="What goes first: the smallest weights, or those that add least to their layer's output, "
+        "inputs being as large as they are.",
     )
     every: Int = Field(default=50, ge=1, le=10**6, description="Steps between two choices of the mask.")
     regrow: Bool = Field(
