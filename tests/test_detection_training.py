@@ -68,6 +68,7 @@ def write_recipe(path: Path, **changes: Any) -> Path:
     content: dict[str, Any] = {
         "version": 1, "task": "detect", "name": "detect/tiny-{size}/sparse50_int8", "seed": 3,
         "sizes_px": [64, 96], "batch": 4, "calibration_photos": 4, "watched_photos": 2,
+        "devices": ["raspberry-pi-4"],
         "classes": [{"name": "person", "category_id": 1, "teacher_column": 0}], "stages": STAGES,
     }  # fmt: skip
     path.write_text(yaml.safe_dump(content | changes))
@@ -114,6 +115,14 @@ def test_training_is_the_same_for_the_same_seed_also_when_interrupted(
     assert card["labels"] == ["person"]
     assert card["macs"] > 1e6
     assert card["agreement_with_training"]["within_4"] > 0.9
+    for path, other in zip(whole, parts, strict=True):
+        told, again = (json.loads(one.with_name("report.json").read_text()) for one in (path, other))
+        assert [row["epoch"] for row in told["history"]] == [0, 1, 2]
+        assert [row["quantized"] for row in told["history"]] == [False, True, True]
+        assert {**told, "seconds": 0, "latency": 0} == {**again, "seconds": 0, "latency": 0}
+        assert [one["device"] for one in told["latency"]] == ["this machine", "raspberry-pi-4"]
+        assert set(told["before"]) == set(told["after"]) == {"map", "ap50"}
+        assert path.with_name("report.html").stat().st_size > 2000
     for path, size in zip(whole, (64, 96), strict=True):
         graph = model.read(path)
         shapes = [(1, size // stride, size // stride, 16) for stride in (8, 16, 32)]

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgekit import engine, model
-from edgekit.device import load_device
-from edgekit.device.speeds import calibration_of
-from edgekit.errors import ConfigError, UsageError
+from edgekit import engine
+from edgekit.errors import ConfigError
 from edgekit.optimize.classification.card import write_card
 from edgekit.optimize.classification.images import Pictures
 from edgekit.optimize.classification.recipe import (
@@ -40,7 +38,7 @@ def train(
 ) -> Path:
     """Run the recipe of file `path`; returns the model's path in `out_dir`."""
     folders = [*([data_dir] if data_dir else []), path.parent]
-    _check_devices(recipe)
+    report.check_devices(recipe, recipe.devices)
     recipe = _with_files(recipe, folders)
     task = Classification(recipe, folders, device)
     schedule = schedule_of(recipe, task.centre)
@@ -61,16 +59,6 @@ def _keep_teacher(task: Classification, outcome: Outcome, out_dir: Path) -> Path
     target = out_dir / "teacher.pt"
     write_teacher(outcome.network, task, target)
     return target
-
-
-def _check_devices(recipe: ClassifyRecipe) -> None:
-    """ConfigError for a device that the report could not judge, before anything is trained."""
-    for number, name in enumerate(recipe.devices):
-        try:
-            device = load_device(name)
-            calibration_of(device, device.isa)
-        except UsageError as error:
-            raise ConfigError(f"{recipe.where('devices', number)}: {error}") from None
 
 
 def _with_files(recipe: ClassifyRecipe, folders: list[Path]) -> ClassifyRecipe:
@@ -112,7 +100,7 @@ def _facts(task: Classification, schedule: Schedule, outcome: Outcome, path: Pat
         "engine": runner.name,
         "agreement": None if changed else _agreement(task, outcome, outputs, runner),
         "file": report.facts(path.read_bytes()),
-        "latency": _latency(path, task.recipe.devices),
+        "latency": report.latency(path, task.recipe.devices),
         "seconds": outcome.seconds,
         "seed": task.recipe.seed,
         "trained": outcome.history.trained,
@@ -134,18 +122,3 @@ def _agreement(task: Classification, outcome: Outcome, outputs: Any, runner: Any
     info = runner.outputs[0]
     apart = np.abs(np.rint(real / info.scale + info.zero_point) - outputs[: len(real)])
     return {f"within_{steps}": float((apart <= steps).mean()) for steps in (0, 1, 2)}
-
-
-def _latency(path: Path, devices: list[str]) -> list[dict[str, Any]]:
-    """Milliseconds of one picture on one core: measured on this machine, modelled on the devices."""
-    from edgekit.bench import Settings, benchmark
-    from edgekit.optimize.auto import model_ms
-
-    measured = benchmark([path], settings=Settings(seconds=0.5, warmup=0.1)).results[0]
-    here = {"device": "this machine", "ms": measured.median_ms, "how": f"measured, {measured.runtime}"}
-    graph = model.read(path)
-    others = [
-        {"device": name, "ms": model_ms(graph, load_device(name)), "how": "modelled, one core"}
-        for name in devices
-    ]
-    return [here, *others]

@@ -22,11 +22,12 @@ SOFTWARE = ("edgekit", "torch", "numpy", "opencv-python-headless", "onnx")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The files that a model was made from."""
+    """The files that a model was made from, and the machine that made it."""
 
     recipe_path: Path
     data_dir: Path
     teacher_path: Path
+    trained: str  # on what
 
     @property
     def command(self) -> str:
@@ -58,6 +59,7 @@ def write_card(
         },
         "agreement_with_training": agreement,
         "produced_by": origin.command,
+        "trained": origin.trained,
         "software": versions(SOFTWARE),
     }
     path = model_path.with_name("card.yaml")

@@ -67,6 +67,7 @@ class Recipe(Schedule):
     watched_photos: Int = Field(default=100, ge=1, le=10**6, description="Scored at the first size.")
     pause: Int = Field(default=1, ge=1, le=10**6, description="Epochs between two checkpoints and scores.")
     augment: Augment = Augment()
+    devices: list[Text] = Field(default=[], description="Device profiles whose latency the report tells.")
     classes: list[ClassRow] = Field(min_length=1, max_length=12)
 
     @model_validator(mode="after")

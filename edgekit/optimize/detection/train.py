@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,11 @@ from edgekit.optimize.detection.score import Predict, average_precision
 from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid, make_target
 from edgekit.optimize.detection.teacher import load_teacher
 from edgekit.optimize.detection.transplant import make_student
-from edgekit.optimize.training.accelerator import layout, title
+from edgekit.optimize.training import report
+from edgekit.optimize.training.accelerator import layout, maker, title
 from edgekit.optimize.training.quantization import device_of, is_quantized
 from edgekit.optimize.training.recording import Gradients
+from edgekit.optimize.training.run import History
 from edgekit.optimize.training.session import Session, wrap
 
 FIDELITY_PHOTOS = 20
@@ -67,19 +69,49 @@ def train(
 ) -> list[Path]:
     """Train and write `out_dir/<size>/model.tflite` and its card for every size; returns their paths."""
     recipe = load_recipe(recipe_path)
+    report.check_devices(recipe, recipe.devices)
     progress(title(device))
     teacher = load_teacher(teacher_path).to(memory_format=layout(device))
     job = Job(recipe, *_photos(data_dir, recipe), teacher, device, out_dir, progress)
-    session = _run(job, resume=resume)
+    session, course = _run(job, resume=resume)
     session.model.cpu()
-    paths = []
-    for size_px in recipe.sizes_px:
-        path = _export(job, session, size_px)
-        agreement = measure(session.model, path, job.val[:FIDELITY_PHOTOS], size_px)
-        progress(f"outputs of {path} beside those of torch: {agreement}")
-        write_card(Origin(recipe_path, data_dir, teacher_path), recipe, path, size_px, agreement)
-        paths.append(path)
-    return paths
+    origin = Origin(recipe_path, data_dir, teacher_path, course.history.trained)
+    return [_finish(job, session, course, size_px, origin) for size_px in recipe.sizes_px]
+
+
+def _finish(job: Job, session: Session, course: Course, size_px: int, origin: Origin) -> Path:
+    """The file of one size with its card and its report."""
+    path = _export(job, session, size_px)
+    agreement = measure(session.model, path, job.val[:FIDELITY_PHOTOS], size_px)
+    job.progress(f"outputs of {path} beside those of torch: {agreement}")
+    write_card(origin, job.recipe, path, size_px, agreement)
+    found = {
+        "name": job.recipe.name_of(size_px),
+        "task": "detect",
+        "before": course.before[size_px],
+        "after": _main_scores(_scores(job, session.model, size_px)),
+        "pictures": {"train": len(job.train), "val": len(job.val)},
+        "agreement": agreement,
+        "file": report.facts(path.read_bytes()),
+        "latency": report.latency(path, job.recipe.devices),
+        "seconds": course.seconds,
+        "seed": job.recipe.seed,
+        "trained": course.history.trained,
+        "history": course.history.epochs,
+        "recipe": origin.recipe_path.read_text(encoding="utf-8"),
+    }
+    for written in report.write_report(found, path.parent):
+        job.progress(f"{written}")
+    return path
+
+
+@dataclass
+class Course:
+    """What happened: scores of each size before anything was changed, and the epochs, at the first size."""
+
+    before: dict[int, dict[str, float]] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    seconds: float = 0.0
 
 
 def _photos(data_dir: Path, recipe: Recipe) -> tuple[list[Photo], list[Photo]]:
@@ -92,30 +124,40 @@ def _photos(data_dir: Path, recipe: Recipe) -> tuple[list[Photo], list[Photo]]:
     return train, val
 
 
-def _run(job: Job, *, resume: bool) -> Session:
+def _run(job: Job, *, resume: bool) -> tuple[Session, Course]:
     """Run all epochs, or those that a checkpoint leaves."""
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
     student = _student(job).to(job.device, memory_format=layout(job.device))
     optimiser = torch.optim.AdamW(_groups(student, recipe.weight_decay))
     session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch)
-    first = _restore(job, session) if resume else 0
+    first, course = _restore(job, session) if resume else (0, Course())
     if first < session.epochs:
-        _train(job, session, first)
+        _train(job, session, first, course)
     student.eval()
-    return session
+    return session, course
 
 
-def _train(job: Job, session: Session, first: int) -> None:
+def _train(job: Job, session: Session, first: int, course: Course) -> None:
     lesson, album = Lesson(job, session), make_album(job.train, job.device)
+    history, begun = course.history, time.monotonic()
+    if not course.before:
+        found = {size_px: _scores(job, session.model, size_px) for size_px in job.recipe.sizes_px}
+        course.before = {size_px: _main_scores(scores) for size_px, scores in found.items()}
+        history.add(session, 0, course.before[job.recipe.sizes_px[0]])
     for epoch in range(first, session.epochs):
         begin = time.monotonic()
         losses = lesson.run_epoch(ahead(_batches(job, session, album, epoch)))
         speed = len(album) / (time.monotonic() - begin)
         job.progress(f"epoch {epoch + 1}/{session.epochs} loss {_shown(losses)} {speed:.1f} images/s")
+        history.loss_sum, history.loss_count = history.loss_sum + float(losses.sum()), history.loss_count + 1
         if (epoch + 1) % job.recipe.pause == 0 or epoch + 1 == session.epochs:
-            _save(job, session, epoch + 1)
-            job.progress(_score(job, session.model))
+            scores = _scores(job, session.model, job.recipe.sizes_px[0])
+            history.trained = maker(job.device)
+            history.add(session, epoch + 1, _main_scores(scores))
+            course.seconds, begun = course.seconds + time.monotonic() - begun, time.monotonic()
+            _save(job, session, epoch + 1, course)
+            job.progress(_told(job, scores))
         if not is_quantized(session.model) and job.recipe.turns_int8(epoch + 1):
             _write(job.out_dir / FLOAT, session.model.state_dict())
 
@@ -235,13 +277,19 @@ def _batches(job: Job, session: Session, album: Album, epoch: int) -> Iterator[B
     return epoch_batches(album, recipe.batch, recipe.sizes_px, strength, (recipe.seed, epoch))
 
 
-def _score(job: Job, network: nn.Module) -> str:
+def _scores(job: Job, network: nn.Module, size_px: int) -> dict[str, float]:
     names = job.recipe.names
-    network.eval()
-    size = job.recipe.sizes_px[0]
-    figures = average_precision(opinion(network, len(names)), job.val, size, names)
-    told = " ".join(f"{key} {value:.3f}" for key, value in figures.items())
-    return f"on {len(job.val)} photos at {size} px: {told}"
+    return average_precision(opinion(network.eval(), len(names)), job.val, size_px, names)
+
+
+def _main_scores(scores: dict[str, float]) -> dict[str, float]:
+    """Those of all classes together, which are always numbers."""
+    return {key: scores[key] for key in ("map", "ap50")}
+
+
+def _told(job: Job, scores: dict[str, float]) -> str:
+    told = " ".join(f"{key} {value:.3f}" for key, value in scores.items())
+    return f"on {len(job.val)} photos at {job.recipe.sizes_px[0]} px: {told}"
 
 
 def opinion(network: nn.Module, classes: int) -> Predict:
@@ -256,8 +304,9 @@ def opinion(network: nn.Module, classes: int) -> Predict:
     return predict
 
 
-def _save(job: Job, session: Session, epoch: int) -> None:
-    _write(job.out_dir / "checkpoint.pt", {"epoch": epoch, "session": session.state_dict()})
+def _save(job: Job, session: Session, epoch: int, course: Course) -> None:
+    told = {"before": course.before, "history": vars(course.history), "seconds": course.seconds}
+    _write(job.out_dir / "checkpoint.pt", {"epoch": epoch, "session": session.state_dict(), "course": told})
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
@@ -267,16 +316,17 @@ def _write(path: Path, state: dict[str, Any]) -> None:
     path.with_suffix(".new").replace(path)
 
 
-def _restore(job: Job, session: Session) -> int:
-    """Take up the checkpoint, if there is one; the epochs that it has behind it."""
+def _restore(job: Job, session: Session) -> tuple[int, Course]:
+    """Take up the checkpoint, if there is one; the epochs behind it, and what happened in them."""
     path = job.out_dir / "checkpoint.pt"
     if not path.exists():
-        return 0
+        return 0, Course()
     saved: dict[str, Any] = torch.load(path, weights_only=True, map_location=job.device)
     if saved["session"]["recipe"] != job.recipe.model_dump_json():
         raise ConfigError(f"{path}: made by another recipe: give another --out, or delete the file")
     session.load_state_dict(saved["session"])
-    return int(saved["epoch"])
+    told = saved["course"]
+    return int(saved["epoch"]), Course(told["before"], History(**told["history"]), told["seconds"])
 
 
 def _export(job: Job, session: Session, size_px: int) -> Path:

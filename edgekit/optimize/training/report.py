@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 
 from edgekit import model
+from edgekit.device import load_device
+from edgekit.device.speeds import calibration_of
+from edgekit.errors import ConfigError, UsageError
 from edgekit.model.graph import Graph, Op
 from edgekit.optimize.training.stages import Schedule
 
@@ -82,8 +85,33 @@ def dense_row(history: Sequence[dict[str, Any]], schedule: Schedule) -> dict[str
     kinds = ("prune", "sparse_train", "quantize", "transfer")
     starts = [stage.span.start for stage in schedule.stages if stage.kind in kinds]
     last = math.floor(min(starts, default=schedule.epochs))
-    dense = [row for row in history[: last + 1] if not row["quantized"]]
+    dense = [row for row in history if row["epoch"] <= last and not row["quantized"]]
     return dense[-1] if dense else history[0]
+
+
+def latency(path: Path, devices: Sequence[str]) -> list[dict[str, Any]]:
+    """Milliseconds of one picture on one core: measured on this machine, modelled on the devices."""
+    from edgekit.bench import Settings, benchmark
+    from edgekit.optimize.auto import model_ms
+
+    measured = benchmark([path], settings=Settings(seconds=0.5, warmup=0.1)).results[0]
+    here = {"device": "this machine", "ms": measured.median_ms, "how": f"measured, {measured.runtime}"}
+    graph = model.read(path)
+    others = [
+        {"device": name, "ms": model_ms(graph, load_device(name)), "how": "modelled, one core"}
+        for name in devices
+    ]
+    return [here, *others]
+
+
+def check_devices(recipe: Schedule, devices: Sequence[str]) -> None:
+    """ConfigError for a device that the report could not judge, before anything is trained."""
+    for number, name in enumerate(devices):
+        try:
+            device = load_device(name)
+            calibration_of(device, device.isa)
+        except UsageError as error:
+            raise ConfigError(f"{recipe.where('devices', number)}: {error}") from None
 
 
 def write_report(facts: dict[str, Any], out_dir: Path) -> list[Path]:
