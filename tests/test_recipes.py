@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from edgekit import zoo
 from edgekit.cli import main
@@ -42,7 +43,11 @@ def test_without_torch_the_extra_is_named(tmp_path: Path, capsys: Any) -> None:
 def test_the_schema_of_recipes_needs_no_torch(capsys: Any) -> None:
     assert main(["schema", "--recipe"]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert {"stages", "network", "data"} <= schema["properties"].keys()
+    jsonschema = pytest.importorskip("jsonschema")
+    for path in SHIPPED.values():
+        jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"version": 1, "task": "detect", "stages": []}, schema)
 
 
 def test_a_detectors_data_has_no_classes_to_show_evenly(tmp_path: Path) -> None:

@@ -96,11 +96,14 @@ def _detect(
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The JSON schema of recipes of classifiers. Needs no torch."""
+    """The JSON schema of recipes, of classifiers and of detectors. Needs no torch."""
+    from pydantic import TypeAdapter
+
     from edgekit.optimize.classification.recipe import ClassifyRecipe
+    from edgekit.optimize.detection.recipe import Recipe
 
     dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": dialect, **ClassifyRecipe.model_json_schema()}
+    return {"$schema": dialect, **TypeAdapter(ClassifyRecipe | Recipe).json_schema()}
 
 
 class Lines:
