@@ -15,6 +15,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ def test_the_wheel_of_this_installation_is_whole(wheel: Path) -> None:
     )
     assert any(name.startswith("edgekit/_native.") for name in names)
     assert [line.split(",")[0] for line in record.splitlines()] == names
+
+
+def test_a_profile_of_ones_own_is_found_beside_the_config(contents: Contents, tmp_path: Path) -> None:
+    profile = resources.files("edgekit.devices") / "raspberry-pi-4.yaml"
+    (tmp_path / "shed.yaml").write_bytes(profile.read_bytes())
+    contents.config.write_text(CONFIG % "./shed.yaml")
+    manifest = bundle(contents, tmp_path / "kit.tar")
+    assert "profile.yaml" in manifest["files"]
+    assert (manifest["device"], manifest["device_arch"]) == ("raspberry-pi-4", "aarch64")
 
 
 def test_a_kit_holds_all_and_is_the_same_for_the_same_contents(contents: Contents, tmp_path: Path) -> None:
