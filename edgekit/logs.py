@@ -103,10 +103,13 @@ class _Stderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def set_up(verbosity: int, *, as_json: bool = False, secrets: Secrets | None = None) -> None:
+def set_up(
+    verbosity: int, *, as_json: bool = False, quiet: bool = False, secrets: Secrets | None = None
+) -> None:
     """Logs on stderr: warnings, with -v also info, with -vv everything of edgekit.
 
-    As JSON, events and states are told as well. In systemd's journal each line has its priority.
+    As JSON, events and states are told as well, unless `quiet`. In systemd's journal each line has its
+    priority.
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     console, secrets = Console(stderr=True), secrets or Secrets()
@@ -121,7 +124,7 @@ def set_up(verbosity: int, *, as_json: bool = False, secrets: Secrets | None = N
     logger = logging.getLogger("edgekit")
     logger.handlers[:] = [handler]
     logger.setLevel(level)
-    logging.getLogger("edgekit.run").setLevel(logging.INFO if as_json else logging.NOTSET)
+    logging.getLogger("edgekit.run").setLevel(logging.INFO if as_json and not quiet else logging.NOTSET)
 
 
 def tell_error(text: str, *, as_json: bool = False, secrets: Secrets | None = None) -> None:

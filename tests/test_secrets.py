@@ -21,7 +21,7 @@ PYTHON = os.environ.get("EDGEKIT_PYTHON", sys.executable)
 PLANTED = {
     "password": "Pw-Broker-11aa",
     "token": "Tok-Page-22bb-long-enough",
-    "camera": "Cam/Pass@33cc",
+    "camera": "Cam%2FPass@33cc",
     "query": "Query-Pass-44dd",
     "file": "rtsp://File-User-55ee:File-Pass-66ff@127.0.0.1:9/x",
 }
@@ -91,6 +91,16 @@ def test_mistakes_beside_a_secret_do_not_show_it(tmp_path: Path) -> None:
         (tmp_path / "bad.yaml").write_text(path.read_text().replace(wrong, right))
         done = edgekit("validate", str(tmp_path / "bad.yaml"))
         assert done.returncode == 78
+        check(done.stdout + done.stderr)
+
+
+def test_an_address_that_cannot_be_read_does_not_show_its_password(tmp_path: Path) -> None:
+    (tmp_path / "address").write_text("rtsp://admin:Cam/Pass@33cc@127.0.0.1:9/stream")
+    for source in ("rtsp://admin:Cam/Pass@33cc@127.0.0.1:9/stream", "!file address"):
+        camera = f"cameras: {{front: {{source: {source}}}}}\n"
+        (tmp_path / "bad.yaml").write_text(f"version: 1\nmodel: {zoo.list_models()[0].name}\n{camera}")
+        done = edgekit("validate", str(tmp_path / "bad.yaml"))
+        assert (done.returncode, "bad.yaml:3:27: cameras.front.source: " in done.stderr) == (78, True)
         check(done.stdout + done.stderr)
 
 
