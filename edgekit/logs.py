@@ -30,9 +30,16 @@ class Secrets:
     """What must not be read by others."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self._values = sorted(
-            {value for value in values if len(value) >= LEAST_SECRET}, key=len, reverse=True
-        )
+        self._values: list[str] = []
+        self._add(values)
+
+    def _add(self, values: Iterable[str]) -> None:
+        known = {*self._values, *(value for value in values if len(value) >= LEAST_SECRET)}
+        self._values = sorted(known, key=len, reverse=True)
+
+    def learn(self, config: Config) -> None:
+        """Also mask what is secret in `config`, which follows the one that runs."""
+        self._add(_secret_values(config))
 
     def mask(self, text: str) -> str:
         """`text` without them, on one line, and nothing that a terminal would obey."""
@@ -43,6 +50,10 @@ class Secrets:
 
 def secrets_of(config: Config) -> Secrets:
     """All that is secret in a configuration."""
+    return Secrets(_secret_values(config))
+
+
+def _secret_values(config: Config) -> list[str]:
     found = [
         secret.get_secret_value()
         for secret in (config.mqtt.password, config.web and config.web.token)
@@ -54,7 +65,7 @@ def secrets_of(config: Config) -> Secrets:
         if ("cameras", name, "source") in config.secret:
             found.append(camera.source)
         found += passwords(camera.source)
-    return Secrets(found)
+    return found
 
 
 class _Masked(logging.Formatter):

@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
             wait=_is_config(arguments.what),
             observer=shown,
             on_ready=shown.ready,
-            reread=partial(_run_config, arguments) if _is_config(arguments.what) else None,
+            reread=partial(_read_again, arguments) if _is_config(arguments.what) else None,
         )
     if arguments.json:
         console.print_json(view.summary_dict(summary))
@@ -91,6 +91,12 @@ def _try_out(config: Any, *, as_json: bool, quiet: bool) -> int:
     elif not quiet:
         sys.stdout.write(f"{tried.model} fits this pipeline: {tried.latency_ms:.1f} ms a picture\n")
     return 0
+
+
+def _read_again(arguments: argparse.Namespace) -> Any:
+    config = _run_config(arguments)
+    arguments.secrets.learn(config)
+    return config
 
 
 def _run_config(arguments: argparse.Namespace) -> Any:
