@@ -58,6 +58,22 @@ def test_lines_say_what_each_operator_costs(file: str) -> None:
     assert all(len(line.row()) == len(analyze.COLUMNS) for line in report.lines)
 
 
+def test_what_is_zero_is_the_zero_point_of_the_weights(tmp_path: Path) -> None:
+    net, rng = Net("uint8", zero_point=130), np.random.default_rng(1)
+    x = net.input(1, 6, 6, 8)
+    weights = rng.integers(-120, 130, (16, 1, 1, 8)) | 1
+    weights[:, :, :, 0] = 130  # beyond int8: the kernel takes it in two parts
+    weights[::2, :, :, 4:] = 0
+    kernel = net.constant(weights + 120, "uint8", scale=0.02, zero_point=120)
+    x = net.op("CONV_2D", [x, kernel, net.bias(np.zeros(16))], (1, 6, 6, 16), stride_h=1, stride_w=1)
+    path = tmp_path / "coral.tflite"
+    path.write_bytes(model.write(net.graph(x)))
+    (line,) = (line for line in analyze.analyze(str(path), timed=False).lines if line.macs)
+    assert (line.zeros, line.pattern, line.effective_macs) == (0.25, "1x4", 36 * 16 * 6)
+    assert "25% of quads zero" in line.note
+    assert whatif.sparsity_of(model.read(path), 4) == 0.25
+
+
 def test_a_convolution_with_an_addition_in_it_counts(tmp_path: Path) -> None:
     net, rng = Net(), np.random.default_rng(2)
     x = net.input(1, 6, 6, 16)

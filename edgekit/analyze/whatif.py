@@ -193,7 +193,7 @@ def _costs(layer: Layer, group: int) -> tuple[Array, Array]:
     return cost, count
 
 
-def _grouped(values: Array, layer: Layer, group: int) -> Array:
+def _grouped(values: Array | Mask, layer: Layer, group: int) -> Array:
     """Values (outputs, inputs) summed over groups of neighbouring channels."""
     apart = values.reshape(len(values), -1, layer.channels)
     wide = np.pad(apart, ((0, 0), (0, 0), (0, -layer.channels % group)))
@@ -220,7 +220,8 @@ def how_spread(scenarios: Sequence[Scenario]) -> str:
     return "zeros are spread over the layers by the energy of their weights, without calibration inputs"
 
 
-def sparsity_of(graph: Graph) -> float:
-    """The share of zeros in the layers that may be pruned."""
+def sparsity_of(graph: Graph, group: int) -> float:
+    """The share of the weights, in the layers that may be pruned, whose whole group is zero."""
     layers = prunable(graph)
-    return 1 - sum(int(np.count_nonzero(x.matrix)) for x in layers) / sum(x.size for x in layers)
+    left = sum(int(_spread(_grouped(x.matrix != 0, x, group) > 0, x, group).sum()) for x in layers)
+    return 1 - left / sum(x.size for x in layers)
