@@ -22,7 +22,7 @@ import pytest
 
 from edgekit import zoo
 from edgekit.cli import main
-from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
+from edgekit.errors import ConfigError, EdgekitError, ModelError, UnavailableError, UsageError
 from edgekit.kit import Contents, Deployment, Remote, agent, bundle
 from edgekit.kit.wheel import make_wheel, read_wheel
 
@@ -71,6 +71,13 @@ def test_a_profile_of_ones_own_is_found_beside_the_config(contents: Contents, tm
     manifest = bundle(contents, tmp_path / "kit.tar")
     assert "profile.yaml" in manifest["files"]
     assert (manifest["device"], manifest["device_arch"]) == ("raspberry-pi-4", "aarch64")
+
+
+def test_a_damaged_model_gets_into_no_kit(contents: Contents, tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(bytes(100))
+    with pytest.raises(ModelError, match=r"net\.tflite"):
+        bundle(contents, tmp_path / "kit.tar")
+    assert not (tmp_path / "kit.tar").exists()
 
 
 def test_a_kit_holds_all_and_is_the_same_for_the_same_contents(contents: Contents, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from edgekit.files import write_bytes
 from edgekit.inference import find_file
 from edgekit.kit import agent
 from edgekit.kit.wheel import make_wheel, read_wheel
+from edgekit.model import read
 from edgekit.pipeline.fit import check_config
 from edgekit.service.unit import unit_of_kit
 
@@ -137,6 +138,7 @@ def _find_model(name: str, base_dir: Path) -> tuple[str, dict[str, bytes]]:
     if not name:
         raise UsageError("the config names no model that is known here: give --model")
     file, card = find_file(base_dir / name if name.endswith(".tflite") else name)
+    read(file)  # a damaged one would be found on the device only
     files = {MODEL: file.read_bytes()}
     beside = [path for path in (file.with_suffix(".yaml"), file.parent / "card.yaml") if path.is_file()]
     if beside:
