@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -71,6 +72,18 @@ def test_a_profile_of_ones_own_is_found_beside_the_config(contents: Contents, tm
     manifest = bundle(contents, tmp_path / "kit.tar")
     assert "profile.yaml" in manifest["files"]
     assert (manifest["device"], manifest["device_arch"]) == ("raspberry-pi-4", "aarch64")
+
+
+def test_a_wish_to_reload_that_comes_before_python_runs_ends_nothing(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -HUP $$; echo alive\n")
+    python.chmod(0o755)
+    agent._write_launchers(tmp_path, str(python), {"files": {}, "model": {"file": "m"}})
+    ends = {
+        name: subprocess.run(tmp_path / name, capture_output=True, check=False) for name in ("run", "edgekit")
+    }
+    assert (ends["run"].returncode, ends["run"].stdout) == (0, b"alive\n")
+    assert ends["edgekit"].returncode == -signal.SIGHUP, "who has closed the terminal wants an end"
 
 
 def test_a_damaged_model_gets_into_no_kit(contents: Contents, tmp_path: Path) -> None:
