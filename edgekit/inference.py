@@ -6,9 +6,9 @@ for box, score, label in zip(*model.detect(image)): ...
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.resources import files
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +127,14 @@ def open(  # noqa: A001
 
 def find_file(name: str | Path) -> tuple[Path, zoo.Card | None]:
     """The `.tflite` that `name` means, and its card if there is one."""
-    if not isinstance(name, str | PathLike):
+    if not isinstance(name, str | os.PathLike):
         raise UsageError(f"expected the name of a model or the path of a .tflite file, not {name!r}")
     path = Path(name)
-    if path.suffix != ".tflite" and not path.is_file():
+    is_there = os.path.isfile(path)  # noqa: PTH113  (Path's raises for a folder that is closed, and long names)
+    if path.suffix != ".tflite" and not is_there:
         found = zoo.find_model(str(name))
         return found.path, found.card
-    if not path.is_file():
+    if not is_there:
         raise ModelError(f"{path}: no such file: give a .tflite, or a name out of `edgekit zoo list`")
     beside = (path.with_suffix(".yaml"), path.parent / "card.yaml")
     return path, next((zoo.read_card(p) for p in beside if p.is_file()), None)

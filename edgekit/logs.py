@@ -30,9 +30,16 @@ class Secrets:
     """What must not be read by others."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self._values = sorted(
-            {value for value in values if len(value) >= LEAST_SECRET}, key=len, reverse=True
-        )
+        self._values: list[str] = []
+        self._add(values)
+
+    def _add(self, values: Iterable[str]) -> None:
+        known = {*self._values, *(value for value in values if len(value) >= LEAST_SECRET)}
+        self._values = sorted(known, key=len, reverse=True)
+
+    def learn(self, config: Config) -> None:
+        """Also mask what is secret in `config`, which follows the one that runs."""
+        self._add(_secret_values(config))
 
     def mask(self, text: str) -> str:
         """`text` without them, on one line, and nothing that a terminal would obey."""
@@ -43,6 +50,10 @@ class Secrets:
 
 def secrets_of(config: Config) -> Secrets:
     """All that is secret in a configuration."""
+    return Secrets(_secret_values(config))
+
+
+def _secret_values(config: Config) -> list[str]:
     found = [
         secret.get_secret_value()
         for secret in (config.mqtt.password, config.web and config.web.token)
@@ -54,7 +65,7 @@ def secrets_of(config: Config) -> Secrets:
         if ("cameras", name, "source") in config.secret:
             found.append(camera.source)
         found += passwords(camera.source)
-    return Secrets(found)
+    return found
 
 
 class _Masked(logging.Formatter):
@@ -103,10 +114,13 @@ class _Stderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def set_up(verbosity: int, *, as_json: bool = False, secrets: Secrets | None = None) -> None:
+def set_up(
+    verbosity: int, *, as_json: bool = False, quiet: bool = False, secrets: Secrets | None = None
+) -> None:
     """Logs on stderr: warnings, with -v also info, with -vv everything of edgekit.
 
-    As JSON, events and states are told as well. In systemd's journal each line has its priority.
+    As JSON, events and states are told as well, unless `quiet`. In systemd's journal each line has its
+    priority.
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     console, secrets = Console(stderr=True), secrets or Secrets()
@@ -121,7 +135,7 @@ def set_up(verbosity: int, *, as_json: bool = False, secrets: Secrets | None = N
     logger = logging.getLogger("edgekit")
     logger.handlers[:] = [handler]
     logger.setLevel(level)
-    logging.getLogger("edgekit.run").setLevel(logging.INFO if as_json else logging.NOTSET)
+    logging.getLogger("edgekit.run").setLevel(logging.INFO if as_json and not quiet else logging.NOTSET)
 
 
 def tell_error(text: str, *, as_json: bool = False, secrets: Secrets | None = None) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgekit.config import CameraConfig, Config, DeviceConfig, MqttConfig
 from edgekit.device import Device, load_device
-from edgekit.errors import ConfigError, EdgekitError, SourceError, UnavailableError, UsageError
+from edgekit.errors import ConfigError, EdgekitError, UnavailableError
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
 from edgekit.mqtt import Publisher
@@ -35,7 +35,7 @@ from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.reload import Limits, Runner, Setup
 from edgekit.pipeline.tally import Tally
 from edgekit.service.notify import Notifier
-from edgekit.sources import Source, check_source, open_source
+from edgekit.sources import Source, open_source
 from edgekit.web import Board, Facts, serve
 from edgekit.zoo import check_digest
 
@@ -128,13 +128,10 @@ def run(
 def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) -> Setup:
     """All that `config` needs, while `before` runs; with `wait` a camera may be absent at first.
 
-    Raises BudgetError for a model that does not fit, ConfigError, UsageError or ModelError for what is wrong,
-    SourceError for a file that cannot follow because it is not there.
+    Raises BudgetError for a model that does not fit, ConfigError, UsageError or ModelError for what is wrong.
     """
     if before and _fixed(config) != _fixed(before.config):
         raise ConfigError("mqtt, web and device.id change with a restart only: restart edgekit")
-    if before:
-        _check_sources(config)
     device = load_device(config.device.profile)
     config = choose_model(config, device)
     budget_mb = check_memory(config, device)
@@ -214,14 +211,6 @@ def open_tally(device: DeviceConfig) -> Tally:
     """The counts so far; without a folder to keep them in none are kept."""
     folder = state_folder(device)
     return Tally(folder / "counts.json" if folder else None)
-
-
-def _check_sources(config: Config) -> None:
-    for name, camera in config.cameras.items():
-        try:
-            check_source(camera.source)
-        except (SourceError, UsageError) as error:
-            raise type(error)(f"camera {name}: {error}") from None
 
 
 def _open(name: str, camera: CameraConfig, *, wait: bool) -> Source:

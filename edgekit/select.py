@@ -38,7 +38,7 @@ class Wish:
             raise UsageError(f"prefer {self.prefer!r}: expected one of {', '.join(PREFERENCES)}")
         for name, value in (("latency", self.latency_ms), ("memory", self.memory_mb)):
             if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"the {name} budget is {value:g}: expected more than 0")
+                raise UsageError(f"the {name} budget is {value:g}: expected a finite number above 0")
         if self.accuracy is not None and not 0 <= self.accuracy <= 1:
             raise UsageError(f"the least accuracy is {self.accuracy:g}: expected 0 to 1")
 

@@ -14,12 +14,15 @@ from nets import Net
 
 from edgekit import analyze, engine, model
 from edgekit.analyze import compare, whatif
-from edgekit.analyze.forecast import Place, front
+from edgekit.analyze.forecast import Place, forecast, front
 from edgekit.analyze.pattern import pattern_of
 from edgekit.analyze.study import Questions, study
 from edgekit.cli import main
 from edgekit.device import load_device
 from edgekit.errors import ModelError, UsageError
+from edgekit.model.graph import Graph
+from edgekit.optimize.oneshot import Calibration, Goal, prune
+from edgekit.optimize.oneshot.pattern import parse_pattern
 
 
 @pytest.fixture
@@ -53,6 +56,22 @@ def test_lines_say_what_each_operator_costs(file: str) -> None:
     assert f"{report.constant_bytes / 1024:.0f} kB as packed" in report.summary
     assert sum(line.constant_bytes for line in report.lines) == report.constant_bytes
     assert all(len(line.row()) == len(analyze.COLUMNS) for line in report.lines)
+
+
+def test_what_is_zero_is_the_zero_point_of_the_weights(tmp_path: Path) -> None:
+    net, rng = Net("uint8", zero_point=130), np.random.default_rng(1)
+    x = net.input(1, 6, 6, 8)
+    weights = rng.integers(-120, 130, (16, 1, 1, 8)) | 1
+    weights[:, :, :, 0] = 130  # beyond int8: the kernel takes it in two parts
+    weights[::2, :, :, 4:] = 0
+    kernel = net.constant(weights + 120, "uint8", scale=0.02, zero_point=120)
+    x = net.op("CONV_2D", [x, kernel, net.bias(np.zeros(16))], (1, 6, 6, 16), stride_h=1, stride_w=1)
+    path = tmp_path / "coral.tflite"
+    path.write_bytes(model.write(net.graph(x)))
+    (line,) = (line for line in analyze.analyze(str(path), timed=False).lines if line.macs)
+    assert (line.zeros, line.pattern, line.effective_macs) == (0.25, "1x4", 36 * 16 * 6)
+    assert "25% of quads zero" in line.note
+    assert whatif.sparsity_of(model.read(path), 4) == 0.25
 
 
 def test_a_convolution_with_an_addition_in_it_counts(tmp_path: Path) -> None:
@@ -148,16 +167,55 @@ def test_what_if_gets_faster_and_smaller_with_each_step(deep: str) -> None:
     assert all(len(s.row()) == len(whatif.COLUMNS) for s in found)
 
 
-def test_the_smallest_weights_go_and_the_ends_stay(deep: str) -> None:
+@pytest.mark.parametrize("group", [1, 4])
+def test_what_holds_least_of_its_layer_goes_first(deep: str, group: int) -> None:
     layers = whatif.prunable(model.read(Path(deep)))
-    assert [layer.number for layer in layers] == [1, 2]
-    for group in (1, 4):
-        mask = whatif.smallest(layers[0], 0.75, group)
-        assert mask.mean() == pytest.approx(0.25)
-        sums = np.square(layers[0].matrix).reshape(32, -1, group).sum(2)
-        kept = mask.reshape(32, -1, group)
-        assert (kept.all(2) == kept.any(2)).all()
-        assert sums[kept.all(2)].min() >= sums[~kept.any(2)].max()
+    masks = whatif.lightest(layers, 0.6, group)
+    total = sum(layer.size for layer in layers)
+    assert sum(int(mask.sum()) for mask in masks) == pytest.approx(0.4 * total, abs=group)
+    gone, kept = [], []
+    for layer, mask in zip(layers, masks, strict=True):
+        shares = np.square(layer.real).reshape(len(mask), -1, group).sum(2) / np.square(layer.real).sum()
+        whole = mask.reshape(len(mask), -1, group)
+        assert (whole.all(2) == whole.any(2)).all()
+        gone.append(shares[~whole.any(2)])
+        kept.append(shares[whole.any(2)])
+    assert np.concatenate(gone).max() <= np.concatenate(kept).min()
+
+
+def uneven() -> Graph:
+    """Three convolutions: a few weights at many places, then many at few."""
+    net, rng = Net(), np.random.default_rng(3)
+    x = net.input(1, 16, 16, 3)
+    for inputs, outputs, side, size, stride in ((3, 16, 3, 16, 1), (16, 64, 1, 8, 2), (64, 32, 3, 4, 2)):
+        kernel = net.weights(rng.integers(-99, 99, (outputs, side, side, inputs)))
+        shape, steps = (1, size, size, outputs), {"stride_h": stride, "stride_w": stride}
+        x = net.op("CONV_2D", [x, kernel, net.bias(np.zeros(outputs))], shape, **steps)
+    return net.graph(x)
+
+
+def test_small_layers_stay_denser_and_none_goes_altogether() -> None:
+    layers = whatif.prunable(uneven())
+    first, _, last = (1 - mask.mean() for mask in whatif.lightest(layers, 0.5, 4))
+    assert first < 0.1 < last
+    assert all(mask.mean() > 0.015 for mask in whatif.lightest(layers, 0.95, 4))
+    (odd,) = whatif.lightest(layers[:1], 0.5, 4)
+    blocks = odd.reshape(16, 9, 3)
+    assert (blocks.all(2) == blocks.any(2)).all()
+    assert blocks.mean() == 0.5
+
+
+def test_what_if_foretells_what_the_solver_leaves() -> None:
+    graph, device = uneven(), load_device("raspberry-pi-4")
+    inputs = [[array] for array in np.random.default_rng(5).integers(-128, 128, (6, 1, 16, 16, 3), np.int8)]
+    calibration = Calibration(inputs)
+    solved, _ = prune(graph, calibration, Goal(parse_pattern("1x4"), 0.6), lambda _: None)
+    true_ms = forecast(solved, device).latency_ms
+    for given, words in ((None, "by the energy"), (calibration, "by the one-shot solver")):
+        told = whatif.what_if(graph, [device], [0.6], given, lambda _: None)
+        (predicted_ms,) = (s.latency_ms for s in told if s.pattern == "1x4")
+        assert predicted_ms == pytest.approx(true_ms, rel=0.05)
+        assert words in whatif.how_spread(told)
 
 
 def test_calibration_tells_what_it_costs(deep: str, tmp_path: Path) -> None:
@@ -196,10 +254,11 @@ def test_sparsities_that_make_no_sense_are_refused(text: str) -> None:
 
 def test_an_optimised_model_stands_beside_its_prediction(deep: str) -> None:
     graph = model.read(Path(deep))
-    layers = {x.number: (x, whatif.smallest(x, 0.8, 4)) for x in whatif.prunable(graph)}
+    layers = whatif.prunable(graph)
+    masks = whatif._by_number(layers, whatif.lightest(layers, 0.8, 4))
     device = load_device("raspberry-pi-4")
     thin = Path(deep).with_name("thin.tflite")
-    thin.write_bytes(model.write(whatif._masked(graph, layers), sparse=True))
+    thin.write_bytes(model.write(whatif._masked(graph, masks), sparse=True))
     (told,) = compare.compare(graph, thin, [device], lambda _: None)
     assert told.predicted_file_bytes == pytest.approx(told.file_bytes, rel=0.02)
     assert told.pattern == "1x4"

@@ -146,6 +146,49 @@ def test_a_dry_run_checks_what_a_start_needs(tmp_path: Path, capsys: pytest.Capt
     assert (code, "did you mean person?" in err) == (2, True)
 
 
+@pytest.mark.parametrize("flags", [[], ["--device", "raspberry-pi-4"]])
+@pytest.mark.parametrize("verb", ["validate", "run"])
+def test_files_that_are_not_there_are_told_where_the_config_names_them(
+    verb: str, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if verb == "validate" and flags:
+        return
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        f"version: 1\nmodel: {NANO}\nmqtt: {{host: b, tls: {{ca: ca.pem, cert: c.pem, key: k.pem}}}}\n"
+        "cameras:\n  a: {source: clip.mp4}\n  b: {source: 'dir:pictures'}\n  c: {source: '*.jpg'}\n"
+        "  d: {source: /dev/video99}\n  e: {source: .}\n"
+    )
+    code, err = fails(capsys, verb, *flags, str(config))
+    assert code == 78
+    gone = "there is no such file; copy it there, or correct the path"
+    expected = [
+        f"3:27: mqtt.tls.ca: {tmp_path}/ca.pem is no readable PEM certificate: {gone}",
+        f"3:41: mqtt.tls.cert: {tmp_path}/c.pem is no readable PEM certificate: {gone}",
+        f"3:53: mqtt.tls.key: {tmp_path}/k.pem is no readable PEM key: {gone}",
+        f"5:15: cameras.a.source: there is no {tmp_path}/clip.mp4; see ls {tmp_path}",
+        f"6:15: cameras.b.source: dir:{tmp_path}/pictures: there is no folder {tmp_path}/pictures; see ls",
+        f"7:15: cameras.c.source: {tmp_path}/*.jpg matches no pictures: expected .jpg",
+        f"9:15: cameras.e.source: no pictures in {tmp_path}: expected .jpg",
+    ]
+    lines = err.splitlines()
+    assert len(lines) == len(expected)
+    for line, start in zip(lines, expected, strict=True):
+        assert line.startswith(f"edgekit: {config}:{start}")
+
+
+def test_quiet_prints_warnings_and_errors_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((64, 64, 3), 128, np.uint8))
+    config = tmp_path / "a.yaml"
+    config.write_text(f"version: 1\nmodel: {NANO}\ncameras: {{a: {{source: a.png}}}}\n")
+    for flags in ([], ["--dry-run"], ["--log-json"]):
+        assert main(["run", "-q", *flags, str(config)]) == 0
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err) == ("", "")
+    assert main(["run", "-q", "--json", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out)["cameras"][0]["frames"] == 1
+
+
 def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert "cameras" in json.loads(capsys.readouterr().out)["properties"]

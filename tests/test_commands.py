@@ -47,7 +47,7 @@ class Office:
         return {"state": "ok"}
 
     def _fail(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        raise UsageError("that makes no sense")
+        raise UsageError("that makes no sense: rtsp://me:s3cret@cam/1")
 
     def _crash(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         raise RuntimeError("nobody thought of it")
@@ -104,7 +104,7 @@ def test_a_request_is_answered_with_its_transaction(request_: bytes, transaction
         ("health", b"[" * 60_000, "expected a JSON object"),
         ("health", b"\xff\xfe", "expected a JSON object"),
         ("health", b" " * 70_000, "a request has at most 65536 bytes"),
-        ("fail", b'{"transaction": {"a": 1}}', "that makes no sense"),
+        ("fail", b'{"transaction": {"a": 1}}', "that makes no sense: rtsp://***:***@cam/1"),
     ],
 )
 def test_a_bad_request_is_answered_with_an_error(verb: str, payload: bytes, error: str) -> None:

@@ -405,7 +405,7 @@ def test_a_secret_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "big").write_bytes(b"x" * 65_537)
     told = {
-        "!file gone": f"{tmp_path}/gone does not exist",
+        "!file gone": f"{tmp_path}/gone does not exist; write it, or correct the path",
         "!file .": f"{tmp_path} is no file",
         "!file empty": f"{tmp_path}/empty is empty",
         "!file binary": f"{tmp_path}/binary is not UTF-8 text",
@@ -816,6 +816,12 @@ def test_an_alias_bomb_stays_small(width: int, depth: int, merge: bool) -> None:
     [
         ("clips/a.mp4", "/etc/edgekit/clips/a.mp4"),
         ("pictures/*.jpg", "/etc/edgekit/pictures/*.jpg"),
+        ("file:clips/a.mp4", "file:/etc/edgekit/clips/a.mp4"),
+        ("file://clips/a.mp4", "file:///etc/edgekit/clips/a.mp4"),
+        ("dir:pictures", "dir:/etc/edgekit/pictures"),
+        ("file:0", "file:/etc/edgekit/0"),
+        ("file:///srv/a.mp4", "file:///srv/a.mp4"),
+        ("dir:~/pictures", "dir:~/pictures"),
         ("/srv/a.mp4", "/srv/a.mp4"),
         ("demo:", "demo:"),
         ("rtsp://cam/1", "rtsp://cam/1"),
@@ -826,6 +832,38 @@ def test_an_alias_bomb_stays_small(width: int, depth: int, merge: bool) -> None:
 def test_a_relative_source_starts_at_the_folder_of_the_file(source: str, found: str) -> None:
     config = parse_config(with_camera(f"{{source: {json.dumps(source)}}}"), "a.yaml", Path("/etc/edgekit"))
     assert config.cameras["front"].source == found
+
+
+def test_every_relative_path_starts_at_the_folder_of_the_file() -> None:
+    folder = Path("/etc/edgekit")
+    text = """version: 1
+device: {id: pi, profile: ./shed.yaml, state: state}
+model: {name: a.tflite, fallback: [b.tflite]}
+mqtt: {host: b, tls: {ca: ca.pem, cert: c.pem, key: k.pem}, outbox: {path: outbox}}
+cameras: {front: {source: a.mp4, detect: {second_look: c.tflite}}}
+"""
+    config = parse_config(text, "a.yaml", folder)
+    front, tls = config.cameras["front"], config.mqtt.tls
+    assert tls
+    assert front.detect.second_look
+    named = [config.device.profile, config.device.state, config.model.name, *config.model.fallback]
+    named += [
+        tls.ca,
+        tls.cert,
+        tls.key,
+        config.mqtt.outbox.path,
+        front.source,
+        front.detect.second_look.model,
+    ]
+    assert [Path(str(path)).parent for path in named] == [folder] * len(named)
+
+
+def test_names_are_no_paths_and_an_unknown_home_is_no_crash() -> None:
+    text = "version: 1\ndevice: {id: pi, profile: %s}\nmodel: %s\ncameras: {front: {source: 0}}\n"
+    config = parse_config(text % ("raspberry-pi-4", "detect/x"), "a.yaml", Path("/etc/edgekit"))
+    assert (config.device.profile, config.model.name) == ("raspberry-pi-4", "detect/x")
+    config = parse_config(text % ("auto", "~nobody-here/x.tflite"), "a.yaml", Path("/etc/edgekit"))
+    assert config.model.name.endswith("~nobody-here/x.tflite")
 
 
 def test_the_schema_for_editors_is_that_of_the_program() -> None:

@@ -147,3 +147,9 @@ def test_a_classifier_of_others_names_a_cat_without_a_card(shared: Path) -> None
     (label, probability), *_ = model.classify(cat)
     assert label in {"class 282", "class 283", "class 286"}  # tabby, tiger cat, Egyptian cat; 0 is background
     assert probability > 0.3
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".tflite", "a\0b.tflite"])
+def test_what_can_be_no_path_is_no_such_file(name: str) -> None:
+    with pytest.raises(ModelError, match="no such file"):
+        edgekit.open(name)

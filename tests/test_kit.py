@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,13 +16,14 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from edgekit import zoo
 from edgekit.cli import main
-from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
+from edgekit.errors import ConfigError, EdgekitError, ModelError, UnavailableError, UsageError
 from edgekit.kit import Contents, Deployment, Remote, agent, bundle
 from edgekit.kit.wheel import make_wheel, read_wheel
 
@@ -61,6 +63,34 @@ def test_the_wheel_of_this_installation_is_whole(wheel: Path) -> None:
     )
     assert any(name.startswith("edgekit/_native.") for name in names)
     assert [line.split(",")[0] for line in record.splitlines()] == names
+
+
+def test_a_profile_of_ones_own_is_found_beside_the_config(contents: Contents, tmp_path: Path) -> None:
+    profile = resources.files("edgekit.devices") / "raspberry-pi-4.yaml"
+    (tmp_path / "shed.yaml").write_bytes(profile.read_bytes())
+    contents.config.write_text(CONFIG % "./shed.yaml")
+    manifest = bundle(contents, tmp_path / "kit.tar")
+    assert "profile.yaml" in manifest["files"]
+    assert (manifest["device"], manifest["device_arch"]) == ("raspberry-pi-4", "aarch64")
+
+
+def test_a_wish_to_reload_that_comes_before_python_runs_ends_nothing(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -HUP $$; echo alive\n")
+    python.chmod(0o755)
+    agent._write_launchers(tmp_path, str(python), {"files": {}, "model": {"file": "m"}})
+    ends = {
+        name: subprocess.run(tmp_path / name, capture_output=True, check=False) for name in ("run", "edgekit")
+    }
+    assert (ends["run"].returncode, ends["run"].stdout) == (0, b"alive\n")
+    assert ends["edgekit"].returncode == -signal.SIGHUP, "who has closed the terminal wants an end"
+
+
+def test_a_damaged_model_gets_into_no_kit(contents: Contents, tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(bytes(100))
+    with pytest.raises(ModelError, match=r"net\.tflite"):
+        bundle(contents, tmp_path / "kit.tar")
+    assert not (tmp_path / "kit.tar").exists()
 
 
 def test_a_kit_holds_all_and_is_the_same_for_the_same_contents(contents: Contents, tmp_path: Path) -> None:

@@ -659,7 +659,7 @@ def test_a_certificate_that_does_not_load_is_a_mistake_in_the_config(
 @pytest.mark.parametrize(
     ("name", "file", "why"),
     [
-        ("ca", "nowhere.pem", "is no readable PEM certificate: No such file or directory"),
+        ("ca", "nowhere.pem", "is no readable PEM certificate: there is no such file"),
         ("ca", "text.pem", "is no readable PEM certificate: no certificate or crl found"),
         ("ca", "pipe", "is no readable PEM certificate: it is no file"),
         ("cert", "server.key", "is no readable PEM certificate: no certificate or crl found"),
@@ -676,7 +676,7 @@ def test_a_certificate_that_cannot_be_used_is_told_where_the_config_names_it(
     os.mkfifo(tmp_path / "pipe")
     openssl(tmp_path, "ec", "-in", "server.key", "-aes128", "-passout", "pass:secret", "-out", "locked.key")
     files = {"ca": "ca.pem", "cert": "server.pem", "key": "server.key", name: file}
-    lines = ["version: 1", "model: detect/edgenano-025-320-coco10/dense_int8", "cameras: {a: {source: x}}"]
+    lines = ["version: 1", "model: detect/edgenano-025-320-coco10/dense_int8", "cameras: {a: {source: 0}}"]
     lines += ["mqtt:", "  host: broker", "  tls:", *(f"    {key}: {value}" for key, value in files.items())]
     config = tmp_path / "a.yaml"
     config.write_text("\n".join(lines))

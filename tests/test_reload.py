@@ -21,7 +21,7 @@ from scripted import Seen, blank_frames, scripted_model
 from edgekit import zoo
 from edgekit.config import Config, parse_config, resolved_yaml
 from edgekit.device import load_device
-from edgekit.errors import ConfigError, EdgekitError, SourceError, UnavailableError, UsageError
+from edgekit.errors import ConfigError, EdgekitError, UnavailableError, UsageError
 from edgekit.mqtt import ListSink, messages
 from edgekit.pipeline.inbox import Camera
 from edgekit.pipeline.reload import Limits, Runner, Setup
@@ -187,9 +187,6 @@ def test_what_is_as_before_stays_open_and_what_cannot_change_is_told() -> None:
     assert prepare(demo(model={"name": before.model.name, "threads": 2}), before).model is not before.model
     with pytest.raises(ConfigError, match="restart edgekit"):
         prepare(demo(mqtt={"host": "elsewhere"}), before)
-    two = {"front": {"source": "demo:"}, "back": {"source": "/nowhere/clip.mp4"}}
-    with pytest.raises(SourceError, match=r"^camera back: there is no /nowhere/clip\.mp4"):
-        prepare(demo(cameras=two), before)
     with pytest.raises(UsageError, match="no 'persn'"):
         prepare(demo(detect={"labels": ["persn"]}), before)
     assert set(before.info()) == {"config_hash", "profile", "profile_hash", "models"}

@@ -14,14 +14,15 @@ import httpx
 import pytest
 from brokers import Mosquitto, Subscriber, free_port, until
 
-from edgekit import logs, zoo
+from edgekit import cli, logs, zoo
 from edgekit.config import load_config
+from edgekit.verbs.run import _read_again
 
 PYTHON = os.environ.get("EDGEKIT_PYTHON", sys.executable)
 PLANTED = {
     "password": "Pw-Broker-11aa",
     "token": "Tok-Page-22bb-long-enough",
-    "camera": "Cam/Pass@33cc",
+    "camera": "Cam%2FPass@33cc",
     "query": "Query-Pass-44dd",
     "file": "rtsp://File-User-55ee:File-Pass-66ff@127.0.0.1:9/x",
 }
@@ -94,6 +95,16 @@ def test_mistakes_beside_a_secret_do_not_show_it(tmp_path: Path) -> None:
         check(done.stdout + done.stderr)
 
 
+def test_an_address_that_cannot_be_read_does_not_show_its_password(tmp_path: Path) -> None:
+    (tmp_path / "address").write_text("rtsp://admin:Cam/Pass@33cc@127.0.0.1:9/stream")
+    for source in ("rtsp://admin:Cam/Pass@33cc@127.0.0.1:9/stream", "!file address"):
+        camera = f"cameras: {{front: {{source: {source}}}}}\n"
+        (tmp_path / "bad.yaml").write_text(f"version: 1\nmodel: {zoo.list_models()[0].name}\n{camera}")
+        done = edgekit("validate", str(tmp_path / "bad.yaml"))
+        assert (done.returncode, "bad.yaml:3:27: cameras.front.source: " in done.stderr) == (78, True)
+        check(done.stdout + done.stderr)
+
+
 def test_what_a_run_says_holds_no_secret(tmp_path: Path) -> None:
     """Logs at their loudest, messages, the page, the metrics and the last words."""
     pytest.importorskip("skimage", reason="needs the extra edgekit[demo]")
@@ -124,6 +135,31 @@ def test_what_a_run_says_holds_no_secret(tmp_path: Path) -> None:
     assert all({"time", "level", "logger", "message"} <= set(fact) for fact in facts)
     assert "new" in {fact.get("event") for fact in facts}
     assert any(fact.get("camera") == "demo" and fact.get("status") == "online" for fact in facts)
+
+
+def test_secrets_of_a_config_that_is_read_again_are_masked_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pipeline.yaml"
+    plain = f"version: 1\nmodel: {zoo.list_models()[0].name}\ncameras: {{front: {{source: 'demo:'}}}}\n"
+    path.write_text(plain)
+    arguments = cli.build_parser().parse_args(["run", str(path)])
+    arguments.secrets = logs.secrets_of(load_config(path))
+    logger = logging.getLogger("edgekit")
+    try:
+        logs.set_up(0, secrets=arguments.secrets)
+        config(tmp_path, 1, 8088)
+        _read_again(arguments)
+        path.write_text(plain)
+        _read_again(arguments)  # what was secret once stays so
+        for value in PLANTED.values():
+            logger.warning("a library says: %s", value)
+    finally:
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == len(PLANTED)
+    check(err)
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -185,7 +185,7 @@ def porch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         folder = Path(name).resolve()
         folder.chmod(0o755)
         for file in ("clip.mp4", "password", "client.key"):
-            (folder / file).write_text("secret")
+            (folder / file).write_bytes(b"secret" if file != "clip.mp4" else b"\0")
         yield folder
 
 

@@ -69,7 +69,8 @@ def compare(
     optimised = model.read(file)
     if _ends(optimised) != _ends(dense):
         raise UsageError(f"--compare {file}: another network: its inputs and outputs are of other shapes")
-    sparsity, pattern = sparsity_of(optimised, solved=calibration is not None), main_pattern(optimised)
+    pattern = main_pattern(optimised)
+    sparsity = sparsity_of(optimised, PATTERNS[pattern])
     scenarios = what_if(dense, devices, [sparsity], calibration, progress)
     told = []
     for device in devices:

@@ -13,7 +13,7 @@ from edgekit.analyze.compare import COLUMNS as COMPARISON_COLUMNS
 from edgekit.analyze.compare import Comparison
 from edgekit.analyze.forecast import Forecast, Place
 from edgekit.analyze.whatif import COLUMNS as SCENARIO_COLUMNS
-from edgekit.analyze.whatif import Scenario
+from edgekit.analyze.whatif import Scenario, how_spread
 from edgekit.device import Device
 from edgekit.latency import ms_text
 
@@ -149,7 +149,7 @@ def _what_if(found: Findings) -> list[str]:
         parts.append(
             f"<h2>What if it were pruned, on {escape(device)}</h2>\n"
             "<p>Nothing was trained: the plan tells latency, file and memory of each sparsity and pattern, "
-            "the file as edgekit writes it. "
+            f"the file as edgekit writes it. {how_spread(mine).capitalize()}. "
             "A loss says by how much the outputs of the layers would change; less is better.</p>\n"
             f"{_figures(drawn)}<p></p>\n{_table(SCENARIO_COLUMNS[:told], [s.row()[:told] for s in mine])}"
         )

@@ -11,7 +11,7 @@ from edgekit import analyze, model
 from edgekit.analyze.compare import Comparison, compare
 from edgekit.analyze.forecast import Forecast, Place, forecast, pareto
 from edgekit.analyze.page import Findings, render
-from edgekit.analyze.whatif import Scenario, parse_sparsities, what_if
+from edgekit.analyze.whatif import Scenario, how_spread, parse_sparsities, what_if
 from edgekit.device import Device, load_device, probe
 from edgekit.errors import UsageError
 from edgekit.inference import find_file
@@ -68,7 +68,9 @@ class Study:
         zoo = {n: [asdict(place) for place in p] for n, p in zip(names, self.zoo, strict=False)}
         return {
             **self.report.to_dict(), "devices": told, "zoo": zoo,
-            "what_if": [asdict(s) for s in self.scenarios], "compare": [asdict(c) for c in self.comparisons],
+            "what_if": [asdict(s) for s in self.scenarios],
+            "what_if_spread": how_spread(self.scenarios) if self.scenarios else None,
+            "compare": [asdict(c) for c in self.comparisons],
         }  # fmt: skip
 
     def html(self) -> str:

@@ -1,8 +1,8 @@
 """What would a network take if it were pruned? Asked before anything is trained.
 
-Each layer that may be pruned loses its smallest weights, or with calibration inputs those that the one-shot
-solver would take, and the plan of what is left tells the rest. The first convolution and the last layer stay
-as they are without calibration, as is usual.
+One budget of zeros is spread over the layers, and the plan of what is left tells the rest. With calibration
+inputs the one-shot solver spreads it. Without, what holds the least share of its layer's energy goes first:
+like the solver's this counts an error by what the layer gives, so that small layers stay denser.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from edgekit.optimize.oneshot.prune import survey
 PATTERNS = {"unstructured": 1, "1x4": 4}
 COLUMNS = ("pattern", "zero", "ms", "speed-up", "file kB", "weights kB", "memory MB", "loss")
 STEP, MOST_STEPS = 0.05, 50
+MOST_OF_LAYER = 0.98  # of its weights, as the solver has it
 Mask = NDArray[np.bool_]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """The network at a sparsity. `sparsity` is the share of zeros asked of the layers that are pruned;
+    """The network at a sparsity. `sparsity` is the share of zeros asked of all layers that can be pruned;
     `file_bytes` what edgekit writes, of the network as it is too; `loss` the sum over these layers of the
     error of their outputs by the outputs' variance, as far as it was asked for: the less the better, 0 is the
     network as it is.
@@ -118,49 +120,90 @@ def _variants(
     if calibration is None:
         layers = prunable(graph)
         return [
-            (
-                pattern,
-                s,
-                _masked(graph, {x.number: (x, smallest(x, s, PATTERNS[pattern])) for x in layers}),
-                None,
-            )
+            (pattern, s, _masked(graph, _by_number(layers, lightest(layers, s, PATTERNS[pattern]))), None)
             for s in shares
         ]
     goals = [Goal(parse_pattern(pattern), share) for share in shares]
-    candidates = survey(graph, calibration, goals[0], progress)
-    return [(pattern, goal.sparsity or 0.0, *_solved(graph, candidates, goal)) for goal in goals]
+    own, ends = survey(graph, calibration, [goals[0], goals[-1]] if len(goals) > 1 else goals, progress)
+    places = np.subtract(shares, shares[0]) / (shares[-1] - shares[0] or 1.0)
+    return [
+        (pattern, goal.sparsity or 0.0, *_solved(graph, own, _between(ends, place), goal))
+        for goal, place in zip(goals, places, strict=True)
+    ]
 
 
-def _solved(graph: Graph, candidates: Sequence[Candidate], goal: Goal) -> tuple[Graph, float]:
-    levels = spend(candidates, goal, graph)
-    masks = {
-        c.layer.number: (c.layer, c.trace.mask(level) if level else c.layer.matrix != 0)
-        for c, level in zip(candidates, levels, strict=True)
-    }
-    loss = sum(c.loss(level) for c, level in zip(candidates, levels, strict=True))
-    return _masked(graph, masks), float(loss)
+def _between(ends: Sequence[Sequence[Candidate]], place: float) -> list[Candidate]:
+    """Candidates as weighed at the least share (0) and the largest (1), or about so between: a trial of every
+    layer at every share would take long.
+    """
+    return [
+        replace(low, losses=low.losses ** (1 - place) * high.losses**place)
+        for low, high in zip(ends[0], ends[-1], strict=True)
+    ]
+
+
+def _solved(
+    graph: Graph, own: Sequence[Candidate], weighed: Sequence[Candidate], goal: Goal
+) -> tuple[Graph, float]:
+    """The network as the solver spreads the goal by the weighed losses, and the sum of its layers' own."""
+    levels = spend(weighed, goal, graph)
+    masks = [
+        c.trace.mask(level) if level else c.layer.matrix != 0 for c, level in zip(own, levels, strict=True)
+    ]
+    loss = sum(c.loss(level) for c, level in zip(own, levels, strict=True))
+    return _masked(graph, _by_number([c.layer for c in own], masks)), float(loss)
+
+
+def _by_number(layers: Sequence[Layer], masks: Sequence[Mask]) -> dict[int, tuple[Layer, Mask]]:
+    return {layer.number: (layer, mask) for layer, mask in zip(layers, masks, strict=True)}
 
 
 def prunable(graph: Graph) -> list[Layer]:
-    """The layers that are pruned by magnitude: all but the first convolution and the last layer."""
+    """The layers that the one-shot solver may prune. UsageError where there is none."""
     layers = [layer for layer in find_layers(graph) if not layer.reason]
-    if len(layers) < 3:
-        raise UsageError("--what-if: fewer than three layers have weights that may be pruned")
-    first = next((layer for layer in layers if layer.window is not None), None)
-    return [layer for layer in layers[:-1] if layer is not first]
+    if not layers:
+        raise UsageError("--what-if: no layer has weights that may be pruned")
+    return layers
 
 
-def smallest(layer: Layer, share: float, group: int) -> Mask:
-    """What stays (outputs, inputs) when that share of the weights goes, in groups of neighbouring inputs."""
-    outputs, inputs = layer.matrix.shape
-    apart = np.square(layer.real).reshape(outputs, -1, layer.channels)
+def lightest(layers: Sequence[Layer], share: float, group: int) -> list[Mask]:
+    """What stays of each layer, (outputs, inputs), when that share of all their weights goes.
+
+    Of groups of neighbouring inputs those go that hold the least share of their layer's energy, for each
+    weight of theirs, but none of the heaviest 2 % of a layer while there are others.
+    """
+    costs, counts = zip(*(_costs(layer, group) for layer in layers), strict=True)
+    order = np.argsort(np.concatenate([cost.ravel() for cost in costs]), kind="stable")
+    gone = np.cumsum(np.concatenate([count.ravel() for count in counts])[order])
+    keep = np.ones(len(order), bool)
+    keep[order[: np.searchsorted(gone, share * gone[-1] + 0.5, "right")]] = False
+    parts = np.split(keep, np.cumsum([cost.size for cost in costs])[:-1])
+    return [_spread(part, layer, group) for part, layer in zip(parts, layers, strict=True)]
+
+
+def _costs(layer: Layer, group: int) -> tuple[Array, Array]:
+    """Of each group the share of the layer's energy by weight, and how many weights it has."""
+    energy, count = (
+        _grouped(np.square(layer.real), layer, group),
+        _grouped(np.ones(layer.matrix.shape), layer, group),
+    )
+    cost = energy / count / (energy.sum() or 1.0)
+    last = np.argsort(cost, axis=None, kind="stable")[round(MOST_OF_LAYER * cost.size) :]
+    cost.ravel()[last] += 1.0  # more than any share
+    return cost, count
+
+
+def _grouped(values: Array | Mask, layer: Layer, group: int) -> Array:
+    """Values (outputs, inputs) summed over groups of neighbouring channels."""
+    apart = values.reshape(len(values), -1, layer.channels)
     wide = np.pad(apart, ((0, 0), (0, 0), (0, -layer.channels % group)))
-    weight = wide.reshape(outputs, -1, group).sum(axis=2)
-    order = np.argsort(weight, axis=None, kind="stable")
-    keep = np.ones(weight.size, bool)
-    keep[order[: round(share * weight.size)]] = False
-    spread = np.repeat(keep.reshape(weight.shape), group, axis=1).reshape(wide.shape)
-    return np.asarray(spread[:, :, : layer.channels].reshape(outputs, inputs))
+    return np.asarray(wide.reshape(len(values), -1, group).sum(axis=2))
+
+
+def _spread(keep: Mask, layer: Layer, group: int) -> Mask:
+    """Of groups to the weights in them: the inverse of `_grouped`."""
+    wide = np.repeat(keep, group).reshape(len(layer.matrix), -1, layer.channels + -layer.channels % group)
+    return np.asarray(wide[:, :, : layer.channels].reshape(layer.matrix.shape))
 
 
 def _masked(graph: Graph, masks: dict[int, tuple[Layer, Mask]]) -> Graph:
@@ -170,7 +213,15 @@ def _masked(graph: Graph, masks: dict[int, tuple[Layer, Mask]]) -> Graph:
     return replace(graph)
 
 
-def sparsity_of(graph: Graph, *, solved: bool = False) -> float:
-    """The share of zeros in the layers that may be pruned, by magnitude or by the one-shot solver."""
-    layers = [x for x in find_layers(graph) if not x.reason] if solved else prunable(graph)
-    return 1 - sum(int(np.count_nonzero(x.matrix)) for x in layers) / sum(x.size for x in layers)
+def how_spread(scenarios: Sequence[Scenario]) -> str:
+    """By whom and by what the zeros are spread over the layers, in words."""
+    if any(scenario.loss is not None for scenario in scenarios):
+        return "zeros are spread over the layers by the one-shot solver, on the calibration inputs"
+    return "zeros are spread over the layers by the energy of their weights, without calibration inputs"
+
+
+def sparsity_of(graph: Graph, group: int) -> float:
+    """The share of the weights, in the layers that may be pruned, whose whole group is zero."""
+    layers = prunable(graph)
+    left = sum(int(_spread(_grouped(x.matrix != 0, x, group) > 0, x, group).sum()) for x in layers)
+    return 1 - left / sum(x.size for x in layers)

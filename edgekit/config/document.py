@@ -172,11 +172,15 @@ def _credential(name: str) -> Path:
 def _read_secret(path: Path) -> str:
     try:
         if not path.is_file():
-            raise _BadValueError(f"{path} is no file" if path.exists() else f"{path} does not exist")
+            raise _BadValueError(
+                f"{path} is no file"
+                if path.exists()
+                else f"{path} does not exist; write it, or correct the path"
+            )
         with path.open("rb") as file:
             raw = file.read(MAX_SECRET_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such path"
+        reason = f"{error.strerror}; see ls -l {path}" if isinstance(error, OSError) else "no such path"
         raise _BadValueError(f"cannot read {path}: {reason}") from None
     if len(raw) > MAX_SECRET_BYTES:
         raise _BadValueError(f"{path} has more than {MAX_SECRET_BYTES // 1024} KiB")

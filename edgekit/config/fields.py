@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -85,10 +86,15 @@ Duration: TypeAlias = Annotated[
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-def beside(value: Path, info: ValidationInfo) -> Path:
+def beside(value: str | Path, info: ValidationInfo) -> Path:
     """A relative path starts at the folder of the YAML file."""
     folder = (info.context or {}).get("base_dir", Path())
-    return Path(folder) / value.expanduser()
+    return Path(folder) / os.path.expanduser(value)  # noqa: PTH111  (Path's raises for a user that is not there)
+
+
+def is_profile_file(name: str) -> bool:
+    """Whether a device profile is a file of one's own, not one that ships."""
+    return "/" in name or name.endswith((".yaml", ".yml"))
 
 
 def either(short: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
@@ -25,7 +24,7 @@ class BudgetConfig(Part):
 
 def _model_file(name: str, info: ValidationInfo) -> str:
     """A file is found beside the YAML file, a name of the zoo is left alone."""
-    return str(beside(Path(name), info)) if name.endswith(".tflite") else name
+    return str(beside(name, info)) if name.endswith(".tflite") else name
 
 
 class ModelConfig(Part):

@@ -40,6 +40,7 @@ from edgekit.config.fields import (
     beside,
     either,
     from_bool,
+    is_profile_file,
     no_bool,
 )
 from edgekit.config.models import ModelConfig, SecondLookConfig
@@ -62,7 +63,9 @@ class DeviceConfig(Part):
         description="Name of this device in MQTT topics; unset: the host name.",
     )
     profile: Text = Field(
-        default="auto", description="Device profile (edgekit devices list), or auto to probe the machine."
+        default="auto",
+        description="Device profile (edgekit devices list), path of one (relative to this file), or auto to "
+        "probe the machine.",
     )
     state: Path | None = Field(
         default=None,
@@ -71,6 +74,12 @@ class DeviceConfig(Part):
     )
 
     _find_folder = field_validator("state")(beside)
+
+    @field_validator("profile")
+    @classmethod
+    def _find_file(cls, name: str, info: ValidationInfo) -> str:
+        """A file is found beside the YAML file, the name of a profile is left alone."""
+        return str(beside(name, info)) if is_profile_file(name) else name
 
 
 class MotionConfig(Part):
@@ -160,9 +169,18 @@ class CameraConfig(SceneConfig):
     def _find_file(cls, source: str, info: ValidationInfo) -> str:
         """A relative path starts at the folder of the YAML file; cameras, streams and `word:...` are none."""
         folder = Path((info.context or {}).get("base_dir", Path()))
-        if re.match(r"[A-Za-z]+:|\d+$|/|~", source) or folder == Path.cwd():
+        kind, path = _split_kind(source)
+        elsewhere = r"[/~]|$" if kind else r"[/~]|\d+$|[A-Za-z]+:"
+        if re.match(elsewhere, path) or folder == Path.cwd():
             return source
-        return str(folder / source)
+        return f"{kind}{folder / path}"
+
+
+def _split_kind(source: str) -> tuple[str, str]:
+    """`file:` or `dir:`, with // or not, and the path behind it."""
+    kind = re.match(r"(?:(?:file|dir):(?://)?)?", source)
+    length = kind.end() if kind else 0
+    return source[:length], source[length:]
 
 
 class GovernorConfig(Part):

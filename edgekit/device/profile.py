@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgekit.config.complaint import check
 from edgekit.config.document import Document, parse_document, read_document
-from edgekit.config.fields import Id
+from edgekit.config.fields import Id, is_profile_file
 from edgekit.device import machine
 from edgekit.device.machine import UNKNOWN, CoreGroup
 from edgekit.device.work import AMOUNTS
@@ -134,7 +134,7 @@ def load_device(name: str) -> Device:
     if name == "auto":
         here = probe()
         return _measured(_adapt(load_device(match(here)), here), here)
-    if name.endswith((".yaml", ".yml")) or "/" in name:
+    if is_profile_file(name):
         return _device(check(read_document(name), _Profile))
     if name not in list_devices():
         raise UsageError(f"unknown device {name[:80]!r}: {_hint(name)}edgekit devices list")

@@ -171,7 +171,7 @@ def _call(command: list[str], name: str, **options: Any) -> str:
 
 _LAUNCHER = """#!/bin/sh
 # Starts the release that this file belongs to.
-here=$(dirname "$(readlink -f "$0")")
+{first}here=$(dirname "$(readlink -f "$0")")
 export PYTHONPATH="$here/site" CREDENTIALS_DIRECTORY="${{CREDENTIALS_DIRECTORY-$here/../../credentials}}"
 cd "$here" && exec {python} -P -m edgekit {words}"$@"
 """
@@ -180,9 +180,11 @@ cd "$here" && exec {python} -P -m edgekit {words}"$@"
 def _write_launchers(release: Path, python: str, manifest: Said) -> None:
     device = "--device profile.yaml " if "profile.yaml" in manifest["files"] else ""
     run = f"run config.yaml --model {manifest['model']['file']} {device}"
-    for name, words in (("edgekit", ""), ("run", run)):
+    quoted = "'" + python.replace("'", "'\\''") + "'"
+    early = "trap '' HUP  # until edgekit can defer it: Python takes a while to start\n"
+    for name, words, first in (("edgekit", "", ""), ("run", run, early)):
         file = release / name
-        file.write_text(_LAUNCHER.format(python="'" + python.replace("'", "'\\''") + "'", words=words))
+        file.write_text(_LAUNCHER.format(python=quoted, words=words, first=first))
         file.chmod(0o755)
 
 

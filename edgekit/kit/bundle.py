@@ -28,6 +28,7 @@ from typing import Any
 from edgekit import __version__
 from edgekit.config.complaint import check
 from edgekit.config.document import Document, read_document
+from edgekit.config.fields import is_profile_file
 from edgekit.config.settings import Config
 from edgekit.device import list_devices, load_device
 from edgekit.errors import ConfigError, UsageError
@@ -35,6 +36,7 @@ from edgekit.files import write_bytes
 from edgekit.inference import find_file
 from edgekit.kit import agent
 from edgekit.kit.wheel import make_wheel, read_wheel
+from edgekit.model import read
 from edgekit.pipeline.fit import check_config
 from edgekit.service.unit import unit_of_kit
 
@@ -63,9 +65,9 @@ class Contents:
 def bundle(contents: Contents, out: Path) -> dict[str, Any]:
     """Write the kit to `out` and give its manifest, with `id` and `sha256` of the kit.
 
-    Raises ConfigError for a mistake in the config, UsageError for what does not belong into a kit, ModelError
-    for a model that is not there. `missing` of the manifest are the variables and secrets that only the
-    device has.
+    `device_arch` is that of its profile, None without one; `missing` are the variables and secrets that
+    only the device has. Raises ConfigError for a mistake in the config, UsageError for what does not belong
+    into a kit, ModelError for a model that is not there.
     """
     document = read_document(contents.config)
     missing = _check_config(document, complete=not (contents.model or contents.device))
@@ -77,8 +79,9 @@ def bundle(contents: Contents, out: Path) -> dict[str, Any]:
     name, model = _find_model(contents.model or _named(document, "model", "name"), base_dir)
     files |= model
     files |= {"config.yaml": contents.config.read_bytes(), **_units(document, contents.config)}
-    device = contents.device or _named(document, "device", "profile") or "auto"
-    files |= _profile(device) | _wheels(contents.requires) | _extra(contents)
+    profile = contents.device or _named_profile(document)
+    device = None if profile == "auto" else load_device(profile)
+    files |= _profile(profile) | _wheels(contents.requires) | _extra(contents)
     manifest = {
         "schema": agent.SCHEMA,
         "name": _safe_name(contents.config.stem),
@@ -86,14 +89,15 @@ def bundle(contents: Contents, out: Path) -> dict[str, Any]:
         "arch": arch,
         "requires": requires,
         "offline": contents.requires is not None,
-        "device": device,
+        "device": device.name if device else "auto",
         "model": {"name": name, "file": MODEL},
         "missing": missing,
         "files": {path: hashlib.sha256(content).hexdigest() for path, content in sorted(files.items())},
     }
     packed = _pack({agent.MANIFEST: json.dumps(manifest, indent=2).encode(), **dict(sorted(files.items()))})
     write_bytes(out, packed)
-    return {**agent.verify(out), "sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed)}
+    told = {"sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed)}
+    return {**agent.verify(out), **told, "device_arch": device and device.arch}
 
 
 def _check_config(document: Document, *, complete: bool) -> list[str]:
@@ -123,11 +127,18 @@ def _named(document: Document, part: str, key: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def _named_profile(document: Document) -> str:
+    """The config's device profile: a name, or a file's path from where we are."""
+    name = _named(document, "device", "profile") or "auto"
+    return str(document.base_dir / Path(name).expanduser()) if is_profile_file(name) else name
+
+
 def _find_model(name: str, base_dir: Path) -> tuple[str, dict[str, bytes]]:
     """What the model is called, and its files."""
     if not name:
         raise UsageError("the config names no model that is known here: give --model")
     file, card = find_file(base_dir / name if name.endswith(".tflite") else name)
+    read(file)  # a damaged one would be found on the device only
     files = {MODEL: file.read_bytes()}
     beside = [path for path in (file.with_suffix(".yaml"), file.parent / "card.yaml") if path.is_file()]
     if beside:
@@ -147,7 +158,6 @@ def _profile(device: str) -> dict[str, bytes]:
     """The profile's file; none for "auto": the device finds its own."""
     if device == "auto":
         return {}
-    load_device(device)
     if device in list_devices():
         return {"profile.yaml": (resources.files("edgekit.devices") / f"{device}.yaml").read_bytes()}
     return {"profile.yaml": Path(device).read_bytes()}

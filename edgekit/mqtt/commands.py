@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
+from edgekit.config import mask_url
 from edgekit.errors import EdgekitError
 from edgekit.mqtt.link import Received
 from edgekit.mqtt.messages import Message, encode, response_payload
@@ -100,10 +101,10 @@ def _result(do: Verb, payload: bytes) -> Mapping[str, Any]:
         request = _parse(payload)
         return response_payload(request, data=do(request))
     except (EdgekitError, ValueError) as error:
-        return response_payload(request, error=str(error))
+        return response_payload(request, error=mask_url(str(error)))
     except Exception as error:
         _log.exception("a request failed in a way that edgekit does not know")
-        return response_payload(request, error=f"{error!r}: the log has more")
+        return response_payload(request, error=f"{mask_url(repr(error))}: the log has more")
 
 
 def _refuse(why: str) -> Verb:

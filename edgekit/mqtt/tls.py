@@ -63,8 +63,8 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
 def tls_faults(tls: TlsConfig) -> dict[str, str]:
     """What is wrong with the files of `ca`, `cert` and `key`, by these names; nothing of what loads."""
     faults = {"ca": _certificate_fault(tls.ca), "cert": _certificate_fault(tls.cert)}
-    if tls.cert and not faults["cert"]:
-        faults["key"] = _key_fault(tls.cert, tls.key)
+    if tls.cert:
+        faults["key"] = _missing_fault(tls.key) if faults["cert"] else _key_fault(tls.cert, tls.key)
     return {name: fault for name, fault in faults.items() if fault}
 
 
@@ -75,6 +75,16 @@ def _certificate_fault(path: Path | None) -> str | None:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:
         return f"{path} is no readable PEM certificate: {tls_reason(error)}"
+    return None
+
+
+def _missing_fault(key: Path | None) -> str | None:
+    """Of a key whose certificate cannot be read."""
+    try:
+        if key:
+            _check_file(key)
+    except OSError as error:
+        return f"{key} is no readable PEM key: {tls_reason(error)}"
     return None
 
 
@@ -89,10 +99,15 @@ def _key_fault(cert: Path, key: Path | None) -> str | None:
 
 
 def _check_file(path: Path) -> None:
-    """Raises OSError for what cannot be read, or would be waited for."""
-    if path.exists() and not path.is_file():
-        raise OSError("it is no file")
-    path.open("rb").close()
+    """Raises OSError, with what to do, for what cannot be read, or would be waited for."""
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise OSError("there is no such file; copy it there, or correct the path") from None
+    except PermissionError as error:
+        raise OSError(f"{error.strerror} for this user; see ls -l {path}") from None
 
 
 def _no_passphrase() -> NoReturn:

@@ -12,51 +12,76 @@ from edgekit.config.complaint import tell
 from edgekit.config.document import Document, Loc, read_document
 from edgekit.device import Device, load_device
 from edgekit.engine import estimate_memory
-from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
+from edgekit.errors import BudgetError, ConfigError, ModelError, SourceError, UsageError
 from edgekit.inference import Model, find_file
 from edgekit.inference import open as open_model
 from edgekit.model import read
 from edgekit.mqtt.tls import tls_faults
 from edgekit.select import Wish, select
+from edgekit.sources import check_source
 from edgekit.zoo import Card, list_models
 
 _log = logging.getLogger("edgekit.budget")
 DETECT, CLASSIFY = "detect", "classify"
 
 
-def read_config(path: str | Path, *, connects: bool = True) -> Config:
-    """A pipeline's YAML file, and all that it names; who never `connects` needs no certificates.
+def read_config(path: str | Path, *, connects: bool = True, names: bool = True) -> Config:
+    """A pipeline's YAML file, and all that it names.
 
-    Raises ConfigError, one line for each mistake.
+    Who never `connects`, to cameras and a broker, needs no files of theirs; without `names` those of device,
+    models and classes need not hold. Raises ConfigError, one line for each mistake.
     """
     document = read_document(path)
     config = config_of(document)
-    check_config(config, document, connects=connects)
+    check_config(config, document, connects=connects, names=names)
     return config
 
 
-def check_config(config: Config, document: Document, *, connects: bool = False) -> None:
-    """Refuse a device, a model, a class or a certificate that is not there, before anything is opened.
+def check_config(config: Config, document: Document, *, connects: bool = False, names: bool = True) -> None:
+    """Refuse a device, a model, a class, a certificate or a clip that is not there, before any is opened.
 
     A model without a card may know anything until it is opened. Raises ConfigError with a line for each
     mistake and its place in the file.
     """
     mistakes: list[tuple[Loc, str]] = []
-    if connects and config.mqtt.tls:
-        mistakes += [(("mqtt", "tls", name), fault) for name, fault in tls_faults(config.mqtt.tls).items()]
+    if connects:
+        mistakes += [*_unreadable_certificates(config), *_absent_sources(config)]
+    if names:
+        mistakes += [*_unknown_device(config), *_unfit_models(config)]
+    if mistakes:
+        raise ConfigError(tell(document, mistakes))
+
+
+def _unreadable_certificates(config: Config) -> Iterator[tuple[Loc, str]]:
+    for name, fault in tls_faults(config.mqtt.tls).items() if config.mqtt.tls else ():
+        yield ("mqtt", "tls", name), fault
+
+
+def _absent_sources(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Files and folders that are not there; cameras and streams may come later."""
+    for name, camera in config.cameras.items():
+        loc = ("cameras", name, "source")
+        try:
+            check_source(camera.source)
+        except (SourceError, UsageError) as error:
+            yield loc, "what is read from there is no source" if loc in config.secret else str(error)
+
+
+def _unknown_device(config: Config) -> Iterator[tuple[Loc, str]]:
     try:
         load_device(config.device.profile)
     except (ConfigError, UsageError) as error:
-        mistakes.append((("device", "profile"), str(error)))
+        yield ("device", "profile"), str(error)
+
+
+def _unfit_models(config: Config) -> Iterator[tuple[Loc, str]]:
     for loc, name, task in named_models(config):
         try:
             card = find_file(name)[1]
         except (ConfigError, UsageError, ModelError) as error:
-            mistakes.append((loc, str(error)))
+            yield loc, str(error)
         else:
-            mistakes += [] if card is None else _disagreements(config, loc, card, task)
-    if mistakes:
-        raise ConfigError(tell(document, mistakes))
+            yield from [] if card is None else _disagreements(config, loc, card, task)
 
 
 def named_models(config: Config) -> Iterator[tuple[Loc, str, str]]:

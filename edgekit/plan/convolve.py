@@ -104,9 +104,11 @@ def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Lists:
-    """The entries of a layer as fields; what in it is not zero, which kernels could be had, which it got."""
+    """The entries of a layer as fields; which share of its weights, or quads of them, is zero, which kernels
+    could be had, which it got.
+    """
 
-    used: NDArray[np.bool_]
+    zeros: float
     choices: list[costs.Choice]
     best: costs.Choice
     fields: Fields
@@ -145,7 +147,10 @@ class _Convolution:
         quads = np.arange(-(-depth // QUAD)) * planes.stride
         offsets = ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
         entries = pack.pack_entries(words, starts, offsets, best.group, channels)
-        return _Lists(used, choices, best, _in_lists(entries, planner.isa))
+        zeros = 1 - float(
+            words[: layer.channels].any(axis=2).mean()
+        )  # split weights have words in two layers
+        return _Lists(zeros, choices, best, _in_lists(entries, planner.isa))
 
     def _planar(self, places: Places, channels: int) -> _Lists:
         layer, planes = self.layer, places.of(self.value)
@@ -160,7 +165,7 @@ class _Convolution:
         ]
         entries = pack.join_entries(parts, channels)
         fields = {"starts": entries.starts, "entries": entries.records, "planar": 1}
-        return _Lists(used, choices, self._ranked(choices), fields)
+        return _Lists(1 - float(used.mean()), choices, self._ranked(choices), fields)
 
     def _ranked(self, choices: list[costs.Choice]) -> costs.Choice:
         return choices[min(max(self.rank, 0), len(choices) - 1)]
@@ -210,7 +215,7 @@ def _in_lists(entries: pack.Entries, isa: str) -> Fields:
 
 
 def _note(layer: Layer, lists: _Lists) -> str:
-    best, zero = lists.best, f"{1 - lists.used.mean():.0%} of"
+    best, zero = lists.best, f"{lists.zeros:.0%} of"
     if best.is_planar:
         return f"{layer.window.words}, sparse, planar, {best.tile} vectors a tile, {zero} weights zero"
     kind = "sparse 1x4" if best.group == 1 else f"dense {best.group}x4"

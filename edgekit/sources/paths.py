@@ -19,14 +19,11 @@ PICTURES_FPS = 1.0  # the pace of a folder
 def open_path(path: str, fps: float | None) -> Reel:
     """The reel of a video, a picture, a folder or a glob, after one picture of it was decoded."""
     place = _place(path)
-    if _is_glob(path):
-        found = [Path(name) for name in glob.glob(str(place), recursive=True)]  # noqa: PTH207  (Path.glob needs a base)
-        return _open_pictures(_pictures(found), f"{path} matches no pictures", fps)
-    if ask(Path.is_dir, place):
-        return _open_pictures(_pictures(_list_folder(place)), f"no pictures in {place}", fps)
+    if (pictures := _find_pictures(path)) is not None:
+        return _open_pictures(pictures, fps)
     _check_file(place)
     if place.suffix.lower() in PICTURES:
-        return _open_pictures([place], "", fps)
+        return _open_pictures([place], fps)
     reel = VideoReel(place)
     if not reel.skip():
         raise SourceError(f"{place}: no frame of it can be decoded; the video is damaged or cut short")
@@ -36,9 +33,8 @@ def open_path(path: str, fps: float | None) -> Reel:
 
 def check_path(path: str) -> None:
     """Raise SourceError where `open_path` would without a look into pictures and videos."""
-    place = _place(path)
-    if not _is_glob(path) and not ask(Path.is_dir, place):
-        _check_file(place)
+    if _find_pictures(path) is None:
+        _check_file(_place(path))
 
 
 def _place(path: str) -> Path:
@@ -47,6 +43,21 @@ def _place(path: str) -> Path:
 
 def _is_glob(path: str) -> bool:
     return glob.has_magic(path) and not ask(Path.exists, _place(path))
+
+
+def _find_pictures(path: str) -> list[Path] | None:
+    """What a folder or a glob holds, one or more; None for the path of a file."""
+    place = _place(path)
+    if _is_glob(path):
+        found = [Path(name) for name in glob.glob(str(place), recursive=True)]  # noqa: PTH207  (Path.glob needs a base)
+        none = f"{path} matches no pictures"
+    elif ask(Path.is_dir, place):
+        found, none = _list_folder(place), f"no pictures in {place}"
+    else:
+        return None
+    if not (pictures := _pictures(found)):
+        raise SourceError(f"{none}: expected {' '.join(PICTURES)}")
+    return pictures
 
 
 def _list_folder(folder: Path) -> list[Path]:
@@ -61,9 +72,7 @@ def _pictures(paths: Iterable[Path]) -> list[Path]:
     return sorted((path for path in files if not path.name.startswith(".")), key=natural)
 
 
-def _open_pictures(paths: list[Path], none: str, fps: float | None) -> Reel:
-    if not paths:
-        raise SourceError(f"{none}: expected {' '.join(PICTURES)}")
+def _open_pictures(paths: list[Path], fps: float | None) -> Reel:
     whys = []
     for path in paths:
         image, why = read_picture(path)

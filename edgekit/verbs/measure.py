@@ -144,5 +144,6 @@ def _print_study(found: Any) -> None:
         mine = [s.row() for s in found.scenarios if s.device == device.name]
         if mine:
             console.print_table(f"\nwhat if it were pruned, on {device.name}", whatif.COLUMNS, mine)
+            sys.stdout.write(f"{whatif.how_spread(found.scenarios)}\n")
     if found.comparisons:
         console.print_table("", compare.COLUMNS, [c.row() for c in found.comparisons])

@@ -42,7 +42,7 @@ def add_run(commands: Any) -> None:
         "--dry-run", action="store_true", help="run the models once, see that they fit the pipeline, and end"
     )
     parser.add_argument("-v", "--verbose", action="count", default=0)
-    parser.add_argument("-q", "--quiet", action="store_true", help="no table, no event lines")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
     parser.add_argument("--log-json", action="store_true", help="logs and events as a JSON object a line")
 
 
@@ -57,9 +57,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from edgekit.pipeline.reload import Limits
 
     arguments.secrets = logs.secrets_of(config)
-    logs.set_up(arguments.verbose, as_json=arguments.log_json, secrets=arguments.secrets)
+    logs.set_up(
+        arguments.verbose, as_json=arguments.log_json, quiet=arguments.quiet, secrets=arguments.secrets
+    )
     if arguments.dry_run:
-        return _try_out(config, as_json=arguments.json)
+        return _try_out(config, as_json=arguments.json, quiet=arguments.quiet)
     limits = Limits(arguments.frames, arguments.duration)
     with view.RunLog() if arguments.log_json else view.RunView(quiet=arguments.quiet) as shown:
         summary = runtime.run(
@@ -69,26 +71,32 @@ def _run(arguments: argparse.Namespace) -> int:
             wait=_is_config(arguments.what),
             observer=shown,
             on_ready=shown.ready,
-            reread=partial(_run_config, arguments) if _is_config(arguments.what) else None,
+            reread=partial(_read_again, arguments) if _is_config(arguments.what) else None,
         )
     if arguments.json:
         console.print_json(view.summary_dict(summary))
-    else:
+    elif not arguments.quiet:
         view.print_summary(summary)
     if summary.restart:
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606  (what runs is what ran)
     return 128 + summary.signal if summary.signal else 0
 
 
-def _try_out(config: Any, *, as_json: bool) -> int:
+def _try_out(config: Any, *, as_json: bool, quiet: bool) -> int:
     from edgekit import console, runtime
 
     tried = runtime.try_out(config)
     if as_json:
         console.print_json(asdict(tried))
-    else:
+    elif not quiet:
         sys.stdout.write(f"{tried.model} fits this pipeline: {tried.latency_ms:.1f} ms a picture\n")
     return 0
+
+
+def _read_again(arguments: argparse.Namespace) -> Any:
+    config = _run_config(arguments)
+    arguments.secrets.learn(config)
+    return config
 
 
 def _run_config(arguments: argparse.Namespace) -> Any:
@@ -111,8 +119,9 @@ def _run_config(arguments: argparse.Namespace) -> Any:
     }
     flags = {key: value for key, value in given.items() if value is not None}
     if _is_config(arguments.what):
-        read = load_config if flags.keys() & NAMING or arguments.print_resolved else read_config
-        return override_config(read(arguments.what), **flags)
+        if arguments.print_resolved:
+            return override_config(load_config(arguments.what), **flags)
+        return override_config(read_config(arguments.what, names=not flags.keys() & NAMING), **flags)
     if "model" not in flags:
         flags["model"] = _default_model()
     return quick_config(arguments.what, **flags)

@@ -34,7 +34,6 @@ def add_bundle(commands: Any) -> None:
 
 def _bundle(arguments: argparse.Namespace) -> int:
     from edgekit import console
-    from edgekit.device import load_device
     from edgekit.files import check_writable
     from edgekit.kit import Contents, bundle
 
@@ -46,7 +45,7 @@ def _bundle(arguments: argparse.Namespace) -> int:
     manifest = bundle(contents, arguments.out)
     if manifest["device"] == "auto":
         sys.stderr.write("edgekit: no profile in it, the device finds its own; --device NAME puts one in\n")
-    elif (arch := load_device(manifest["device"]).arch) not in manifest["arch"]:
+    elif (arch := manifest["device_arch"]) not in manifest["arch"]:
         sys.stderr.write(f"edgekit: the device is {arch}, the wheel is not; --wheel FILE takes one that is\n")
     for line in manifest["missing"]:
         sys.stderr.write(f"edgekit: to be set on the device: {line}\n")

@@ -49,13 +49,17 @@ def prune(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress
     return graph, make_report((dense, graph), goal, chosen, errors, error, len(calibration.inputs))
 
 
-def survey(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress) -> list[Candidate]:
-    """Each layer that may be pruned, with what each level of sparsity does to its own outputs.
+def survey(
+    dense: Graph, calibration: Calibration, goals: Sequence[Goal], progress: Progress
+) -> tuple[list[Candidate], list[list[Candidate]]]:
+    """Each layer that may be pruned, with what each level of sparsity does to its own outputs; and for each
+    of the goals, which are of one pattern, the same ones as `prune` weighs them before it spends.
 
     Raises ModelError for a network without such layers.
     """
-    layers = [layer for layer in _prunable(dense) if not layer.reason]
-    return _Run(dense, calibration, goal, progress).look_at(layers)
+    run = _Run(dense, calibration, goals[0], progress)
+    own = run.look_at([layer for layer in _prunable(dense) if not layer.reason])
+    return own, [run.weigh(own, spend(own, goal, dense)) for goal in goals]
 
 
 def _prunable(graph: Graph) -> list[Layer]:
