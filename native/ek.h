@@ -33,7 +33,8 @@ typedef enum ek_level {
     EK_AVX512VNNI,
     EK_NEON,    /* ARMv8.0: every 64-bit ARM */
     EK_NEONDOT, /* ARMv8.2 with SDOT */
-    EK_LEVELS
+    EK_LEVELS,
+    EK_AVX512VBMI = EK_LEVELS /* no level by itself: its kernels go before EK_AVX512VNNI's where the CPU has it */
 } ek_level;
 
 #if defined(__x86_64__)
@@ -95,7 +96,7 @@ typedef struct ek_kernel {
 extern const ek_kernel ek_kernel_list[];
 extern const int ek_kernel_count;
 
-/* "scalar", "avx2", ...; level is 0..EK_LEVELS-1. */
+/* "scalar", "avx2", ... */
 const char *ek_level_name(ek_level level);
 
 /* Bit set of the levels that this architecture has at all, and of those that this CPU can run. */
