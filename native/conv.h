@@ -1,4 +1,4 @@
-/* What a unit of a convolution on planes is: see EK_CONV in ops.h. */
+/* What a unit of a convolution on planes is: see EK_CONV in ops_conv.h. */
 
 #ifndef EK_CONV_H
 #define EK_CONV_H

@@ -29,7 +29,7 @@ typedef struct stroll {
     const int32_t *starts, *entries, *runs /* or NULL */, *bias;
     const float *scale, *zero_point; /* biased */
     int32_t low, high; /* 4 times the byte */
-    int group, is_plain, is_clamped, margin_count;
+    int group, group_bits, is_plain, is_clamped, margin_count;
     uint32_t margin;
 } stroll;
 
@@ -39,7 +39,8 @@ INLINE stroll stroll_of(const spot *at) {
                     .entries = conv->entries, .runs = conv->runs_size ? conv->runs : NULL, .bias = conv->bias,
                     .scale = conv->scale, .zero_point = conv->biased_zero_point,
                     .low = (int32_t)ek_margin_word(conv->low), .high = (int32_t)ek_margin_word(conv->high),
-                    .group = conv->group, .is_plain = conv->biased && conv->fits16 && !conv->has_residual,
+                    .group = conv->group, .group_bits = conv->group == 2 * EK_QUAD ? 3 : 2,
+                    .is_plain = conv->biased && conv->fits16 && !conv->has_residual,
                     .is_clamped = conv->low > -128 || conv->high < 127, .margin_count = at->margin_count,
                     .margin = at->margin};
 }
@@ -53,10 +54,10 @@ typedef struct list {
 
 /* `rows` is 1 for lists of single channels, otherwise 4, which is half of a group of 8. */
 INLINE list list_of(const stroll *s, const int rows, int64_t c) {
-    const int64_t group = rows == 1 ? 1 : s->group, size = 1 + group, number = group == 8 ? c / 8 : c / rows;
-    const int32_t begin = s->starts[number], end = s->starts[number + 1];
+    const int64_t group = rows == 1 ? 1 : s->group, size = 1 + group, number = rows == 1 ? c : c >> s->group_bits;
+    const int64_t begin = s->starts[number], end = s->starts[number + 1];
     return (list){s->entries + begin * size, s->entries + (s->runs ? s->runs[2 * number] : begin) * size,
-                  s->entries + end * size, size, 1 + (group == 8 ? c % 8 : 0), (end - begin) % 2};
+                  s->entries + end * size, size, 1 + (c & (group - 1)), (end - begin) & 1};
 }
 
 INLINE void restore_margins(const stroll *s, int8_t *plane) {

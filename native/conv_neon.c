@@ -14,17 +14,25 @@ INLINE int8x16_t every(int32x4_t words, const int lane) {
     return vreinterpretq_s8_s32(vdupq_n_s32(words[lane]));
 }
 
-/* halves[vector][2] += products of n vectors, 1 or 2, of `count` entries x[entry] with words w[entry]. The end keeps
-   the compiler from multiplying ahead until it runs out of registers. */
-INLINE void multiply(int32x4_t *halves, const int n, const int count, int8x16_t (*x)[2], const int8x16_t *w) {
+/* Products of n vectors of pixels, 1 or 2, added up in 16 bits */
+typedef struct products {
     int16x8_t low[2], high[2];
-    EACH(k, n) low[k] = vmull_s8(vget_low_s8(x[0][k]), vget_low_s8(w[0])), high[k] = vmull_high_s8(x[0][k], w[0]);
-    EACH(e, count - 1) EACH(k, n) {
-        low[k] = vmlal_s8(low[k], vget_low_s8(x[e + 1][k]), vget_low_s8(w[e + 1]));
-        high[k] = vmlal_high_s8(high[k], x[e + 1][k], w[e + 1]);
+} products;
+
+INLINE void multiply(products *to, const int n, const int is_first, const int8x16_t *x, int8x16_t w) {
+    EACH(k, n) if (is_first) {
+        to->low[k] = vmull_s8(vget_low_s8(x[k]), vget_low_s8(w));
+        to->high[k] = vmull_high_s8(x[k], w);
+    } else {
+        to->low[k] = vmlal_s8(to->low[k], vget_low_s8(x[k]), vget_low_s8(w));
+        to->high[k] = vmlal_high_s8(to->high[k], x[k], w);
     }
+}
+
+/* halves[vector][2] += products. The end keeps the compiler from multiplying ahead until it runs out of registers. */
+INLINE void widen(int32x4_t *halves, const int n, const products *from) {
     EACH(i, 2 * n) {
-        int32x4_t sum = vpadalq_s16(halves[i], i % 2 ? high[i / 2] : low[i / 2]);
+        int32x4_t sum = vpadalq_s16(halves[i], i % 2 ? from->high[i / 2] : from->low[i / 2]);
         __asm__ volatile("" : "+w"(sum));
         halves[i] = sum;
     }
@@ -43,10 +51,11 @@ INLINE void add_entries(int32x4_t (*halves)[2 * MOST], const int rows, const int
     EACH(i, (n + 1) / 2) {
         int8x16_t x[4][2];
         EACH(e, count) load_some(x[e], n - 2 * i, from[e] + 2 * i * BYTES);
+        const int some = n - 2 * i < 2 ? 1 : 2;
         EACH(r, rows) {
-            int8x16_t w[4];
-            EACH(e, count) w[e] = every(words[e], r);
-            multiply(halves[r] + 4 * i, n - 2 * i < 2 ? 1 : 2, count, x, w);
+            products sum;
+            EACH(e, count) multiply(&sum, some, e == 0, x[e], every(words[e], r));
+            widen(halves[r] + 4 * i, some, &sum);
         }
     }
 }

@@ -9,7 +9,7 @@
 #include <cpuid.h>
 
 enum { OSXSAVE = 1 << 27, FMA = 1 << 12, AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512BW = 1 << 30, AVX512DQ = 1 << 17, AVXVNNI = 1 << 4 };
-static const uint32_t AVX512VL = 1u << 31, AVX512VNNI = 1 << 11;
+static const uint32_t AVX512VL = 1u << 31, AVX512VNNI = 1 << 11, AVX512VBMI = 1 << 1;
 static const uint32_t YMM_STATE = 0x06, ZMM_STATE = 0xE6; /* what the system saves at a task switch */
 
 static uint32_t saved_state(void) {
@@ -27,7 +27,7 @@ static uint32_t detect(void) {
     levels |= BIT(EK_AVX2);
     uint32_t wanted = AVX512F | AVX512BW | AVX512DQ | AVX512VL;
     if ((b & wanted) == wanted && (c & AVX512VNNI) && (state & ZMM_STATE) == ZMM_STATE)
-        levels |= BIT(EK_AVX512VNNI);
+        levels |= BIT(EK_AVX512VNNI) | (c & AVX512VBMI ? BIT(EK_AVX512VBMI) : 0);
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVXVNNI)) levels |= BIT(EK_AVXVNNI);
     return levels;
 }
@@ -63,6 +63,6 @@ uint32_t ek_cpu_levels(void) {
 }
 
 const char *ek_level_name(ek_level level) {
-    static const char *const names[EK_LEVELS] = {"scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neondot"};
+    static const char *const names[] = {"scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neondot", "avx512vbmi"};
     return names[level];
 }

@@ -33,7 +33,8 @@ typedef enum ek_level {
     EK_AVX512VNNI,
     EK_NEON,    /* ARMv8.0: every 64-bit ARM */
     EK_NEONDOT, /* ARMv8.2 with SDOT */
-    EK_LEVELS
+    EK_LEVELS,
+    EK_AVX512VBMI = EK_LEVELS /* no level by itself: its kernels go before EK_AVX512VNNI's where the CPU has it */
 } ek_level;
 
 #if defined(__x86_64__)
@@ -49,7 +50,7 @@ enum {
     EK_SLACK = 64,     /* bytes behind each plane that may be read and overwritten */
     EK_MAX_STEP = 64,  /* phases along an axis that a picture is taken apart into, strides of convolutions therefore */
     EK_QUAD = 4,
-    EK_BIASED = 0x4B400000, /* the bits of the float 12582912, which is 1.5 * 2^23: see EK_CONV in ops.h */
+    EK_BIASED = 0x4B400000, /* the bits of the float 12582912, which is 1.5 * 2^23: see EK_CONV in ops_conv.h */
     EK_TILE = 16, /* outputs in a tile of packed FULLY_CONNECTED weights */
     EK_RUN = 4096, /* numbers in a unit of an elementwise operation on plain tensors */
     EK_PICKS = 64,
@@ -95,7 +96,7 @@ typedef struct ek_kernel {
 extern const ek_kernel ek_kernel_list[];
 extern const int ek_kernel_count;
 
-/* "scalar", "avx2", ...; level is 0..EK_LEVELS-1. */
+/* "scalar", "avx2", ... */
 const char *ek_level_name(ek_level level);
 
 /* Bit set of the levels that this architecture has at all, and of those that this CPU can run. */

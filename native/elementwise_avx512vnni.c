@@ -47,8 +47,14 @@ TARGET static void look_up_words(const uint8_t *table, const uint8_t *in, uint8_
     }
 }
 
-TARGET static void look_up_planes(const ek_lut_planes *op, uint8_t *arena, int64_t begin, int64_t end,
-                                  look_up_fn *look_up) {
+ek_kernel_fn ek_lut_planes__avx2;
+
+TARGET static void look_up_planes(const void *op_, uint8_t *arena, int64_t begin, int64_t end, look_up_fn *look_up) {
+    const ek_lut_planes *op = op_;
+    if (!op->table_size) {
+        ek_lut_planes__avx2(op, arena, begin, end);
+        return;
+    }
     const ek_margins margins = EK_MARGINS(op, op->zero_point);
     for (int64_t q = begin; q < end; q++) {
         uint8_t *out = arena + op->output + q * op->output_stride;
@@ -57,14 +63,12 @@ TARGET static void look_up_planes(const ek_lut_planes *op, uint8_t *arena, int64
     }
 }
 
-ek_kernel_fn ek_lut_planes__avx2;
+void ek_lut_planes__avx512vnni(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
+    look_up_planes(op, arena, begin, end, look_up_words);
+}
 
-void ek_lut_planes__avx512vnni(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
-    const ek_lut_planes *op = op_;
-    if (op->table_size)
-        look_up_planes(op, arena, begin, end, __builtin_cpu_supports("avx512vbmi") ? look_up_bytes : look_up_words);
-    else
-        ek_lut_planes__avx2(op, arena, begin, end);
+void ek_lut_planes__avx512vbmi(const void *op, uint8_t *arena, int64_t begin, int64_t end) {
+    look_up_planes(op, arena, begin, end, look_up_bytes);
 }
 
 #endif

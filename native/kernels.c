@@ -49,6 +49,7 @@ int ek_family_count(void) {
     K(mul_planes, AVX2, avx2)     \
     K(lut_planes, AVX2, avx2)     \
     K(lut_planes, AVX512VNNI, avx512vnni) \
+    K(lut_planes, AVX512VBMI, avx512vbmi) \
     K(pool_planes, AVX2, avx2)    \
     K(mean_planes, AVX2, avx2)    \
     K(resize_planes, AVX2, avx2)
@@ -84,6 +85,7 @@ uint32_t ek_known_levels(void) {
 
 ek_kernel_fn *ek_best_kernel(int family, uint32_t levels) {
     ek_kernel best = {0};
+    if (levels & 1u << EK_AVX512VNNI) levels |= ek_cpu_levels() & 1u << EK_AVX512VBMI;
     for (int i = 0; i < ek_kernel_count; i++) {
         ek_kernel k = ek_kernel_list[i];
         if (k.family == family && levels >> k.level & 1 && (!best.run || k.level > best.level)) best = k;

@@ -7,7 +7,7 @@
 
 #include "check.h"
 
-/* Where a source's numbers start: see EK_SOURCE in ops.h. */
+/* Where a source's numbers start: see EK_SOURCE in ops_plain.h. */
 #define EK_SOURCE_OF(op, name, arena) \
     ((op)->name##_data_size ? (op)->name##_data + (op)->name : (const uint8_t *)(arena) + (op)->name)
 

@@ -14,7 +14,7 @@ typedef struct detection {
     int32_t number; /* row * columns + column of the scores */
 } detection;
 
-/* The scratch memory: see EK_POSTPROCESS in ops.h. */
+/* The scratch memory: see EK_POSTPROCESS in ops_many.h. */
 typedef struct scratch {
     box *boxes;
     float *values;           /* a score of each box */

@@ -1,4 +1,4 @@
-/* From a sum to a stored byte, in words that every level repeats in its own: see EK_REQUANTISE in ops.h. */
+/* From a sum to a stored byte, in words that every level repeats in its own: see EK_REQUANTISE in ops_conv.h. */
 
 #ifndef EK_REQUANTISE_H
 #define EK_REQUANTISE_H
@@ -52,7 +52,7 @@ static inline int32_t ek_scale(int32_t sum, float scale, int32_t zero_point) {
     return (int32_t)nearbyintf(fmaf((float)sum, scale, (float)zero_point));
 }
 
-/* The same of a sum that is `biased`: see EK_CONV in ops.h. */
+/* The same of a sum that is `biased`: see EK_CONV in ops_conv.h. */
 static inline int32_t ek_scale_biased(int32_t sum, float scale, float biased_zero_point) {
     float real;
     memcpy(&real, &sum, sizeof real);

@@ -1,4 +1,4 @@
-/* From sums to stored bytes, for both ARM levels: see EK_REQUANTISE in ops.h. Says TARGET before it is included. */
+/* From sums to stored bytes, for both ARM levels: see EK_REQUANTISE in ops_conv.h. Says TARGET before it is included. */
 
 #include <arm_neon.h>
 

@@ -175,8 +175,9 @@ def read(data: bytes) -> Graph | str:
 def fuzz(count: int, seed: int, folder: Path | None, log: Path | None = None, every: int = 50) -> Outcome:
     """Try `count` cases; one in `every` is measured, and planned too if it is a graph."""
     files, rng, outcome = seeds(folder), np.random.default_rng(seed), Outcome(Counter())
+    turns = np.cumsum([len(file) ** -0.5 for file in files])  # a large file takes as long as many small ones
     for case in range(1, count + 1):
-        data = damage(files[int(rng.integers(0, len(files)))], rng, files)
+        data = damage(files[int(np.searchsorted(turns, rng.random() * turns[-1]))], rng, files)
         try_one(data, outcome, case % every == 0)
         if log and (case % _REPORT_EVERY == 0 or case == count):
             with log.open("a", encoding="utf-8") as file:

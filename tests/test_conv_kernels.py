@@ -246,7 +246,7 @@ def test_a_vector_of_another_level_is_walked_all_the_same(level: str) -> None:
 
 
 def sums_of(shape: Shape, fields: dict[str, Any], arena: Bytes, channel: int) -> NDArray[np.int32]:
-    """The sums of a channel for all pixels, in numpy, by the words of native/ops.h."""
+    """The sums of a channel for all pixels, in numpy, by the words of native/ops_conv.h."""
     stored = arena if native.FLIP else arena.view(np.int8)
     group, member = divmod(channel, fields["group"])
     sums = np.full(shape.pixels, fields["bias"][channel], np.int64)

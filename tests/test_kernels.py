@@ -57,7 +57,7 @@ def run(fields: Fields, size: int, level: str, x: NDArray[np.int8], cols: int) -
 
 
 def definition(graph: Graph, x: NDArray[np.int8]) -> NDArray[np.int64]:
-    """The layer in numpy, by the words of native/ops.h."""
+    """The layer in numpy, by the words of native/ops_conv.h."""
     source, weights, result = graph.tensors[:3]
     bias = graph.tensors[3].data if len(graph.tensors) > 3 else None
     sums = (x.astype(np.int64) - zero_point_of(source)) @ np.asarray(weights.data, np.int64).T

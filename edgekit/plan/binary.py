@@ -43,7 +43,7 @@ from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import Source, merge
 from edgekit.plan.unary import UNARY, look_up
 
-# In the order of native/ops.h; the comparisons come last.
+# In the order of native/ops_plain.h; the comparisons come last.
 FUNCTIONS = """
     ADD SUB MUL MAXIMUM MINIMUM SQUARED_DIFFERENCE DIV PRELU POW ATAN2 FLOOR_DIV FLOOR_MOD
     BITWISE_XOR RIGHT_SHIFT

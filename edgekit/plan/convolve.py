@@ -255,7 +255,7 @@ def _bias_sums(planner: Planner, layer: Layer) -> bool:
 
 
 def _biased(fields: Fields) -> Fields:
-    """Fields that save the kernel a conversion: see `biased` in native/ops.h."""
+    """Fields that save the kernel a conversion: see `biased` in native/ops_conv.h."""
     zero_point = fields["zero_point"] - fields["scale"].astype(np.float64) * BIAS
     return {
         "biased": 1, "bias": fields["bias"] + np.int32(BIAS_BITS),

@@ -20,7 +20,8 @@ class Kernel:
     """The kernel for groups of so many channels: cycles by the number n of vectors in a tile.
 
     An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
-    A kernel that goes `in_rows` leaves out margins.
+    A kernel that goes `in_rows` leaves out margins. `far` is what an entry costs more where a channel has
+    LONG_LIST of them: the first cache loses what one list has read before the next one reads it too.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -30,6 +31,7 @@ class Kernel:
     fixed_store: float
     store: float
     in_rows: bool = False
+    far: float = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Unit:
     spread: float = 0
 
 
+LONG_LIST = 64
 STEP = 1500  # cycles of a step more: its call and its first misses
 
 # x86: measured on one core of 3 GHz, in the first cache, planar ones within networks. ARM: counted
@@ -54,7 +57,7 @@ UNITS = {
     "avx512vnni": Unit(
         16,
         {
-            1: Kernel((4, 5, 6, 7), 2.5, 0, 0.92, 35, 9),
+            1: Kernel((4, 5, 6, 7), 2.5, 0, 0.92, 35, 9, far=1),
             4: Kernel((3, 4, 5, 6), 5.6, 0, 2.1, 9, 13),
             8: Kernel((3,), 5.6, 0, 4.7, 9, 13),
             32: Kernel((64,), 8, 0, 17.6, 0, 55, in_rows=True),
@@ -77,7 +80,7 @@ UNITS = {
         Kernel((1, 2), 0, 0.7, 7, 18, 19),
         7,
     ),
-    "neon": Unit(4, {1: Kernel((4, 5, 6, 7, 8), 0, 1, 2, 0, 14), 4: Kernel((2, 8), 0, 1, 8, 0, 14)}),
+    "neon": Unit(4, {1: Kernel((4, 5, 6, 7, 8), 0, 2.7, 2, 85, 21), 4: Kernel((2, 8), 0, 0, 10, 0, 40)}),
     "neondot": Unit(
         4,
         {
@@ -143,5 +146,6 @@ def _cycles(kernel: Kernel, tile: int, entries: int, channels: int, vectors: flo
     tiles = -(-vectors // tile)
     each = vectors / tiles
     entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)
+    entry += kernel.far if entries >= LONG_LIST * channels else 0
     store = kernel.fixed_store + each * kernel.store
     return tiles * (entries * entry + -(-channels // QUAD) * store)

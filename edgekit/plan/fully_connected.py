@@ -1,6 +1,6 @@
 """The FULLY_CONNECTED operator on bytes: whether the native kernels take it, and its weights packed for them.
 
-The shapes and bounds are those of EK_FC in native/ops.h.
+The shapes and bounds are those of EK_FC in native/ops_conv.h.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def _parts(matrix: NDArray[np.int8]) -> Iterator[NDArray[np.int8]]:
 
 
 def pack_sparse(matrix: NDArray[np.int8]) -> Fields:
-    """EK_FC's weights, starts and offsets in native/ops.h; the depth is a multiple of 4."""
+    """EK_FC's weights, starts and offsets in native/ops_conv.h; the depth is a multiple of 4."""
     starts = _starts(matrix)
     weights = _aligned((int(starts[-1]), TILE, QUAD), np.int8)
     offsets = _aligned((int(starts[-1]), TILE), np.int32)

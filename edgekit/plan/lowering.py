@@ -26,7 +26,7 @@ OUTSIDE, ZERO = 1, 2  # the numbers that kernels set it to: what was wrong
 
 BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 FLOAT = np.dtype(np.float32)
-# In the order of EK_TYPES in native/ops.h
+# In the order of EK_TYPES in native/ops_plain.h
 TYPES = tuple(np.dtype(name) for name in ("float32", "int8", "uint8", "int16", "int32", "int64"))
 
 
@@ -131,7 +131,7 @@ def scale_of(tensor: Tensor) -> np.float32:
 
 
 def type_number(tensor: Tensor) -> int:
-    """The tensor's type as native/ops.h counts them; a bool is a byte."""
+    """The tensor's type as native/ops_plain.h counts them; a bool is a byte."""
     dtype = np.dtype(np.uint8) if tensor.dtype == np.bool_ else tensor.dtype
     need(dtype in TYPES, f"type {tensor.dtype}")
     return TYPES.index(dtype)

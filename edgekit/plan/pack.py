@@ -22,7 +22,7 @@ LARGEST_PAIR = 32767 // 255  # of two weights of one sign, that AVX2's vpmaddubs
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """What EK_CONV in native/ops.h calls starts and entries."""
+    """What EK_CONV in native/ops_conv.h calls starts and entries."""
 
     group: int
     starts: NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""Weights of depthwise convolutions as the kernels eat them: EK_DEPTHWISE in native/ops.h."""
+"""Weights of depthwise convolutions as the kernels eat them: EK_DEPTHWISE in native/ops_conv.h."""
 
 from __future__ import annotations
 

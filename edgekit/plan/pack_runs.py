@@ -33,7 +33,7 @@ class _Runs:
 
 
 def in_runs(entries: Entries, isa: str) -> tuple[Entries, NDArray[np.int32]]:
-    """The entries, each list in fours, then in twos, then the rest; and EK_CONV's runs in native/ops.h."""
+    """The entries, each list in fours, then twos, then the rest; and EK_CONV's runs in native/ops_conv.h."""
     records, runs, starts = np.empty_like(entries.records), [], entries.starts
     first = 0
     while first < len(starts) - 1:  # some lists after another, as all together would take much memory

@@ -143,7 +143,7 @@ def _float_bytes(tensor: Tensor) -> int:
 
 
 def _own_scratch(job: Lowering) -> int:
-    """What the step itself needs, see native/ops.h; floats for bytes come behind it."""
+    """What the step itself needs, see native/ops_many.h; floats for bytes come behind it."""
     size = 32 * int(_all_options(job)["max_detections"]) + 28 * job.inputs[0].shape[1]
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 

@@ -13,7 +13,7 @@ from edgekit.plan.arithmetic import nearest
 from edgekit.plan.lowering import FLOAT, Lower, Lowering, axis_of, need, type_number
 from edgekit.plan.step import Step
 
-# In the order of native/ops.h
+# In the order of native/ops_plain.h
 _FUNCTIONS = """
     ABS NEG SQUARE SQRT RSQRT FLOOR CEIL ROUND SIGN CLAMP LEAKY_RELU HARD_SWISH FAKE_QUANT
     EXP LOG LOGISTIC TANH ELU GELU GELU_BY_TANH SIN COS

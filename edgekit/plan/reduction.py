@@ -32,7 +32,7 @@ from edgekit.plan.lowering import (
 from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import merge
 
-# As in native/ops.h; of truth values, which are bytes of 0 or 1, any is the largest and all the least.
+# As in native/ops_many.h; of truth values, which are bytes of 0 or 1, any is the largest and all the least.
 _REDUCTIONS = {
     "SUM": 0, "MEAN": 1, "REDUCE_MAX": 2, "REDUCE_MIN": 3, "REDUCE_ANY": 2, "REDUCE_ALL": 3, "REDUCE_PROD": 4
 }  # fmt: skip

@@ -23,7 +23,7 @@ class Source:
     data: NDArray[Any] | None = None
 
     def fields(self, name: str = "input") -> dict[str, int | float | NDArray[Any]]:
-        """The two fields that EK_SOURCE in native/ops.h makes of it."""
+        """The two fields that EK_SOURCE in native/ops_plain.h makes of it."""
         if self.data is None:
             return {name: self.place}
         return {name: self.place, f"{name}_data": np.array(self.data, order="C").reshape(-1).view(np.uint8)}
