@@ -27,6 +27,7 @@ FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
 SCALE_BITS = 22
 MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
+SPARSE = 0.05  # of the quads zero, from where a layer is called so
 
 
 def convolution(planner: Planner, op: Op) -> bool:
@@ -218,7 +219,7 @@ def _note(layer: Layer, lists: _Lists) -> str:
     best, zero = lists.best, f"{lists.zeros:.0%} of"
     if best.is_planar:
         return f"{layer.window.words}, sparse, planar, {best.tile} vectors a tile, {zero} weights zero"
-    kind = "sparse 1x4" if best.group == 1 else f"dense {best.group}x4"
+    kind = "sparse 1x4" if best.group == 1 and lists.zeros >= SPARSE else f"dense {best.group}x4"
     others = {choice.group: choice.cycles for choice in reversed(lists.choices) if choice.group != best.group}
     against = ", ".join(f"{g}x4 {cycles / best.cycles:.2f}x the time" for g, cycles in sorted(others.items()))
     words = f"{layer.window.words}, {kind}, {best.tile} vectors a tile, {zero} quads zero"

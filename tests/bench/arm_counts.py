@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit import model
-from edgekit.analyze.whatif import smallest
+from edgekit.analyze.whatif import lightest
 from edgekit.engine.native import NativeEngine, load
 from edgekit.model.graph import Graph
 from edgekit.model.tensors import random_inputs
@@ -42,7 +42,7 @@ def prune(graph: Graph, share: float) -> Graph:
     """The graph without that share of the 1x4 blocks of its convolutions and fully connected layers."""
     for layer in find_layers(graph):
         if layer.kind != "DEPTHWISE_CONV_2D" and layer.channels >= LEAST_CHANNELS:
-            kept = layer.matrix * smallest(layer, share, QUAD)
+            kept = layer.matrix * lightest([layer], share, QUAD)[0]
             graph = replaced(graph, layer, kept, bias_of(graph, layer))
     return graph
 
