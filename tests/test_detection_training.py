@@ -152,6 +152,32 @@ def test_training_starts_from_the_float_weights_of_another(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("random_teacher")
+def test_a_sparse_file_is_trained_on_and_keeps_its_zeros(tmp_path: Path) -> None:
+    data, teacher = write_data(tmp_path / "data"), tmp_path / "teacher.onnx"
+    teacher.write_bytes(b"stands for the teacher")
+    first = optimize(write_recipe(tmp_path / "first.yaml", sizes_px=[64]), data, teacher, tmp_path / "first")[
+        0
+    ]
+    stages = [
+        {"transfer": {"end": 1}},
+        {"learning_rate": {"end": 1, "peak": 0.001}},
+        {"quantize": {"end": 1, "input_range": [0, 255]}},
+    ]
+    start = "../first/64/model.tflite"
+    recipe = write_recipe(tmp_path / "second.yaml", sizes_px=[64], start=start, stages=stages)
+    second = optimize(recipe, data, teacher, tmp_path / "second")[0]
+    before, after = (
+        {t.name: np.asarray(t.data) for t in model.read(path).tensors if t.name.endswith("_weights")}
+        for path in (first, second)
+    )
+    assert before.keys() == after.keys()
+    blocks = [(before[name].reshape(-1, 4), after[name].reshape(-1, 4)) for name in before]
+    assert sum(int((one == 0).all(1).sum()) for one, _ in blocks) > 5e4
+    assert all((other[(one == 0).all(1)] == 0).all() for one, other in blocks)
+    assert any((one != other).any() for one, other in blocks)
+
+
+@pytest.mark.usefixtures("random_teacher")
 def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "out"
     (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")

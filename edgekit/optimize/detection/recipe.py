@@ -48,7 +48,8 @@ class Recipe(Schedule):
     batch: Int = Field(ge=2, le=1024)
     start: Text | None = Field(
         default=None,
-        description="The `float.pt` of an earlier training to start from, seen from --out; else the teacher.",
+        description="What to start from, seen from --out: `float.pt` or a `.tflite` of an earlier training; "
+        "unset: the teacher.",
     )
     batch_norms: Bool = Field(
         default=False,

@@ -30,7 +30,7 @@ from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
 from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid, make_target
 from edgekit.optimize.detection.teacher import load_teacher
-from edgekit.optimize.detection.transplant import make_student
+from edgekit.optimize.detection.transplant import from_file, make_student
 from edgekit.optimize.training import report
 from edgekit.optimize.training.accelerator import layout, maker, title
 from edgekit.optimize.training.quantization import device_of, is_quantized
@@ -163,7 +163,7 @@ def _train(job: Job, session: Session, first: int, course: Course) -> None:
 
 
 def _student(job: Job) -> Detector:
-    """As the recipe wants it: the teacher's twin, or what an earlier training left in its `float.pt`."""
+    """As the recipe wants it: the teacher's twin, or what an earlier training left."""
     photos = _calibration(job)
     if job.recipe.start is None:
         student = make_student(job.teacher, photos, job.recipe.columns)
@@ -175,9 +175,12 @@ def _student(job: Job) -> Detector:
 
 
 def _started(path: Path) -> Detector:
-    path, student = path.resolve(), student_network()
+    path = path.resolve()
     if not path.is_file():
         raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
+    if path.suffix == ".tflite":
+        return from_file(path)
+    student = student_network()
     state = torch.load(path, weights_only=True, map_location="cpu")
     if has_norms(state):
         make_room(student)

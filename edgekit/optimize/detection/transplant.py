@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from edgekit import model
+from edgekit.errors import ModelError
 from edgekit.optimize.detection.losses import BOX_DIVISOR
 from edgekit.optimize.detection.nets import HEAD_WIDTH, STEM_GROUPS, Detector, student_network
+from edgekit.optimize.training.imported import real
 
 PHASES = ((0, 0), (1, 0), (0, 1), (1, 1))  # y and x of the pixels that the Focus stem stacks, in its order
 
@@ -29,6 +33,27 @@ def make_student(teacher: Detector, photos: Sequence[Tensor], columns: tuple[int
     for level, source in zip(student.levels, teacher.levels, strict=True):
         level.load_state_dict(source.state_dict(), strict=False)
         _join_outputs(level.output, source, columns)
+    return student
+
+
+@torch.no_grad()
+def from_file(path: Path) -> Detector:
+    """The student that an int8 `.tflite` of an earlier training holds, zeros and all.
+
+    Raises ModelError for an unreadable file, or one of another network.
+    """
+    student = student_network()
+    graph = model.read(path)
+    known = {tensor.name: index for index, tensor in enumerate(graph.tensors) if tensor.data is not None}
+    for name, layer in student.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            place = name.replace(".", "_")
+            found = [known.get(f"{place}_{part}") for part in ("weights", "bias")]
+            weight, bias = (None if one is None else torch.from_numpy(real(graph, one)) for one in found)
+            order = (3, 0, 1, 2) if layer.groups > 1 else (0, 3, 1, 2)  # stored as (1, h, w, o), (o, h, w, i)
+            if weight is None or bias is None or weight.permute(order).shape != layer.weight.shape:
+                raise ModelError(f"{path}: its {place} is not that of a file of this detector's recipes")
+            _fill(layer, weight.permute(order), bias)
     return student
 
 
