@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgekit.errors import printable
+
 
 def as_json(value: object) -> str:
     """One JSON document, for people too, with a newline at its end."""
@@ -25,11 +27,6 @@ def as_json(value: object) -> str:
 def print_json(value: object) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(as_json(value))
-
-
-def printable(text: str) -> str:
-    """`text` with what a terminal would obey or hide escaped as JSON does it."""
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def print_message(topic: str, payload: bytes, *, as_json: bool) -> None:

@@ -16,6 +16,13 @@ A message is one line: what is wrong, with the name of the thing, then what to d
 
 from __future__ import annotations
 
+import json
+
+
+def printable(text: str) -> str:
+    """`text` with what a terminal would obey or hide escaped as JSON does it."""
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
 
 class EdgekitError(Exception):
     """The root of the tree: `except EdgekitError` catches every expected failure."""
@@ -48,7 +55,13 @@ class CrashError(EdgekitError):
 
 
 class ModelError(EdgekitError):
-    """A model file that cannot be used; the message names the file and the place in it."""
+    """A model file that cannot be used; the message names the file and the place in it.
+
+    Names in a hostile file may hold anything; in the message they hold nothing that a terminal obeys.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class SourceError(EdgekitError):

@@ -19,7 +19,7 @@ from rich.logging import RichHandler
 
 from edgekit.config.complaint import mask_url, passwords
 from edgekit.config.settings import Config
-from edgekit.console import printable
+from edgekit.errors import printable
 
 MASK = "***"
 LEAST_SECRET = 4  # characters; a shorter one would blot out half of every line

@@ -377,6 +377,25 @@ def test_the_invalid_model_is_refused_with_its_reason(shared: Path) -> None:
         engine.load(path)
 
 
+def test_names_in_a_damaged_file_say_nothing_to_a_terminal() -> None:
+    tensors = [Tensor(name, (4,), np.dtype(np.int8), np.array([0.1]), np.array([0])) for name in "xy"]
+    content = model.write(Graph(tensors, [Op("CUSTOM:a\nb\x1b[31m", (0,), (1,))], (0,), (1,)))
+    told = [message for place in range(len(content)) if (message := refusal_of(content, place))]
+    assert any(r"operator 0 CUSTOM:a\nb\u001b[31m" in message for message in told)
+    assert all(message.isprintable() and message.count("file.tflite") == 1 for message in told)
+
+
+def refusal_of(content: bytes, place: int) -> str | None:
+    """Why a file with one byte changed is refused; None if it is not."""
+    damaged = bytearray(content)
+    damaged[place] ^= 0x70
+    try:
+        model.read_bytes(bytes(damaged), "file.tflite")
+    except ModelError as error:
+        return str(error)
+    return None
+
+
 def test_damaged_files_end_as_a_plan_or_an_error_and_take_no_more_than_they_hold() -> None:
     cases = 2_000 if "EDGEKIT_PYTHON" in os.environ else 20_000  # an emulated CPU takes its time
     outcome = fuzz(cases, 1, None, every=cases // 400)

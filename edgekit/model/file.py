@@ -72,10 +72,10 @@ def read_bytes(data: bytes, name: str = "model") -> Graph:
     main = graphs[0]
     tensors = [_tensor(table, buffers) for table in main.tables(0, "tensor", MAX_ITEMS)]
     ops = [_op(table, kinds) for table in main.tables(3, "operator", MAX_ITEMS)]
-    inputs, outputs = _indices(main, 1), _indices(main, 2)
+    inputs, outputs, description = _indices(main, 1), _indices(main, 2), model.string(3)
     ops = _without_densify(tensors, ops)
     try:
-        return Graph(tuple(tensors), tuple(ops), inputs, outputs, model.string(3))
+        return Graph(tuple(tensors), tuple(ops), inputs, outputs, description)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
 
@@ -117,8 +117,9 @@ def _tensor(table: Table, buffers: Sequence[memoryview]) -> Tensor:
     name, shape, dtype = table.string(3), _indices(table, 0), np.dtype("int8" if packed else DTYPES[code])
     data = _data(table, raw, shape, dtype, packed) if len(raw) else None
     scale, zero_point, axis = _scales(table.table(4, f"{table.where}, quantization"))
+    is_variable = table.scalar(5, "bool", False)
     try:
-        return Tensor(name, shape, dtype, scale, zero_point, axis, data, table.scalar(5, "bool", False))
+        return Tensor(name, shape, dtype, scale, zero_point, axis, data, is_variable)
     except ModelError as error:
         raise ModelError(f"{table.source.name}: {table.where}: {error}") from error
 
@@ -187,8 +188,9 @@ def _op(table: Table, kinds: Sequence[tuple[str, int]]) -> Op:
         options = {"bytes": _custom_options(table)}
     elif kind in OPTIONS_OF:
         options = _options(table, kind)
+    inputs, outputs, between = (_indices(table, slot) for slot in (1, 2, 8))
     try:
-        return Op(kind, _indices(table, 1), _indices(table, 2), options, version, _indices(table, 8))
+        return Op(kind, inputs, outputs, options, version, between)
     except ModelError as error:
         raise ModelError(f"{table.source.name}: {table.where}: {error}") from error
 

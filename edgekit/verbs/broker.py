@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from edgekit.errors import UsageError
+from edgekit.errors import UsageError, printable
 from edgekit.verbs import add_command, add_verbs, at_least_one, seconds
 
 
@@ -96,5 +96,5 @@ def _mqtt_clean(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.print_json({"forgotten": forgotten})
     else:
-        sys.stdout.write("".join(f"{console.printable(topic)}\n" for topic in forgotten))
+        sys.stdout.write("".join(f"{printable(topic)}\n" for topic in forgotten))
     return 0
