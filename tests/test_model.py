@@ -379,7 +379,7 @@ def test_the_invalid_model_is_refused_with_its_reason(shared: Path) -> None:
 
 def test_names_in_a_damaged_file_say_nothing_to_a_terminal() -> None:
     tensors = [Tensor(name, (4,), np.dtype(np.int8), np.array([0.1]), np.array([0])) for name in "xy"]
-    content = model.write(Graph(tensors, [Op("CUSTOM:a\nb\x1b[31m", (0,), (1,))], (0,), (1,)))
+    content = model.write(Graph(tuple(tensors), (Op("CUSTOM:a\nb\x1b[31m", (0,), (1,)),), (0,), (1,)))
     told = [message for place in range(len(content)) if (message := refusal_of(content, place))]
     assert any(r"operator 0 CUSTOM:a\nb\u001b[31m" in message for message in told)
     assert all(message.isprintable() and message.count("file.tflite") == 1 for message in told)
