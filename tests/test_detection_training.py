@@ -23,7 +23,6 @@ from edgekit.optimize.detection import train  # noqa: E402
 from edgekit.optimize.detection.album import NOTHING, make_album  # noqa: E402
 from edgekit.optimize.detection.augment import Strength, Truth, boxes_of, draw, paint  # noqa: E402
 from edgekit.optimize.detection.nets import teacher_network  # noqa: E402
-from edgekit.optimize.detection.norms import insert_norms  # noqa: E402
 from edgekit.optimize.detection.photos import Photo, load_photos  # noqa: E402
 from edgekit.optimize.detection.recipe import load_recipe  # noqa: E402
 from edgekit.optimize.detection.score import average_precision, suppress  # noqa: E402
@@ -97,11 +96,8 @@ STOP = Lines(stop)
 
 
 @pytest.mark.usefixtures("random_teacher")
-@pytest.mark.parametrize("changes", [{}, {"batch_norms": True, "bfloat16": True}])
-def test_training_is_the_same_for_the_same_seed_also_when_interrupted(
-    tmp_path: Path, changes: dict[str, Any]
-) -> None:
-    data, recipe = write_data(tmp_path / "data"), write_recipe(tmp_path / "recipe.yaml", **changes)
+def test_training_is_the_same_for_the_same_seed_also_when_interrupted(tmp_path: Path) -> None:
+    data, recipe = write_data(tmp_path / "data"), write_recipe(tmp_path / "recipe.yaml")
     (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")
     whole = optimize(recipe, data, tmp_path / "teacher.onnx", tmp_path / "whole")
     with pytest.raises(Stopped):
@@ -199,39 +195,6 @@ def test_student_starts_as_what_the_teacher_computes() -> None:
             assert torch.allclose(own[:, :4], wanted[:, :4] * 2, atol=1e-4)
             assert torch.allclose(own[:, 4:6], logits, atol=1e-4)
             assert not own[:, 6:].any()
-
-
-def test_batch_norms_even_out_the_channels_and_change_nothing() -> None:
-    torch.manual_seed(0)
-    teacher = teacher_network().eval().requires_grad_(requires_grad=False)
-    images = pictures(4) * 20 - 1000
-    student = make_student(teacher, [images], (0, 2)).eval()
-    with torch.no_grad():
-        before = student(images)
-        insert_norms(student, [images[:2], images[2:]])
-        for wanted, own in zip(before, student(images), strict=True):
-            assert torch.allclose(own, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
-    seen: list[Any] = []
-    unit = student.trunk.dark3[0].deep
-    unit.conv.register_forward_hook(lambda _conv, _inputs, output: seen.append(output.std((0, 2, 3))))
-    student(images)
-    assert torch.allclose(seen[0], torch.ones(32), atol=0.05)
-    assert unit.conv.bias is None
-
-
-@pytest.mark.usefixtures("random_teacher")
-def test_training_goes_on_from_float_weights_with_batch_norms(tmp_path: Path) -> None:
-    data, teacher = write_data(tmp_path / "data"), tmp_path / "teacher.onnx"
-    teacher.write_bytes(b"stands for the teacher")
-    stages = [{"learning_rate": {"end": 2, "peak": 0.001}}, {"quantize": {"start": 1.5, "end": 2}}]
-    first = write_recipe(tmp_path / "first.yaml", sizes_px=[64], stages=stages, batch_norms=True)
-    optimize(first, data, teacher, tmp_path / "first")
-    rest = [{"learning_rate": {"end": 1, "peak": 1e-9}}, {"quantize": {"end": 1}}]
-    for kept in (True, False):
-        recipe = write_recipe(
-            tmp_path / f"{kept}.yaml", sizes_px=[64], start="../first/float.pt", stages=rest, batch_norms=kept
-        )
-        assert optimize(recipe, data, teacher, tmp_path / str(kept))[0].is_file()
 
 
 def test_stem_is_split_by_the_range_of_its_channels() -> None:

@@ -20,18 +20,17 @@ OUTPUT_WIDTH = 16  # four box values, ten class logits, two spare so that the co
 
 
 class Unit(nn.Module):
-    """Convolution, the batch norm that a training may ask for, and activation."""
+    """Convolution and activation."""
 
     def __init__(self, shape: tuple[int, int], *, size: int = 1, stride: int = 1, deep: bool = False) -> None:
         super().__init__()
         self.conv: nn.Module = nn.Conv2d(
             *shape, size, stride, (size - 1) // 2, groups=shape[0] if deep else 1
         )
-        self.norm: nn.Module = nn.Identity()
         self.act: nn.Module = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.norm(self.conv(x)))
+        return self.act(self.conv(x))
 
 
 class Separable(nn.Module):

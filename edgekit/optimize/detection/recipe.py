@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from edgekit.config.document import read_document
-from edgekit.config.fields import Bool, Float, Int, Part, PlaceError, Text, to_number
+from edgekit.config.fields import Float, Int, Part, PlaceError, Text, to_number
 from edgekit.optimize.training.stages import Schedule, check_recipe
 
 Size = Annotated[int, Field(strict=True, ge=64, le=1024, multiple_of=32), BeforeValidator(to_number)]
@@ -50,15 +50,6 @@ class Recipe(Schedule):
         default=None,
         description="What to start from, seen from --out: `float.pt` or a `.tflite` of an earlier training; "
         "unset: the teacher.",
-    )
-    batch_norms: Bool = Field(
-        default=False,
-        description="Put batch norms into the student, so that it can be trained at higher rates; they are "
-        "folded when it becomes int8.",
-    )
-    bfloat16: Bool = Field(
-        default=False,
-        description="Convolve in bfloat16 until the network becomes int8: faster where the CPU has it.",
     )
     weight_decay: Float = Field(default=0.02, ge=0, le=1)
     feature_weight: Float = Field(

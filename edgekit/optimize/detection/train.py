@@ -24,7 +24,6 @@ from edgekit.optimize.detection.losses import (
     teacher_opinion,
 )
 from edgekit.optimize.detection.nets import Detector, student_network
-from edgekit.optimize.detection.norms import has_norms, insert_norms, make_room
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
 from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
@@ -140,7 +139,7 @@ def _run(job: Job, *, resume: bool) -> tuple[Session, Course]:
 
 def _train(job: Job, session: Session, first: int, course: Course) -> None:
     lesson, album = Lesson(job, session), make_album(job.train, job.device)
-    history, begun = course.history, time.monotonic()
+    history, saved = course.history, time.monotonic()
     if not course.before:
         found = {size_px: _scores(job, session.model, size_px) for size_px in job.recipe.sizes_px}
         course.before = {size_px: _main_scores(scores) for size_px, scores in found.items()}
@@ -155,7 +154,7 @@ def _train(job: Job, session: Session, first: int, course: Course) -> None:
             scores = _scores(job, session.model, job.recipe.sizes_px[0])
             history.trained = maker(job.device)
             history.add(session, epoch + 1, _main_scores(scores))
-            course.seconds, begun = course.seconds + time.monotonic() - begun, time.monotonic()
+            course.seconds, saved = course.seconds + time.monotonic() - saved, time.monotonic()
             _save(job, session, epoch + 1, course)
             job.progress(_told(job, scores))
         if not is_quantized(session.model) and job.recipe.turns_int8(epoch + 1):
@@ -164,27 +163,15 @@ def _train(job: Job, session: Session, first: int, course: Course) -> None:
 
 def _student(job: Job) -> Detector:
     """As the recipe wants it: the teacher's twin, or what an earlier training left."""
-    photos = _calibration(job)
     if job.recipe.start is None:
-        student = make_student(job.teacher, photos, job.recipe.columns)
-    else:
-        student = _started(job.out_dir / job.recipe.start)
-    if job.recipe.batch_norms and not has_norms(student.state_dict()):
-        insert_norms(student, photos)
-    return student
-
-
-def _started(path: Path) -> Detector:
-    path = path.resolve()
+        return make_student(job.teacher, _calibration(job), job.recipe.columns)
+    path = (job.out_dir / job.recipe.start).resolve()
     if not path.is_file():
         raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
     if path.suffix == ".tflite":
         return from_file(path)
     student = student_network()
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    if has_norms(state):
-        make_room(student)
-    student.load_state_dict(state)
+    student.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     return student
 
 
@@ -232,14 +219,11 @@ class Lesson:
         images = images.contiguous(memory_format=layout(self.job.device))
         grid = self.grids[images.shape[-1]]
         self.features.clear()
-        low = recipe.bfloat16 and not is_quantized(self.session.model)
-        with torch.autocast(self.job.device.type, torch.bfloat16, enabled=low):
-            with torch.no_grad():
-                said = _as_floats(teacher(images))
-            maps = _as_floats(self.session.model(images))
-        target = make_target(
-            *teacher_opinion(said, recipe.columns, grid), Truth(boxes, labels, ignored), grid
-        )
+        with torch.no_grad():
+            target = make_target(
+                *teacher_opinion(teacher(images), recipe.columns, grid), Truth(boxes, labels, ignored), grid
+            )
+        maps = self.session.model(images)
         classes, apart = detection_loss(maps, target, grid, len(recipe.classes))
         losses = torch.stack((classes, apart, likeness * self._unlikeness(classes)))
         return losses.sum(), losses
@@ -250,10 +234,6 @@ class Lesson:
         if own is None:
             return like.new_zeros(())
         return feature_loss(own, self.features[self.job.teacher.trunk])
-
-
-def _as_floats(maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(one.float() for one in maps)
 
 
 def _shown(losses: Tensor) -> str:
