@@ -79,8 +79,10 @@ def test_a_wish_to_reload_that_comes_before_python_runs_ends_nothing(tmp_path: P
     python.write_text("#!/bin/sh\nkill -HUP $$; echo alive\n")
     python.chmod(0o755)
     agent._write_launchers(tmp_path, str(python), {"files": {}, "model": {"file": "m"}})
+    default = ["env", "--default-signal=HUP"]  # under nohup all would ignore it
     ends = {
-        name: subprocess.run(tmp_path / name, capture_output=True, check=False) for name in ("run", "edgekit")
+        name: subprocess.run([*default, tmp_path / name], capture_output=True, check=False)
+        for name in ("run", "edgekit")
     }
     assert (ends["run"].returncode, ends["run"].stdout) == (0, b"alive\n")
     assert ends["edgekit"].returncode == -signal.SIGHUP, "who has closed the terminal wants an end"
@@ -382,7 +384,7 @@ def test_a_release_that_does_not_work_leaves_nothing_behind(
     kit = tmp_path / "kit.tar"
     bundle(contents, kit)
     there = Deployment(remote, "~/kit", sys.executable, service="none")
-    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*secret does not exist; nothing runs"):
+    with pytest.raises(EdgekitError, match=r"the pipeline failed: .*secret does not exist; .*; nothing runs"):
         there.deploy(kit)
     assert there.status()["release"] is None
     contents.config.write_text(QUIET)

@@ -583,7 +583,7 @@ def test_the_doctor_says_how_the_broker_is(
     broker = mosquitto(*tls_lines(certificates, server)).start()
     config = tmp_path / "a.yaml"
     config.write_text(
-        "version: 1\nmodel: detect/edgenano-025-320-coco10/dense_int8\ncameras: {a: {source: x}}\n"
+        "version: 1\nmodel: detect/edgenano-025-320-coco10/dense_int8\ncameras: {a: {source: 'demo:'}}\n"
         f"mqtt: {{host: 127.0.0.1, port: {broker.port}, tls: {{ca: {certificates / 'ca.pem'}}}}}\n"
     )
     found = {check.name: check for check in doctor.examine(str(config))}
