@@ -151,6 +151,16 @@ def test_select_exits_with_3_and_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert "did you mean raspberry-pi-4" in capsys.readouterr().err
 
 
+def test_a_machine_that_was_not_probed_is_advised_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    advice = "modelled after a CPU like this: `edgekit devices probe --write` measures this one\n"
+    for device, advised in (("auto", True), ("raspberry-pi-4", False)):
+        assert main(["select", "--task", "detect", "--device", device]) == 0
+        assert (advice in capsys.readouterr().out) is advised
+
+
 def test_devices_and_budgets_make_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["select", "--task", "detect", "--json", "--max-latency-ms", "0.001,100000", "--device"]
     assert main([*words, "raspberry-pi-4,x86-64-avx2"]) == 0

@@ -87,6 +87,10 @@ def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"picked {found.picked.name}{found.picked.doubt(wish.latency_ms)}\n")
         if found.picked.gaps:
             sys.stdout.write(f"not in the profile of {device.name}: {found.picked.gaps}\n")
+        if arguments.device == ["auto"] and found.picked.tier == "modelled":
+            sys.stdout.write(
+                "modelled after a CPU like this: `edgekit devices probe --write` measures this one\n"
+            )
         if proof:
             sys.stdout.write(proof.line + ("" if is_here else f"; this machine is no {device.name}") + "\n")
     if proof and is_here and wish.latency_ms and max(proof.cold_ms, proof.sustained_ms) > wish.latency_ms:
