@@ -274,6 +274,8 @@ def test_a_broker_that_dies_or_hangs_is_started_again(
     assert broker.answers(PATIENCE_S)
     assert first is not None
     os.kill(first, number)
+    if number == signal.SIGKILL:
+        until(lambda: not broker.alive, "its end")  # the kernel takes a moment
     with Guard(broker, every_s=0.01, answer_s=0.5):
         until(lambda: broker.pid != first and broker.alive, "the second broker")
     assert caplog.messages[0] == f"the embedded broker {words} and is started again"

@@ -141,12 +141,12 @@ class Guard(threading.Thread):
     def run(self) -> None:
         failures = 0
         while not self._ended.wait(min(60.0, self._every_s * 2.0**failures)):
-            dead = not self._broker.alive
-            if not dead and self._broker.answers(self._answer_s):
+            if self._broker.alive and self._broker.answers(self._answer_s):
                 continue
             if self._ended.is_set():
                 return
-            _log.warning("the embedded broker %s and is started again", "has died" if dead else "hangs")
+            why = "hangs" if self._broker.alive else "has died"  # maybe while it was asked
+            _log.warning("the embedded broker %s and is started again", why)
             try:
                 self._broker.restart()
                 failures = 0
