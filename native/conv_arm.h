@@ -97,7 +97,7 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     fill_ends(conv, arena, &margins, unit.begin / EK_QUAD, unit.end / EK_QUAD, unit.first == 0, last >= margins.pixels);
 }
 
-/* Planar input and groups of 32 are left to the scalar kernel. */
+/* Planar input and groups of 16 and 32 are left to the scalar kernel. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
         const ek_conv *conv = op;                                                              \

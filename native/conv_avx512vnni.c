@@ -6,8 +6,6 @@
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 
-#define HAS_ROWS
-
 #include "vector_zmm.h"
 
 enum { LONG = 20 };
@@ -25,6 +23,13 @@ VECTOR vector dot(vector sums, vector x, vector word) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(x), "v"(word));
     return sums;
 }
+
+#define HAS_ROWS
+enum { ROWS_MOST = 14, ROWS_HELD = 2 };
+#define ROWS_TILES(TILE)                                                                                   \
+    TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(1, 7) TILE(1, 8) TILE(1, 9)     \
+    TILE(1, 10) TILE(1, 11) TILE(1, 12) TILE(1, 13) TILE(1, 14)                                            \
+    TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(2, 5) TILE(2, 6) TILE(2, 7)
 
 #include "conv_finish.h"
 #include "conv_dot.h"

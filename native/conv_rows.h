@@ -1,12 +1,15 @@
-/* Convolutions with a vector of output channels for each pixel, for levels with 32 registers. A plane of 7 x 7 pixels
-   fills few vectors of pixels, and these badly; here rows of any length are walked, without their margins. A quad is
-   loaded once for all channels of a list, and weights once for all pixels whose sums are in registers. What a level
-   says for it besides what conv_walk.h asks for: load_reals, every_at, load_lanes, store_lanes. */
+/* Convolutions with a vector of output channels for each pixel. A plane of 7 x 7 pixels fills few vectors of pixels, and
+   these badly; here rows of any length are walked, without their margins. A quad is loaded once for all channels of a
+   list, and weights once for all pixels whose sums are in registers, if there is room for them. What a level says for
+   it besides what conv_walk.h asks for: load_reals, every_at, load_lanes, store_lanes, and
+
+     ROWS_MOST           pixels whose sums are in registers
+     ROWS_TILES(TILE)    TILE(rows, n) for n pixels side by side in 1 or 2 rows
+     ROWS_HELD           vectors of weights that there is room for besides, 1 or 2: with 1 quads are loaded twice */
 
 enum {
     ROWS_GROUP = 2 * PIXELS, /* channels of a list: those of two vectors */
     ROWS_ENTRY = 1 + ROWS_GROUP,
-    ROWS_MOST = 14, /* pixels whose sums are in registers */
     SOON = 5,       /* entries between a fetch to the first cache and its use */
     PARTS = 3       /* strips in which the next list is fetched to the second cache, a line an entry */
 };
@@ -20,7 +23,7 @@ typedef struct strip {
     const uint8_t *ahead; /* what is fetched for later */
 } strip;
 
-/* Channels c..c+31 */
+/* Channels c..c+ROWS_GROUP-1 */
 typedef void strip_fn(const strip *at, int64_t c);
 
 INLINE const int32_t *rows_entry(const ek_conv *conv, int64_t c) {
@@ -42,7 +45,7 @@ INLINE vector lanes_exact(const ek_conv *conv, int64_t c, const vector *const *s
     return narrow(y[0], y[1], y[2], y[3]);
 }
 
-/* Channels c..c+15 of n pixels, whose sums are two vectors apart; narrowed, the lanes of 4 pixels are quads of 4
+/* Channels of a vector from c on, of n pixels, whose sums are two vectors apart; narrowed, the lanes of 4 pixels are quads of 4
    planes, so nothing has to be transposed. */
 INLINE void finish_row(const strip *at, const rounding *all, int64_t c, const vector *sums, const int n, int64_t place,
                        const int biased, const int exact, const int residual) {
@@ -91,13 +94,16 @@ APART void finish_strip_any(const strip *at, int64_t c, const vector *sums, int 
 /* One entry, for n pixels in each of `rows` rows */
 INLINE void add_to_strip(vector *sums, const int rows, const int n, const uint8_t *in, int64_t row_bytes,
                          const int32_t *entry) {
-    const vector first = load(entry + 1), second = load(entry + 1 + PIXELS);
     const uint8_t *from[2] = {in + entry[0], in + row_bytes + entry[0]};
-    EACH(r, rows) EACH(p, n) {
-        const vector x = every_at(from[r] + EK_QUAD * p);
-        vector *own = sums + 2 * (r * n + p);
-        own[0] = dot(own[0], x, first);
-        own[1] = dot(own[1], x, second);
+    EACH(pass, 2 / ROWS_HELD) {
+        vector words[ROWS_HELD];
+        EACH(i, ROWS_HELD) words[i] = load(entry + 1 + (pass + i) * PIXELS);
+        EACH(r, rows) EACH(p, n) {
+            const vector x = every_at(from[r] + EK_QUAD * p);
+            vector *own = sums + 2 * (r * n + p) + pass;
+            EACH(i, ROWS_HELD) own[i] = dot(own[i], x, words[i]);
+        }
+        __asm__("" : "+r"(from[0]), "+r"(from[1])); /* load again: registers are for sums */
     }
 }
 
@@ -142,16 +148,11 @@ INLINE void strip_any(const strip *at, int64_t c, const int rows, const int n) {
     }
 }
 
-#define ONE_ROW(TILE)                                                                                      \
-    TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(1, 7) TILE(1, 8) TILE(1, 9)     \
-    TILE(1, 10) TILE(1, 11) TILE(1, 12) TILE(1, 13) TILE(1, 14)
-#define TWO_ROWS(TILE) TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(2, 5) TILE(2, 6) TILE(2, 7)
 #define DEFINE_STRIP(rows, n) \
     APART void strip_##rows##_##n(const strip *at, int64_t c) { strip_any(at, c, rows, n); }
-#define NAME_STRIP(rows, n) strip_##rows##_##n,
-ONE_ROW(DEFINE_STRIP)
-TWO_ROWS(DEFINE_STRIP)
-static strip_fn *const strips[2][ROWS_MOST] = {{ONE_ROW(NAME_STRIP)}, {TWO_ROWS(NAME_STRIP)}};
+#define NAME_STRIP(rows, n) [(rows) - 1][(n) - 1] = strip_##rows##_##n,
+ROWS_TILES(DEFINE_STRIP)
+static strip_fn *const strips[2][ROWS_MOST] = {ROWS_TILES(NAME_STRIP)};
 
 /* The picture's columns [begin, end) of a row that are among the pixels [first, last) */
 typedef struct columns {
@@ -176,7 +177,7 @@ INLINE int64_t walk_strips(strip at, int64_t c, int64_t pixel, int64_t n, int ro
     return pieces;
 }
 
-/* Channels c..c+31 of the pixels [first, last), row by row, or two rows at once where both are short */
+/* Channels c..c+ROWS_GROUP-1 of the pixels [first, last), row by row, or two rows at once where both are short */
 APART void walk_rows(strip at, const ek_margins *m, int64_t c, int64_t first, int64_t last) {
     const int32_t *list = rows_entry(at.conv, c), *next_list = rows_entry(at.conv, c + ROWS_GROUP);
     const int64_t part = (next_list - list) / ROWS_ENTRY * EK_ALIGNMENT, end = (last + m->pitch - 1) / m->pitch;

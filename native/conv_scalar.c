@@ -118,7 +118,7 @@ static const char *check_residual(const ek_conv *conv, int64_t pixels, int64_t a
 
 const char *ek_conv_check(const void *op, int64_t arena_bytes, int64_t *units) {
     const ek_conv *conv = op;
-    CHECK(conv->group == 1 || conv->group == 4 || conv->group == 8 || conv->group == 32, "an impossible group");
+    CHECK(conv->group == 1 || conv->group == 4 || conv->group == 8 || conv->group == 16 || conv->group == 32, "an impossible group");
     CHECK(0 < conv->channels && conv->channels < EK_LIMIT, "an impossible number of channels");
     CHECK(conv->channels % EK_QUAD == 0 && conv->channels % conv->group == 0, "an impossible number of channels");
     CHECK(!conv->planar || (conv->group == 1 && conv->runs_size == 0), "an impossible group");

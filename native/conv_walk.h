@@ -296,17 +296,18 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     fill_ends(conv, arena, &margins, &unit);
 }
 
+INLINE int is_own_group(int group) {
 #ifdef HAS_ROWS
-enum { LARGEST_GROUP = ROWS_GROUP };
-#else
-enum { LARGEST_GROUP = 2 * EK_QUAD };
+    if (group == ROWS_GROUP) return 1;
 #endif
+    return group <= 2 * EK_QUAD;
+}
 
 /* A vector of another size makes units that are not this level's, and some groups are not every level's. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
         const ek_conv *conv = op;                                                              \
-        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS || conv->group > LARGEST_GROUP) \
+        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS || !is_own_group(conv->group)) \
             ek_conv__scalar(op, arena, begin, end);                                            \
         else                                                                                   \
             for (int64_t unit = begin; unit < end; unit++) walk(conv, arena, unit);            \

@@ -1,5 +1,6 @@
 /* Depthwise convolutions on planes, AVX2. vpmaddubsw adds pairs of products in 16 bits. They are made of taps that stand
-   two apart: the middle one of three, often the largest, is alone. What could still saturate the packer has split. */
+   two apart: the middle one of three, often the largest, is alone. Of pairs that could still saturate one pixel is
+   inverted, or, in windows wider than 3, the packer has split them. */
 
 #include "ops.h"
 
@@ -21,6 +22,7 @@ VECTOR vector dot(vector sums, vector x, vector word) {
 #define ORDER 0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15
 #define REGISTERS 16
 #define FIVE_TAPS 0
+#define PAIRS_IN_16_BITS
 #include "depthwise_walk.h"
 
 DEPTHWISE(avx2)

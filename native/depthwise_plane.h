@@ -19,9 +19,9 @@ typedef struct recipe {
     __m128i controls[WORDS];   /* which of them it takes */
 } recipe;
 
-/* What sums become */
+/* What sums start with, those of even and of odd pixels, and what they become */
 typedef struct ending {
-    vector bias, low, high, zero, multiplier, left, right;
+    vector bias[2], low, high, zero, multiplier, left, right;
     reals scale, zero_point;
     int is_clamped;
 } ending;
@@ -31,6 +31,10 @@ typedef struct plane {
     const int64_t *offsets; /* of pieces */
     int64_t own_offsets[MOST];
     __m128i words[WORDS];
+#ifdef PAIRS_IN_16_BITS
+    __m128i flips[MOST]; /* of each piece: the bytes of its pixels that are inverted */
+    __m128i flipped[2];  /* what that takes from the sums of even and of odd pixels */
+#endif
     ending to;
 } plane;
 
@@ -84,6 +88,36 @@ INLINE __m128i word_of(const recipe *r, const int8_t *weights, int number) {
     return _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(weights + r->places[number])), r->controls[number]);
 }
 
+#ifdef PAIRS_IN_16_BITS
+/* Of pairs of weights those that could saturate: 0xFF in the second byte of each, so the other one of the two */
+INLINE __m128i too_large(__m128i word) {
+    const __m128i sum = _mm_add_epi16(_mm_srai_epi16(_mm_slli_epi16(word, 8), 8), _mm_srai_epi16(word, 8));
+    const __m128i most = _mm_set1_epi16(INT16_MAX / UINT8_MAX);
+    const __m128i over = _mm_or_si128(_mm_cmpgt_epi16(sum, most), _mm_cmpgt_epi16(_mm_sub_epi16(_mm_setzero_si128(), most), sum));
+    return _mm_slli_epi16(over, 8);
+}
+
+/* w * x = 255 * w - w * (255 - x): with the second pixel of a pair inverted its weight has the other sign, and a sum
+   of two that was too large is a difference, which never is. Windows of up to 3 taps a row have at most one such pair
+   in each piece, wherever it stands in the words for even and for odd pixels. */
+INLINE void flip_pairs(const recipe *r, plane *p) {
+    const __m128i every_255 = _mm_set1_epi8(-1), ones = _mm_set1_epi16(1);
+    const int each = r->each;
+    p->flipped[0] = p->flipped[1] = _mm_setzero_si128();
+    LOOP for (int i = 0; i < p->count; i++) {
+        __m128i *words = p->words + i * each, flip = too_large(words[0]);
+        if (each > 1) flip = _mm_or_si128(flip, too_large(words[1]));
+        p->flips[i] = flip;
+        LOOP for (int j = 0; j < each; j++) {
+            const __m128i taken = _mm_madd_epi16(_mm_maddubs_epi16(every_255, _mm_and_si128(words[j], flip)), ones);
+            p->flipped[j] = _mm_add_epi32(p->flipped[j], taken);
+            words[j] = _mm_sub_epi8(_mm_xor_si128(words[j], flip), flip);
+        }
+    }
+    if (each == 1) p->flipped[1] = p->flipped[0];
+}
+#endif
+
 /* The plane's words, without pieces of sets but the first that are all zero */
 INLINE void take_words(const recipe *r, const int8_t *weights, plane *to) {
     const int each = r->each;
@@ -104,11 +138,23 @@ INLINE void take_words(const recipe *r, const int8_t *weights, plane *to) {
         }
     }
     to->count = count;
+#ifdef PAIRS_IN_16_BITS
+    flip_pairs(r, to);
+#endif
 }
 
-INLINE void take_ending(const ek_depthwise *op, int64_t q, ending *to) {
+INLINE void correct_bias(plane *p) {
+    (void)p;
+#ifdef PAIRS_IN_16_BITS
+    EACH(i, 2) p->to.bias[i] = plus(p->to.bias[i], every_quad(p->flipped + i));
+#endif
+}
+
+INLINE void take_ending(const ek_depthwise *op, int64_t q, plane *p) {
     const int64_t c = EK_QUAD * q;
-    to->bias = every_quad(op->bias + c);
+    ending *to = &p->to;
+    to->bias[0] = to->bias[1] = every_quad(op->bias + c);
+    correct_bias(p);
     if (op->exact) {
         vector shift = every_quad(op->shift + c), none = every(0);
         to->multiplier = every_quad(op->multiplier + c);

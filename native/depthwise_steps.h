@@ -55,6 +55,17 @@ INLINE seen look(const uint8_t *x, const form f) {
     return s;
 }
 
+/* With those bytes inverted that the piece wants so */
+INLINE seen as_wanted(const plane *p, int piece, const seen *s, const form f) {
+    seen own = *s;
+    (void)p, (void)piece, (void)f;
+#ifdef PAIRS_IN_16_BITS
+    const vector flip = every_quad(p->flips + piece);
+    EACH(i, 2 * f.halves) own.pixels[i] = either(own.pixels[i], flip);
+#endif
+    return own;
+}
+
 /* Its share of the 4 sums */
 INLINE void add_three(vector *sums, const __m128i *words, const seen *s, const form f) {
     if (f.stride == 1)
@@ -71,12 +82,17 @@ INLINE void add_five(vector *sums, const __m128i *words, const seen *s, const fo
             EACH(i, 2 * f.halves) sums[i] = dot(sums[i], s->pixels[i / 2 * 2 + j], every_quad(words + i % 2 * 2 + j));
 }
 
+INLINE void add_piece(vector *sums, const plane *p, int piece, const seen *s, const form f) {
+    const seen own = as_wanted(p, piece, s, f);
+    (f.five ? add_five : add_three)(sums, p->words + piece * words_of(f), &own, f);
+}
+
 INLINE void start(const ending *to, vector *sums) {
-    EACH(i, GROUP) sums[i] = to->bias;
+    EACH(i, GROUP) sums[i] = to->bias[i % 2];
 }
 
 INLINE void add(vector *sums, const plane *p, const __m128i *words, int piece, const uint8_t *x, const form f) {
-    const seen s = look(x + p->offsets[piece], f);
+    const seen all = look(x + p->offsets[piece], f), s = as_wanted(p, piece, &all, f);
     (f.five ? add_five : add_three)(sums, words + piece * words_of(f), &s, f);
 }
 
@@ -105,10 +121,10 @@ INLINE void line(const plane *p, const uint8_t *in, uint8_t *out, int64_t pixels
 INLINE void next_of_three(const plane *p, const ending *to, column *at, vector *oldest, vector *next, vector *youngest,
                           const form f) {
     const seen s = look(at->in, f);
-    add_three(oldest, p->words + 4, &s, f);
-    add_three(next, p->words + 2, &s, f);
+    add_piece(oldest, p, 2, &s, f);
+    add_piece(next, p, 1, &s, f);
     start(to, youngest);
-    add_three(youngest, p->words, &s, f);
+    add_piece(youngest, p, 0, &s, f);
     at->in += at->in_row;
 }
 
@@ -143,15 +159,15 @@ INLINE void down_by_two(const plane *p, column at, int64_t n, const form f) {
     vector sums[GROUP], next[GROUP];
     start(&to, sums);
     seen s = look(at.in, f);
-    add_three(sums, p->words, &s, f);
+    add_piece(sums, p, 0, &s, f);
     LOOP for (; n; n--) {
         at.in += 2 * at.in_row;
         s = look(at.in - at.in_row, f);
-        add_three(sums, p->words + words_of(f), &s, f);
+        add_piece(sums, p, 1, &s, f);
         s = look(at.in, f);
-        add_three(sums, p->words + 2 * words_of(f), &s, f);
+        add_piece(sums, p, 2, &s, f);
         start(&to, next);
-        add_three(next, p->words, &s, f);
+        add_piece(next, p, 0, &s, f);
         put(&to, &at, sums, f);
         EACH(i, GROUP) sums[i] = next[i];
     }

@@ -7,6 +7,7 @@
      ORDER         which of 4 pixels of 4 channels each of 16 bytes is: 4 channels of 4 pixels in any order
      quads(x)      groups of 4 pixels put into it
      FIVE_TAPS     whether rows of 5 taps may be taken in a way of their own
+     PAIRS_IN_16_BITS   if dot() adds up the first two products of a quad, and the last two, in 16 bits
 
    Of a group of 4 pixels of the output, the first two see a row of up to 3 taps within the 4 input pixels from the
    first tap on, and the last two within the 4 pixels from the third tap on. So two loads of a row and four dot products
@@ -103,7 +104,7 @@ INLINE void walk(const ek_depthwise *op, uint8_t *arena, int64_t begin, int64_t 
         const uint8_t *in = arena + op->input + q * op->input_stride;
         uint8_t *out = arena + op->output + q * op->output_stride;
         take_words(&r, op->weights + q * size, &p);
-        take_ending(op, q, &p.to);
+        take_ending(op, q, &p);
         fill(out - EK_QUAD * margins.before, margins.before, margins.word);
         LOOP for (int64_t i = 0; i < w.images; i++) walk_image(&p, &w, in + i * w.in_image, out + i * w.out_image);
         ek_fill_margins(&margins, out);

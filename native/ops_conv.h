@@ -67,13 +67,13 @@
    A unit is a tile of pixels by a block of output channels: units = tiles * blocks, the tile counts faster. The
    pixels make V vectors, which are shared out evenly among T = ceil(V / tile) tiles: tile i has the vectors
    i * V / T to (i + 1) * V / T. A level is fast if `vector` is its own, and `group` if that is 32, which only
-   AVX512-VNNI has; and else as slow as the scalar one. */
+   AVX512-VNNI has, or 16, which only AVX-VNNI has; and else as slow as the scalar one. */
 #define EK_CONV(NUMBER, ARRAY)                                                             \
     EK_PLANES(NUMBER, input)                                                               \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, channels) /* of the output, a multiple of 4 and of `group` */          \
-    NUMBER(int32_t, group)    /* 1, 4, 8 or 32 */                                          \
+    NUMBER(int32_t, group)    /* 1, 4, 8, 16 or 32 */                                          \
     NUMBER(int32_t, planar)                                                                \
     NUMBER(int32_t, vector)   /* pixels in a vector: 16, 8 or 4, as the level has them; 4 times that if planar */ \
     NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
@@ -109,8 +109,9 @@
 /* A depthwise convolution on planes, one output a channel, dilation 1, stride 1 or 2. `input` is the place of the
    byte that the window's first tap meets at output pixel 0, so it may lie in the margin; output row r of image i
    starts at input row i * input_period + r * stride. Weights are (planes, sets, window_height, window_width, 4
-   channels) int8; the sets are summed, so that a weight beyond int8 can be two. On AVX2 taps t and t + 2 of a row of a
-   set may not together reach beyond 16 bits, as in EK_CONV, unless t % 4 is 2. Sums may be `biased` as in EK_CONV. A
+   channels) int8; the sets are summed, so that a weight beyond int8 can be two. On AVX2 no weight is -128 and,
+   in windows wider than 3, taps t and t + 2 of a row of a set may not together reach beyond 16 bits, as in EK_CONV,
+   unless t % 4 is 2. Sums may be `biased` as in EK_CONV. A
    unit is a plane. */
 #define EK_DEPTHWISE(NUMBER, ARRAY)                                                        \
     EK_PLANES(NUMBER, input)                                                               \

@@ -1,6 +1,7 @@
 /* Planes in vectors of 8 pixels of 4 bytes, for AVX2: what levels of this architecture share. */
 
 #include <immintrin.h>
+#include <string.h>
 
 #define VECTOR static inline __attribute__((always_inline)) TARGET
 
@@ -74,6 +75,11 @@ VECTOR vector minus(vector x, vector y) {
     return _mm256_sub_epi32(x, y);
 }
 
+/* Bits that are in one of them only */
+VECTOR vector either(vector x, vector y) {
+    return _mm256_xor_si256(x, y);
+}
+
 VECTOR vector larger(vector x, vector y) {
     return _mm256_max_epi32(x, y);
 }
@@ -141,4 +147,32 @@ VECTOR reals every_quad_of_reals(const float *p) {
 /* Of groups of 4 pixels, the first pairs of all groups, then the last ones */
 VECTOR vector part_pairs(vector pixels) {
     return _mm256_permute4x64_epi64(pixels, 0xD8);
+}
+
+VECTOR reals load_reals(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+
+/* Four bytes, in every lane of 32 bits */
+VECTOR vector every_at(const void *p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return every(word);
+}
+
+/* Four quads of each of two planes, `stride` bytes apart */
+VECTOR vector load_lanes(const uint8_t *p, int64_t stride) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p)),
+                                   _mm_loadu_si128((const __m128i *)(p + stride)), 1);
+}
+
+/* The first of them only, if there are fewer than 4 `quads` */
+VECTOR void store_lanes(uint8_t *p, int64_t stride, vector v, const int quads) {
+    const __m128i lanes[2] = {_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)};
+    const __m128i first = _mm_cmpgt_epi32(_mm_set1_epi32(quads), _mm_setr_epi32(0, 1, 2, 3));
+    _Pragma("GCC unroll 2") for (int i = 0; i < 2; i++)
+        if (quads < 4)
+            _mm_maskstore_epi32((int *)(p + i * stride), first, lanes[i]);
+        else
+            _mm_storeu_si128((__m128i *)(p + i * stride), lanes[i]);
 }

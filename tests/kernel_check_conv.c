@@ -70,8 +70,8 @@ static void make_residual(ek_conv *conv, int64_t place) {
 }
 
 static int check_one(int32_t vector) {
-    static const int32_t groups[] = {1, 1, 4, 8, 32};
-    int32_t group = groups[below(5)], whole = group > 8 ? group : 8;
+    static const int32_t groups[] = {1, 1, 4, 8, 16, 32};
+    int32_t group = groups[below(6)], whole = group > 8 ? group : 8;
     int32_t right = (int32_t)below(3), below_ = (int32_t)below(2), planes = 1 + (int32_t)below(5);
     ek_conv conv = {.images = 1 + (int32_t)below(2), .height = 1 + (int32_t)below(8), .width = 1 + (int32_t)below(30),
                     .channels = whole * (1 + (int32_t)below(3)), .group = group, .vector = vector,

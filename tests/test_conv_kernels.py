@@ -206,7 +206,7 @@ SHAPES = st.builds(
     below=st.integers(0, 2),
     channels=st.sampled_from([8, 16, 24]),
     inputs=st.integers(1, 5),
-    group=st.sampled_from([1, 4, 8, 32]),
+    group=st.sampled_from([1, 4, 8, 16, 32]),
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     tile=st.integers(1, 20),
     block=st.sampled_from([8, 16, 64]),
@@ -226,6 +226,8 @@ SHAPES = st.builds(
 @example(Shape(width=64, height=16, right=0, below=0, tile=64), [])
 @example(Shape(inputs=9, density=1.0, rounding="biased", width=36), [])
 @example(Shape(group=32, channels=64, block=32, width=7, height=7, rounding="biased", residual=True), [])
+@example(Shape(group=16, channels=48, block=32, width=7, height=7, rounding="biased", residual=True), [])
+@example(Shape(group=16, channels=32, block=16, width=3, height=9, images=2, rounding="exact"), [0.4])
 @example(Shape(group=32, channels=32, block=32, width=30, images=2, tile=3, rounding="biased"), [0.4])
 @example(Shape(planar=True, width=40, height=20, rounding="biased", tile=3, residual=True), [])
 @example(Shape(inputs=9, density=1.0, rounding="biased", fits16=True, width=56, tile=20), [])

@@ -61,13 +61,12 @@ Fields = dict[str, Any]
 def _conv(fields: Fields, isa: str) -> Measured:
     group, quads = fields["group"], fields["channels"] // QUAD
     unit = costs.UNITS[isa]
-    kind = "conv_planar" if fields.get("planar") else f"conv{min(group, 8)}"  # 32 are eights, only wider
+    kind = "conv_planar" if fields.get("planar") else f"conv{min(group, 8)}"  # beyond 8: wider ones
     kernel = unit.planar if fields.get("planar") and unit.planar else unit.kernels[group]
     pixels = _pixels(fields)
-    inside = fields["images"] * fields["height"] * fields["width"]
-    vectors = inside / unit.pixels if kernel.in_rows else -(-pixels // fields["vector"])
-    tiles = -(-vectors // fields["tile"])
-    each = vectors / tiles
+    picture = fields["images"], fields["height"], fields["width"]
+    vectors = -(-pixels // fields["vector"])
+    tiles, each = costs.pieces(kernel, fields["tile"], vectors, picture, unit.pixels)
     entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)
     store = kernel.fixed_store + each * kernel.store
     ones, twos, fours = _runs(fields)

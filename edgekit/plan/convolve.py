@@ -28,6 +28,7 @@ SCALE_BITS = 22
 MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 SPARSE = 0.05  # of the quads zero, from where a layer is called so
+LISTS_BYTES = 64 * 1024  # of the channels in a unit: they stay in the second cache while tile follows tile
 
 
 def convolution(planner: Planner, op: Op) -> bool:
@@ -100,7 +101,8 @@ def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
         quads.append(pack.quads_of(part).any(axis=2))
     pixels = picture.images * picture.height * picture.width
     planar = costs.choose_planar(planner.isa, np.concatenate(counts), picture.planes, pixels)
-    return planar[0].cycles < costs.choose(planner.isa, np.concatenate(quads), pixels, pixels)[0].cycles
+    shape = picture.images, picture.height, picture.width
+    return planar[0].cycles < costs.choose(planner.isa, np.concatenate(quads), pixels, shape)[0].cycles
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,7 @@ class _Convolution:
         planner, planes = self.planner, places.of(self.out)
         channels = planes.planes * QUAD
         lists = (self._planar if self.value.form.spread else self._quads)(places, channels)
-        fields = self._fields(places, channels) | _tiles(planner, planes, channels, lists.best) | lists.fields
+        fields = self._fields(places, channels) | _tiles(planner, planes, channels, lists) | lists.fields
         return [Step("conv", fields, _note(self.layer, lists))]
 
     def _quads(self, places: Places, channels: int) -> _Lists:
@@ -140,7 +142,7 @@ class _Convolution:
         out = places.of(self.out)
         choices = [
             choice
-            for choice in costs.choose(planner.isa, used, out.pixels, out.inside)
+            for choice in costs.choose(planner.isa, used, out.pixels, (out.images, out.height, out.width))
             if channels % choice.group == 0 and _fits(starts[:channels], choice.group)
         ]
         best = self._ranked(choices)
@@ -200,10 +202,14 @@ def _fits(starts: NDArray[np.int64], group: int) -> bool:
     return bool(np.all(starts.reshape(-1, group) == starts[::group, None]))
 
 
-def _tiles(planner: Planner, planes: Planes, channels: int, best: costs.Choice) -> Fields:
+def _tiles(planner: Planner, planes: Planes, channels: int, lists: _Lists) -> Fields:
+    best = lists.best
     vector = costs.UNITS[planner.isa].pixels * (QUAD if best.is_planar else 1)
     tiles = -(-planes.pixels // (vector * best.tile))
-    block = _block(channels, max(8, best.group), tiles, planner.threads)
+    pieces = max(1, -(-lists.fields["entries"].nbytes // LISTS_BYTES))
+    if planner.threads > 1 and tiles * pieces < 4 * planner.threads:
+        pieces = -(-4 * planner.threads // tiles)
+    block = _block(channels, max(8, best.group), pieces)
     return {"channels": channels, "group": best.group, "vector": vector, "tile": best.tile, "block": block}
 
 
@@ -226,9 +232,8 @@ def _note(layer: Layer, lists: _Lists) -> str:
     return f"{words}; {against}" if against else words
 
 
-def _block(channels: int, least: int, tiles: int, threads: int) -> int:
-    """Output channels in a unit: all, or fewer where there are not enough tiles for the threads."""
-    pieces = 1 if threads == 1 or tiles >= 4 * threads else -(-4 * threads // tiles)
+def _block(channels: int, least: int, pieces: int) -> int:
+    """Output channels in a unit, for about so many units a tile; a multiple of `least`."""
     return max(least, -(-channels // (least * pieces)) * least)
 
 

@@ -20,8 +20,9 @@ class Kernel:
     """The kernel for groups of so many channels: cycles by the number n of vectors in a tile.
 
     An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
-    A kernel that goes `in_rows` leaves out margins. `far` is what an entry costs more where a channel has
-    LONG_LIST of them: the first cache loses what one list has read before the next one reads it too.
+    One that walks strips of up to `strip` pixels of a row, or of two if both are short, leaves out margins.
+    `far` is what an entry costs more where a channel has LONG_LIST of them: the first cache loses what one
+    list has read before the next one reads it too.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -30,7 +31,7 @@ class Kernel:
     entry: float
     fixed_store: float
     store: float
-    in_rows: bool = False
+    strip: int = 0
     far: float = 0
 
 
@@ -48,6 +49,8 @@ class Unit:
     spread: float = 0
 
 
+Picture = tuple[int, int, int]  # images, height, width
+
 LONG_LIST = 64
 STEP = 1500  # cycles of a step more: its call and its first misses
 
@@ -60,7 +63,7 @@ UNITS = {
             1: Kernel((4, 5, 6, 7), 2.5, 0, 0.92, 35, 9, far=1),
             4: Kernel((3, 4, 5, 6), 5.6, 0, 2.1, 9, 13),
             8: Kernel((3,), 5.6, 0, 4.7, 9, 13),
-            32: Kernel((64,), 8, 0, 17.6, 0, 55, in_rows=True),
+            32: Kernel((64,), 8, 0, 17.6, 0, 55, strip=14),
         },
         Kernel((1, 2, 3, 4), 0, 0.5, 9.2, 32, 48),
         9.6,
@@ -69,7 +72,8 @@ UNITS = {
         8,
         {
             1: Kernel((4, 7, 8, 10, 12, 13), 2.4, 0, 0.65, 47, 3.5),
-            4: Kernel((2, 3), 2.4, 0, 2.1, 6, 15),
+            4: Kernel((2, 3), 7, 0, 2.1, 6, 15),
+            16: Kernel((64,), 0, 5.6, 4.3, 0, 28, strip=7),
         },
         Kernel((1, 2), 0, 0.7, 4.3, 31, 76),
         4.7,
@@ -112,15 +116,26 @@ def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
     return int(count + np.count_nonzero(used[whole:].any(axis=0)))
 
 
-def choose(isa: str, used: NDArray[np.bool_], pixels: int, inside: int) -> list[Choice]:
-    """The kernels that could run the layer over that many pixels, so many `inside` of margins; best first."""
+def pieces(kernel: Kernel, tile: int, vectors: int, picture: Picture, pixels: int) -> tuple[int, float]:
+    """The tiles or strips in which a kernel walks so many vectors of `pixels`, and the vectors in each."""
+    if not kernel.strip:
+        tiles = -(-vectors // tile)
+        return tiles, vectors / tiles
+    images, height, width = picture
+    rows = 2 if 2 * width <= kernel.strip else 1
+    strips = images * -(-height // rows) * -(-width // kernel.strip)
+    return strips, images * height * width / pixels / strips
+
+
+def choose(isa: str, used: NDArray[np.bool_], pixels: int, picture: Picture) -> list[Choice]:
+    """The kernels that could run the layer over that many pixels, margins included; best first."""
     unit = UNITS[isa]
     choices = [
-        Choice(group, tile, _cycles(kernel, tile, entries, len(used), vectors))
+        Choice(group, tile, _cycles(kernel, entries, len(used), *walked))
         for group, kernel in unit.kernels.items()
         for entries in [entries_by_group(used, group)]
-        for vectors in [inside / unit.pixels if kernel.in_rows else -(-pixels // unit.pixels)]
         for tile in kernel.tiles
+        for walked in [pieces(kernel, tile, -(-pixels // unit.pixels), picture, unit.pixels)]
     ]
     return sorted(choices, key=lambda choice: choice.cycles)
 
@@ -136,15 +151,14 @@ def choose_planar(isa: str, nonzero: NDArray[np.integer], planes: int, pixels: i
     entries, vectors = int(np.sum(-(-nonzero // QUAD))), -(-pixels // (QUAD * unit.pixels))
     spread = STEP + unit.spread * planes * QUAD * vectors
     choices = [
-        Choice(1, tile, spread + _cycles(unit.planar, tile, entries, len(nonzero), vectors), is_planar=True)
+        Choice(1, tile, spread + _cycles(unit.planar, entries, len(nonzero), *walked), is_planar=True)
         for tile in unit.planar.tiles
+        for walked in [pieces(unit.planar, tile, vectors, (1, 1, pixels), unit.pixels)]
     ]
     return sorted(choices, key=lambda choice: choice.cycles)
 
 
-def _cycles(kernel: Kernel, tile: int, entries: int, channels: int, vectors: float) -> float:
-    tiles = -(-vectors // tile)
-    each = vectors / tiles
+def _cycles(kernel: Kernel, entries: int, channels: int, tiles: int, each: float) -> float:
     entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)
     entry += kernel.far if entries >= LONG_LIST * channels else 0
     store = kernel.fixed_store + each * kernel.store

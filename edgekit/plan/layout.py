@@ -87,11 +87,6 @@ class Planes:
         """Of a plane, from the first to the last row of the picture, margins between included."""
         return ((self.images - 1) * self.period + self.height) * self.pitch
 
-    @property
-    def inside(self) -> int:
-        """Of a plane, without any margin."""
-        return self.images * self.height * self.width
-
 
 class Layout:
     """The values of a network and what is known about them."""
