@@ -94,11 +94,10 @@ def join_words(parts: Iterable[NDArray[np.int32]], outputs: int) -> NDArray[np.i
 
 
 def _narrow(layer: NDArray[np.int16]) -> NDArray[np.int16]:
-    pairs = layer.reshape(*layer.shape[:-1], -1, 2)
-    positive, negative = np.maximum(pairs, 0).sum(-1), -np.minimum(pairs, 0).sum(-1)
-    narrowed = pairs.copy()
-    narrowed[..., 1][(positive > LARGEST_PAIR) | (negative > LARGEST_PAIR)] = 0
-    return narrowed.reshape(layer.shape)
+    narrowed = layer.copy()
+    both = layer[..., ::2] + layer[..., 1::2]  # beyond it only if they have the same sign
+    narrowed[..., 1::2][(both > LARGEST_PAIR) | (both < -LARGEST_PAIR)] = 0
+    return narrowed
 
 
 def pack_entries(

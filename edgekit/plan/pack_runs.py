@@ -26,10 +26,10 @@ class _Runs:
 
     members: Numbers  # (runs, length)
     group: Numbers
-    reach: NDArray[np.int32]  # (runs, what is limited), added up
+    reach: NDArray[np.int32]  # (what is limited, runs), added up
 
     def pick(self, chosen: NDArray[np.bool_]) -> _Runs:
-        return _Runs(self.members[chosen], self.group[chosen], self.reach[chosen])
+        return _Runs(self.members[chosen], self.group[chosen], self.reach[:, chosen])
 
 
 def in_runs(entries: Entries, isa: str) -> tuple[Entries, NDArray[np.int32]]:
@@ -62,42 +62,47 @@ def _in_runs(entries: Entries, isa: str) -> tuple[Entries, NDArray[np.int32]]:
 
 
 def _magnitudes(words: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.abs(np.ascontiguousarray(words).view(np.int8).astype(np.int32))
+    return np.abs(_weights(words))
+
+
+def _weights(words: NDArray[np.int32]) -> NDArray[np.int32]:
+    """As (4 * channels of a group, entries)."""
+    return np.ascontiguousarray(np.ascontiguousarray(words).view(np.int8).T, np.int32)
 
 
 def _pairs(words: NDArray[np.int32]) -> NDArray[np.int32]:
     """The positive and the negative parts of pairs of weights."""
-    pairs = np.ascontiguousarray(words).view(np.int8).reshape(*words.shape, 2, 2).astype(np.int32)
-    parts = np.stack([np.maximum(pairs, 0).sum(3), -np.minimum(pairs, 0).sum(3)], axis=3)
-    return np.asarray(parts.reshape(len(words), words.shape[1] * 4))
+    first, second = (_weights(words)[i::2] for i in range(2))
+    parts = [np.maximum(sign * first, 0) + np.maximum(sign * second, 0) for sign in (1, -1)]
+    return np.stack(parts, axis=1).reshape(2 * len(first), len(words))
 
 
 def _join(runs: _Runs, limit: int) -> tuple[_Runs, _Runs]:
     """Those left alone, and those joined in twos.
 
-    First who is large in a column meets who is large in the next one, then the large meet the small, and at
+    First who is large in a row meets who is large in the next one, then the large meet the small, and at
     last neighbours in size meet: who is too large for all others leaves nobody else alone.
     """
     joined = []
-    for column in range(0, runs.reach.shape[1], 2):
-        tilt = runs.reach[:, column] - runs.reach[:, column + 1]
+    for row in range(0, len(runs.reach), 2):
+        tilt = runs.reach[row] - runs.reach[row + 1]
         runs, twos = _join_some(runs, _opposites(runs, tilt), limit)
         joined.append(twos)
     for pairs in (_opposites, _neighbours):
-        runs, twos = _join_some(runs, pairs(runs, runs.reach.max(axis=1, initial=0)), limit)
+        runs, twos = _join_some(runs, pairs(runs, runs.reach.max(axis=0, initial=0)), limit)
         joined.append(twos)
     return runs, _Runs(
         np.concatenate([twos.members for twos in joined]),
         np.concatenate([twos.group for twos in joined]),
-        np.concatenate([twos.reach for twos in joined]),
+        np.concatenate([twos.reach for twos in joined], axis=1),
     )
 
 
 def _join_some(runs: _Runs, pairs: tuple[Numbers, Numbers], limit: int) -> tuple[_Runs, _Runs]:
     """Those left alone, and those pairs that fit."""
     one, other = pairs
-    reach = runs.reach[one] + runs.reach[other]
-    fits = np.all(reach <= limit, axis=1)
+    reach = runs.reach[:, one] + runs.reach[:, other]
+    fits = np.all(reach <= limit, axis=0)
     members = np.concatenate([runs.members[one], runs.members[other]], axis=1)
     alone = np.ones(len(runs.group), bool)
     alone[one[fits]] = alone[other[fits]] = False
