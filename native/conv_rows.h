@@ -94,16 +94,21 @@ APART void finish_strip_any(const strip *at, int64_t c, const vector *sums, int 
 /* One entry, for n pixels in each of `rows` rows */
 INLINE void add_to_strip(vector *sums, const int rows, const int n, const uint8_t *in, int64_t row_bytes,
                          const int32_t *entry) {
+    const vector first = load(entry + 1), second = load(entry + 1 + PIXELS);
     const uint8_t *from[2] = {in + entry[0], in + row_bytes + entry[0]};
-    EACH(pass, 2 / ROWS_HELD) {
-        vector words[ROWS_HELD];
-        EACH(i, ROWS_HELD) words[i] = load(entry + 1 + (pass + i) * PIXELS);
-        EACH(r, rows) EACH(p, n) {
-            const vector x = every_at(from[r] + EK_QUAD * p);
-            vector *own = sums + 2 * (r * n + p) + pass;
-            EACH(i, ROWS_HELD) own[i] = dot(own[i], x, words[i]);
-        }
-        __asm__("" : "+r"(from[0]), "+r"(from[1])); /* load again: registers are for sums */
+    EACH(r, rows) EACH(p, n) {
+        const vector x = every_at(from[r] + EK_QUAD * p);
+        vector *own = sums + 2 * (r * n + p);
+        own[0] = dot(own[0], x, first);
+#if ROWS_HELD == 2
+        own[1] = dot(own[1], x, second);
+#else
+    }
+    __asm__("" : "+r"(from[0]), "+r"(from[1])); /* load again: registers are for sums */
+    EACH(r, rows) EACH(p, n) {
+        vector *own = sums + 2 * (r * n + p);
+        own[1] = dot(own[1], every_at(from[r] + EK_QUAD * p), second);
+#endif
     }
 }
 
