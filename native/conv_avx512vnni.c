@@ -25,7 +25,6 @@ VECTOR vector dot(vector sums, vector x, vector word) {
 }
 
 #define HAS_ROWS
-#define ROWS_HELD 2
 enum { ROWS_MOST = 14 };
 #define ROWS_TILES(TILE)                                                                                   \
     TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(1, 7) TILE(1, 8) TILE(1, 9)     \

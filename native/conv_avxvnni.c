@@ -13,10 +13,9 @@ enum { LONG = 20 };
     TILE(wide_abreast, 6) TILE(wide_abreast, 7)
 
 #define HAS_ROWS
-#define ROWS_HELD 1
-enum { ROWS_MOST = 7 };
-#define ROWS_TILES(TILE)                                                                             \
-    TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(1, 7)                     \
+enum { ROWS_MOST = 6 };
+#define ROWS_TILES(TILE)                                                     \
+    TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6)        \
     TILE(2, 1) TILE(2, 2) TILE(2, 3)
 
 #include "conv_finish.h"

@@ -1,11 +1,10 @@
 /* Convolutions with a vector of output channels for each pixel. A plane of 7 x 7 pixels fills few vectors of pixels, and
    these badly; here rows of any length are walked, without their margins. A quad is loaded once for all channels of a
-   list, and weights once for all pixels whose sums are in registers, if there is room for them. What a level says for
-   it besides what conv_walk.h asks for: load_reals, every_at, load_lanes, store_lanes, and
+   list, and weights once for all pixels whose sums are in registers. What a level says for it besides what conv_walk.h
+   asks for: load_reals, every_at, load_lanes, store_lanes, and
 
-     ROWS_MOST           pixels whose sums are in registers
-     ROWS_TILES(TILE)    TILE(rows, n) for n pixels side by side in 1 or 2 rows
-     ROWS_HELD           vectors of weights that there is room for besides, 1 or 2: with 1 quads are loaded twice */
+     ROWS_MOST         pixels whose sums are in registers, an even number
+     ROWS_TILES(TILE)  TILE(rows, n) for all n pixels side by side in 1 row, and in 2 */
 
 enum {
     ROWS_GROUP = 2 * PIXELS, /* channels of a list: those of two vectors */
@@ -100,15 +99,7 @@ INLINE void add_to_strip(vector *sums, const int rows, const int n, const uint8_
         const vector x = every_at(from[r] + EK_QUAD * p);
         vector *own = sums + 2 * (r * n + p);
         own[0] = dot(own[0], x, first);
-#if ROWS_HELD == 2
         own[1] = dot(own[1], x, second);
-#else
-    }
-    __asm__("" : "+r"(from[0]), "+r"(from[1])); /* load again: registers are for sums */
-    EACH(r, rows) EACH(p, n) {
-        vector *own = sums + 2 * (r * n + p);
-        own[1] = dot(own[1], every_at(from[r] + EK_QUAD * p), second);
-#endif
     }
 }
 
@@ -170,9 +161,14 @@ INLINE columns columns_of(const ek_margins *m, int64_t row, int64_t first, int64
     return (uint32_t)row % (uint32_t)m->period < (uint32_t)m->height && in.begin < in.end ? in : (columns){0, 0};
 }
 
+/* In how many strips n pixels of one row are walked, or of two */
+INLINE int64_t pieces_of(int64_t n, int rows) {
+    return (rows * n + ROWS_MOST - 1) / ROWS_MOST;
+}
+
 /* `n` pixels from `pixel` on, in that row or also in the next one, piece by piece; how many pieces */
 INLINE int64_t walk_strips(strip at, int64_t c, int64_t pixel, int64_t n, int rows, int64_t part) {
-    const int64_t pieces = (n + ROWS_MOST - 1) / ROWS_MOST;
+    const int64_t pieces = pieces_of(n, rows);
     at.in += EK_QUAD * pixel, at.other += EK_QUAD * pixel, at.out += EK_QUAD * pixel;
     for (int64_t i = 0; i < pieces; i++, at.ahead += part) {
         const int64_t some = (i + 1) * n / pieces - i * n / pieces;
@@ -182,7 +178,8 @@ INLINE int64_t walk_strips(strip at, int64_t c, int64_t pixel, int64_t n, int ro
     return pieces;
 }
 
-/* Channels c..c+ROWS_GROUP-1 of the pixels [first, last), row by row, or two rows at once where both are short */
+/* Channels c..c+ROWS_GROUP-1 of the pixels [first, last), row by row, or
+   two rows at once if that makes fewer strips */
 APART void walk_rows(strip at, const ek_margins *m, int64_t c, int64_t first, int64_t last) {
     const int32_t *list = rows_entry(at.conv, c), *next_list = rows_entry(at.conv, c + ROWS_GROUP);
     const int64_t part = (next_list - list) / ROWS_ENTRY * EK_ALIGNMENT, end = (last + m->pitch - 1) / m->pitch;
@@ -190,7 +187,8 @@ APART void walk_rows(strip at, const ek_margins *m, int64_t c, int64_t first, in
     while (row < end) {
         const columns own = columns_of(m, row, first, last), next = columns_of(m, row + 1, first, last);
         const int64_t n = own.end - own.begin;
-        const int rows = 2 * n <= ROWS_MOST && own.begin == next.begin && own.end == next.end ? 2 : 1;
+        const int are_alike = own.begin == next.begin && own.end == next.end;
+        const int rows = are_alike && pieces_of(n, 2) < 2 * pieces_of(n, 1) ? 2 : 1;
         at.ahead = (const uint8_t *)next_list + (done < PARTS ? done : PARTS) * part;
         if (n) done += walk_strips(at, c, row * m->pitch + own.begin, n, rows, part);
         row += rows;

@@ -20,7 +20,7 @@ class Kernel:
     """The kernel for groups of so many channels: cycles by the number n of vectors in a tile.
 
     An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
-    One that walks strips of up to `strip` pixels of a row, or of two if both are short, leaves out margins.
+    One that walks strips of up to `strip` pixels, of a row or of two, leaves out margins.
     `far` is what an entry costs more where a channel has LONG_LIST of them: the first cache loses what one
     list has read before the next one reads it too.
     """
@@ -73,7 +73,7 @@ UNITS = {
         {
             1: Kernel((4, 7, 8, 10, 12, 13), 2.4, 0, 0.65, 47, 3.5),
             4: Kernel((2, 3), 7, 0, 2.1, 6, 15),
-            16: Kernel((64,), 0, 5.6, 4.3, 0, 28, strip=7),
+            16: Kernel((64,), 0, 5.6, 2.4, 0, 28, strip=6),
         },
         Kernel((1, 2), 0, 0.7, 4.3, 31, 76),
         4.7,
@@ -122,8 +122,8 @@ def pieces(kernel: Kernel, tile: int, vectors: int, picture: Picture, pixels: in
         tiles = -(-vectors // tile)
         return tiles, vectors / tiles
     images, height, width = picture
-    rows = 2 if 2 * width <= kernel.strip else 1
-    strips = images * -(-height // rows) * -(-width // kernel.strip)
+    one, two = -(-width // kernel.strip), -(-2 * width // kernel.strip)
+    strips = images * (height // 2 * min(two, 2 * one) + height % 2 * one)
     return strips, images * height * width / pixels / strips
 
 
