@@ -72,6 +72,10 @@ class Recorder(States):
     def publish_health(self, health: Mapping[str, Any]) -> None:
         """Of the machine, not of the clip: left out."""
 
+    def set_snapshot(self, camera: str, label: str, jpeg: bytes) -> None:  # noqa: ARG002  (States' signature)
+        """That there is one: its bytes are the encoder's, another version of which makes others."""
+        self.messages.append(Message(self.topics.snapshot(camera, label), "image/jpeg"))
+
     def _retain(self, topic: str, payload: bytes, qos: int = 1) -> None:  # noqa: ARG002  (States' signature)
         if self._retained.get(topic) != payload:
             self._retained[topic] = payload
