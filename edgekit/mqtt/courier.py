@@ -100,8 +100,6 @@ class Courier:
         """Begin to connect; returns at once."""
         if self._thread is not None:
             raise RuntimeError("a publisher is started once")
-        if self._settings.tls is not None and self._settings.tls.insecure:
-            _log.warning("mqtt.tls.insecure: the certificate of the broker is not checked")
         self._bell = _bell()
         self._thread = threading.Thread(target=self._run, name="edgekit-mqtt", daemon=True)
         self._thread.start()

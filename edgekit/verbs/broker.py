@@ -24,7 +24,8 @@ def add_mqtt(commands: Any) -> None:
     for verb in (test, watch, clean):
         verb.add_argument("config", metavar="CONFIG", nargs="?", help="a pipeline YAML, for its mqtt section")
         verb.add_argument("--mqtt", metavar="HOST[:PORT]", help="the broker, instead of or over the config's")
-        verb.add_argument("--device-id", help="the device (default: that of the config, or the host name)")
+        others = "all" if verb is watch else "the host name"
+        verb.add_argument("--device-id", help=f"the device (default: that of the config; without, {others})")
     watch.add_argument("--count", type=at_least_one, metavar="N", help="end after N messages")
     watch.add_argument("--duration", type=seconds, metavar="TIME", help="end when nothing came for so long")
     clean.add_argument("--force", action="store_true", help="although the device is online")
@@ -68,7 +69,7 @@ def _mqtt_watch(arguments: argparse.Namespace) -> int:
     from edgekit.mqtt import session
 
     config = _broker_config(arguments)
-    device = config.device.id if arguments.device_id else "+"
+    device = config.device.id if arguments.config or arguments.device_id else "+"
     with session.Session(config.mqtt) as broker:
         broker.subscribe([f"{config.mqtt.base}/{device}/#"])
         base = f"{config.mqtt.base}/"
