@@ -26,7 +26,7 @@ pytest.importorskip("uvicorn", reason="needs the extra edgekit[web]")
 WIDTH, HEIGHT = 320, 180
 PLACES = {
     "zones": {"drive": {"points": [[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]}},
-    "lines": {"gate": {"points": [["160px", "60px"], ["160px", "180px"]]}},
+    "lines": {"gate": {"points": [["0px", "60px"], ["160px", "180px"]]}},
     "alarms": {"intruder": {"when": "person in drive"}},
 }
 STATES: States = {

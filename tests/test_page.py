@@ -122,6 +122,16 @@ def test_the_page_shows_each_camera_with_all_that_is_known(watched: tuple[Filled
     assert browser.run("document.querySelector('[data-camera=front] img').naturalWidth") == 320
 
 
+def test_the_name_of_a_line_from_the_edge_is_whole(watched: tuple[Filled, Chromium, str]) -> None:
+    _, browser, _ = watched
+    browser.until("document.querySelector('[data-camera=front] .names b.line') !== null")
+    left, stage = browser.run(
+        "['.names b.line', '.stage'].map((part) =>"
+        " document.querySelector(`[data-camera=front] ${part}`).getBoundingClientRect().left)"
+    )
+    assert left >= stage
+
+
 def test_boxes_lie_where_the_thing_is(watched: tuple[Filled, Chromium, str]) -> None:
     _, browser, _ = watched
     shares = browser.run(
