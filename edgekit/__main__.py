@@ -9,7 +9,7 @@ import sys
 early = {signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.argv[1:2] == ["run"] else [])}
 signal.pthread_sigmask(signal.SIG_BLOCK, early)
 
-from edgekit.cli import main
+from edgekit.cli import main  # noqa: E402  (the signals come first)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -252,8 +252,10 @@ class Courier:
         """What follows from the end of a connection: the state, and the seconds until the next attempt."""
         if ending.kind == "left":
             return None
-        if self._auto and self._version == "5" and ending.kind in ("old protocol", "silent"):
+        if self._auto and self._version == "5" and ending.kind in ("old protocol", "silent", "garbled"):
             self._version = "3.1.1"
+            if ending.kind == "garbled":
+                self._stand("unreachable", ending.reason)
             return 0.0
         if self._auto and ending.kind == "silent":
             self._version = "5"  # it was not the protocol
