@@ -109,6 +109,21 @@ def test_every_message_of_a_replay_is_what_its_schema_says(config: Config, clip:
     assert checked == {"event", "alarm", "line", "tamper"}
 
 
+def test_a_clip_needs_no_secrets_of_camera_and_broker(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "demo.yaml"
+    settings = yaml.safe_load(TEXT) | {"model": zoo.list_models()[0].name}
+    settings["cameras"]["front"]["source"] = "rtsp://${CAMERA_LOGIN}@cam/1"
+    settings["web"] = {"host": "0.0.0.0", "token": "${PAGE_TOKEN}"}
+    text = yaml.safe_dump(settings)
+    path.write_text(text + "mqtt: {host: b, user: '${MQTT_USER}', password: !credential mqtt}\n")
+    assert main(["replay", str(clip), "--config", str(path)]) == 0
+    path.write_text(text.replace("id: pi", "id: ${DEVICE}"))
+    assert main(["replay", str(clip), "--config", str(path)]) == 78
+    assert "environment variable DEVICE is not set" in capsys.readouterr().err
+
+
 def test_times_of_a_replay_are_those_of_the_clip(config: Config, clip: Path) -> None:
     events = [m.payload for m in replay.replay(config, "front", str(clip)) if m.topic.endswith("/events")]
     assert events[0]["time"]["capture"] == "2000-01-01T00:00:01.400Z"
