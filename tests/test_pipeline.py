@@ -205,7 +205,7 @@ def test_the_frame_limit_is_exact() -> None:
 def test_events_carry_model_and_latency() -> None:
     sink, _ = run([[PERSON]] * 3)
     assert sink.models[0] == {"id": "scripted", "sha256": "0" * 64, "engine": "list"}
-    assert set(sink.events[0].latency_ms) == {"queue", "preprocess", "infer", "track", "total"}
+    assert set(sink.events[0].latency_ms) == {"capture", "queue", "preprocess", "infer", "track", "total"}
     assert all(ms >= 0 for ms in sink.events[0].latency_ms.values())
 
 

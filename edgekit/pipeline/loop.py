@@ -189,7 +189,7 @@ class Pipeline:
             self._next_health_s = 0.0
 
     def _use(self, model: Model) -> None:
-        self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
+        self._model = model.identity
         self._engine = model.engine
         for lane in self._lanes.values():
             lane.detector.use(model)

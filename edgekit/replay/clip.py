@@ -52,10 +52,12 @@ class Recorder(States):
         self._seq = 0
 
     def publish_event(self, event: Event, model: Mapping[str, Any]) -> None:
-        """With latencies of zero: how long it took is not what was seen."""
+        """Without latencies and kernels: how long it took, and on what, is not what was seen."""
         self._seq += 1
         stamp = Stamp(self.topics.device, BOOT_ID, self._seq, event.time_s, event.mono_s, clock_synced=True)
-        payload = messages.event_payload(replace(event, latency_ms={"total": 0.0}), stamp, model)
+        event = replace(event, latency_ms={"total": 0.0})
+        seen_by = {key: fact for key, fact in model.items() if key != "isa"}
+        payload = messages.event_payload(event, stamp, seen_by)
         self._note(self.topics.events(event.camera), messages.encode(payload))
 
     def publish_alarm(self, camera: str, alarm: str, event_type: str, details: Mapping[str, Any]) -> None:
