@@ -163,7 +163,7 @@ class Camera {
     const names = [];
     const name = (x, y, label, kind) => {
       const node = make("b", kind, label);
-      node.style.cssText = `left:${x * 100}%;top:${y * 100}%;--x:${x}`;
+      node.style.cssText = `--x:${x};--y:${y}`;
       names.push(node);
     };
     for (const zone of zones) {
@@ -176,8 +176,7 @@ class Camera {
       const arrow = arrowOf(line.points, size);
       drawn.push(shape("polyline", "edge", line.points), shape("polyline", "line", line.points));
       drawn.push(...arrow.map((points) => shape("polyline", "arrow", points)));
-      const [x, y] = line.points[0];
-      name(x, Math.max(y, 0.08), `${line.name} ${line.in} in · ${line.out} out`, "line");
+      name(...line.points[0], `${line.name} ${line.in} in · ${line.out} out`, "line");
     }
     this.part(".places").replaceChildren(...drawn);
     this.part(".names").replaceChildren(...names);
