@@ -101,7 +101,7 @@ def test_watch_prints_what_is_said_of_the_device(from_config: bool, port: int, t
     config = tmp_path / "home.yaml"
     config.write_text(
         f"version: 1\ndevice: {{id: pi4}}\nmodel: x\nmqtt: {{host: 127.0.0.1, port: {port}}}\n"
-        "cameras: {front: {source: 'demo:'}}\n"
+        "cameras: {front: {source: 'rtsp://${CAMERA_LOGIN}@cam/1'}}\n"
     )
     which = [str(config)] if from_config else flags(port)
     command = [python, "-P", "-m", "edgekit", "mqtt", "watch", *which, "--count", "3", "--json"]

@@ -32,13 +32,16 @@ def add_mqtt(commands: Any) -> None:
 
 
 def _broker_config(arguments: argparse.Namespace) -> Any:
-    """The config whose broker is meant."""
-    from edgekit.config import load_config, override_config, quick_config
+    """The config whose broker is meant; secrets of its cameras and its page need not be at hand."""
+    from edgekit.config import config_of, override_config, quick_config
+    from edgekit.config.document import read_document
 
     flags = {"mqtt": arguments.mqtt, "device_id": arguments.device_id}
     given = {key: value for key, value in flags.items() if value is not None}
     if arguments.config:
-        config = override_config(load_config(arguments.config), **given)
+        document = read_document(arguments.config)
+        document.stand_in(lambda loc: loc[0] in ("cameras", "web"))
+        config = override_config(config_of(document), **given)
     else:
         config = quick_config("demo:", "none", **given)
     if config.mqtt.host is None:
