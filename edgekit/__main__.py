@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 
-if sys.argv[1:2] == ["run"]:  # a wish to reload that comes before the pipeline runs waits for it
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+# What comes while edgekit is loaded waits: an end for `main`, a wish to reload for the pipeline.
+early = {signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.argv[1:2] == ["run"] else [])}
+signal.pthread_sigmask(signal.SIG_BLOCK, early)
 
-from edgekit.cli import main
+from edgekit.cli import main  # noqa: E402  (the signals come first)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     arguments = argparse.Namespace(log_json=False, secrets=None)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         build_parser().parse_args(argv, arguments)
         command: Command = arguments.command
         return command(arguments)

@@ -3,7 +3,7 @@
 EdgekitError                    1   something failed while running
 ├── UsageError                  2   the command line asks for something that makes no sense
 ├── BudgetError                 3   no model fits the budget, or a check of one failed
-├── CheckError                  1   what was replayed is not what was expected
+├── CheckError                  3   what was replayed is not what was expected
 ├── UnavailableError           69   a camera, a stream or a broker is not there
 ├── ConfigError                78   a YAML file is not what edgekit expects
 ├── CrashError                  1   the engine's process has died, or hangs
@@ -39,7 +39,7 @@ class BudgetError(EdgekitError):
 
 
 class CheckError(EdgekitError):
-    exit_code = 1
+    exit_code = 3
 
 
 class UnavailableError(EdgekitError):

@@ -49,6 +49,11 @@ class Model:
             raise ConfigError(f"card of {name}: {error}") from None
 
     @property
+    def identity(self) -> dict[str, object]:
+        """What an event tells of it."""
+        return {"id": self.name, "sha256": self.sha256, "engine": self.engine.name, **self.engine.facts}
+
+    @property
     def memory_mb(self) -> float:
         """What it holds: by how much its process grew when it was opened and first run."""
         return self.engine.memory_mb if isinstance(self.engine, WorkerEngine) else self._grown_mb

@@ -82,9 +82,7 @@ def compare(names: Sequence[str], judge: Judge, engines: Sequence[str], settings
 
 def _standing(name: str, runtime: str, scores: Mapping[str, float], latency_ms: float) -> Standing:
     path = inference.find_file(name)[0]
-    constants = [tensor.data for tensor in model.read(path).tensors if tensor.data is not None]
-    weights = [data for data in constants if data.dtype.itemsize == 1 and data.ndim > 1]
-    zeros = sum(int((data == 0).sum()) for data in weights) / max(1, sum(data.size for data in weights))
+    zeros = 1 - model.read(path).density
     return Standing(name, runtime, scores, latency_ms, zeros, path.stat().st_size / 1000)
 
 

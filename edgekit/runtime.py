@@ -131,7 +131,7 @@ def prepare(config: Config, before: Setup | None = None, *, wait: bool = False) 
     Raises BudgetError for a model that does not fit, ConfigError, UsageError or ModelError for what is wrong.
     """
     if before and _fixed(config) != _fixed(before.config):
-        raise ConfigError("mqtt, web and device.id change with a restart only: restart edgekit")
+        raise ConfigError("mqtt, web, device.id and device.state change with a restart only: restart edgekit")
     device = load_device(config.device.profile)
     config = choose_model(config, device)
     budget_mb = check_memory(config, device)
@@ -177,7 +177,7 @@ def try_out(config: Config) -> Tried:
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
-    return config.mqtt, config.web, config.device.id
+    return config.mqtt, config.web, config.device.id, config.device.state
 
 
 def _reuse(config: Config, before: Setup | None) -> Model | None:

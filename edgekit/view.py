@@ -151,7 +151,7 @@ def _say(text: str, **facts: object) -> None:
 
 
 def _camera_row(camera: CameraState) -> tuple[Text | str, ...]:
-    objects = ", ".join(f"{n} {label}" for label, n in sorted(camera.counts.items())) or "-"
+    objects = ", ".join(f"{n} {label}" for label, n in sorted(camera.counts.items()) if n) or "-"
     return (
         camera.name,
         Text(camera.status, style=STATUS_STYLES.get(camera.status, "")),

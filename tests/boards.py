@@ -25,8 +25,11 @@ pytest.importorskip("uvicorn", reason="needs the extra edgekit[web]")
 
 WIDTH, HEIGHT = 320, 180
 PLACES = {
-    "zones": {"drive": {"points": [[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]}},
-    "lines": {"gate": {"points": [["160px", "60px"], ["160px", "180px"]]}},
+    "zones": {
+        "drive": {"points": [[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]},
+        "far_right": {"points": [[0.95, 0], [1, 0], [1, 0.4], [0.95, 0.4]]},
+    },
+    "lines": {"gate": {"points": [["0px", "60px"], ["160px", "180px"]]}},
     "alarms": {"intruder": {"when": "person in drive"}},
 }
 STATES: States = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ class Revolving:
     """An engine that gives its outputs in turn, for ever, and remembers nothing."""
 
     name = "revolving"
+    facts: Mapping[str, object] = MappingProxyType({})
     peak_memory_bytes = 0
 
     def __init__(self, inputs: Sequence[TensorInfo], outputs: Sequence[NDArray[Any]]) -> None:
@@ -77,6 +79,7 @@ class Bright:
     """An engine that sees the one bright thing in a picture, and remembers nothing."""
 
     name = "bright"
+    facts: Mapping[str, object] = MappingProxyType({})
     peak_memory_bytes = 0
 
     def __init__(self) -> None:

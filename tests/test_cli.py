@@ -363,6 +363,15 @@ def test_a_line_of_the_log_goes_to_what_is_stderr_then(monkeypatch: pytest.Monke
     assert here.getvalue() == "WARNING camera \\u001b[2J is lost\n"
 
 
+def test_a_model_that_is_chosen_when_it_runs_has_no_name_yet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "home.yaml"
+    config.write_text("version: 1\nmodel: {task: detect}\ncameras: {front: {source: 0}}\n")
+    assert main(["validate", str(config)]) == 0
+    assert capsys.readouterr().out == f"{config}: ok, 1 camera(s), model of the zoo that fits\n"
+
+
 def test_every_shipped_pipeline_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     pipelines = sorted(Path(__file__).parents[1].glob("pipelines/*.yaml"))
     assert pipelines

@@ -116,11 +116,11 @@ def test_a_bad_request_is_answered_with_an_error(verb: str, payload: bytes, erro
     assert "transaction" not in answer
 
 
-def test_an_unknown_verb_is_answered_where_no_wildcard_can_be() -> None:
+def test_an_unknown_verb_is_answered_where_its_answer_is_awaited() -> None:
     office = Office()
     office.hear("edgekit/pi4/request/explode", b'{"transaction": "x"}')
     topic, answer = office.answers[0]
-    assert topic == "edgekit/pi4/response/error"
+    assert topic == "edgekit/pi4/response/explode"
     assert answer["error"] == "no request 'explode', there are crash, fail, health, load"
     assert answer["transaction"] == "x"
 

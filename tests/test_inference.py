@@ -11,9 +11,10 @@ from scripted import SIZE, Seen, card, scripted_model
 
 import edgekit
 from edgekit import zoo
-from edgekit.engine import ListEngine, TensorInfo
+from edgekit.engine import ListEngine, TensorInfo, native_level
 from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
 from edgekit.inference import Model
+from edgekit.inference import open as open_model
 from edgekit.zoo import Card
 
 PERSON: Seen = ("person", (10, 10, 30, 50), 0.9)
@@ -95,6 +96,14 @@ def test_a_card_that_does_not_fit_its_model_is_refused(change: dict[str, object]
     outputs = [np.zeros((1, 8, 8, 8), np.float32)]
     with pytest.raises(ConfigError, match=words):
         Model("m", ListEngine([INPUT], [outputs]), replace(card(), **change), "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_model_tells_its_file_its_zeros_and_its_kernels(worker: bool) -> None:
+    identity = open_model("classify/vgg7-024-32-cifar10/sparse50_b4_int8", worker=worker).identity
+    assert identity.keys() == {"id", "sha256", "engine", "isa", "density"}
+    assert 0.5 < float(str(identity["density"])) < 0.7
+    assert identity["isa"] == native_level()
 
 
 def test_open_names_what_it_cannot_find(tmp_path: Path) -> None:

@@ -764,6 +764,16 @@ def test_a_session_taken_over_is_said_and_not_fought_for(caplog: pytest.LogCaptu
     )
 
 
+def test_a_broker_that_limits_messages_without_a_word_gets_the_small_ones(
+    mosquitto: Callable[..., Mosquitto], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = mosquitto("message_size_limit 3000").start()
+    with Subscriber(broker.port) as subscriber, connected(broker.port) as pub:
+        pub.publish_event(event(), MODEL)
+        subscriber.wait(count_of(EVENTS, 1))
+    assert "it may limit the size of messages" in caplog.text
+
+
 def test_a_message_larger_than_the_broker_takes_is_not_sent(
     mosquitto: Callable[..., Mosquitto], caplog: pytest.LogCaptureFixture
 ) -> None:

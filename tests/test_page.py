@@ -122,6 +122,19 @@ def test_the_page_shows_each_camera_with_all_that_is_known(watched: tuple[Filled
     assert browser.run("document.querySelector('[data-camera=front] img').naturalWidth") == 320
 
 
+def test_names_of_places_at_the_edge_are_whole(watched: tuple[Filled, Chromium, str]) -> None:
+    _, browser, _ = watched
+    browser.until("document.querySelector('[data-camera=front] .names b.line') !== null")
+    cut = browser.run(
+        "(() => { const all = document.querySelector('[data-camera=front] .stage').getBoundingClientRect();"
+        " return [...document.querySelectorAll('[data-camera=front] .names b')].filter((name) => {"
+        " const one = name.getBoundingClientRect();"
+        " return one.left < all.left || one.right > all.right || one.top < all.top; })"
+        ".map((name) => name.innerText); })()"
+    )
+    assert cut == []
+
+
 def test_boxes_lie_where_the_thing_is(watched: tuple[Filled, Chromium, str]) -> None:
     _, browser, _ = watched
     shares = browser.run(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from edgekit.config.scene import ConfirmConfig, SceneConfig
 from edgekit.config.settings import DetectConfig, MotionConfig
 from edgekit.errors import SourceError, UnavailableError
 from edgekit.mqtt import ListSink
-from edgekit.pipeline import Pipeline
+from edgekit.pipeline import Pipeline, loop
 from edgekit.pipeline.inbox import Camera, Inbox
 from edgekit.pipeline.lane import CameraState
 from edgekit.pipeline.observe import Observer
@@ -74,6 +74,11 @@ def test_counts_are_published_at_start_on_change_and_at_the_end() -> None:
     total = [number for camera, label, number in sink.counts if label == "all"]
     assert persons == [0, 1, 0]
     assert total == [0, 2, 0]
+
+
+def test_what_is_not_there_is_counted_as_none() -> None:
+    _, states = run([[]], DETECT.model_copy(update={"labels": ["dog", "person"]}))
+    assert states[0].counts == {"dog": 0, "person": 0}
 
 
 def test_camera_status_is_online_from_the_first_frame_to_the_last() -> None:
@@ -200,7 +205,7 @@ def test_the_frame_limit_is_exact() -> None:
 def test_events_carry_model_and_latency() -> None:
     sink, _ = run([[PERSON]] * 3)
     assert sink.models[0] == {"id": "scripted", "sha256": "0" * 64, "engine": "list"}
-    assert set(sink.events[0].latency_ms) == {"queue", "preprocess", "infer", "track", "total"}
+    assert set(sink.events[0].latency_ms) == {"capture", "queue", "preprocess", "infer", "track", "total"}
     assert all(ms >= 0 for ms in sink.events[0].latency_ms.values())
 
 
@@ -211,6 +216,12 @@ def test_health_says_when_a_camera_is_gone() -> None:
     with pytest.raises(UnavailableError):
         pipeline.run()
     assert "degraded" in [health["state"] for health in sink.healths]
+
+
+def test_uptime_is_that_of_the_process_whatever_config_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "STARTED_S", time.monotonic() - 1000)
+    reloaded = Pipeline([Camera("front", DETECT, no_camera)], scripted_model([[]]), ListSink())
+    assert cast("float", reloaded.health()["uptime_s"]) >= 1000
 
 
 def test_health_names_every_camera() -> None:

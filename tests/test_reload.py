@@ -187,6 +187,8 @@ def test_what_is_as_before_stays_open_and_what_cannot_change_is_told() -> None:
     assert prepare(demo(model={"name": before.model.name, "threads": 2}), before).model is not before.model
     with pytest.raises(ConfigError, match="restart edgekit"):
         prepare(demo(mqtt={"host": "elsewhere"}), before)
+    with pytest.raises(ConfigError, match="restart edgekit"):
+        prepare(demo(device={"state": "elsewhere"}), before)
     with pytest.raises(UsageError, match="no 'persn'"):
         prepare(demo(detect={"labels": ["persn"]}), before)
     assert set(before.info()) == {"config_hash", "profile", "profile_hash", "models"}

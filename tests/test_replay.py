@@ -16,6 +16,7 @@ from views import noisy, place, with_person
 from edgekit import zoo
 from edgekit.cli import main
 from edgekit.config import Config, parse_config
+from edgekit.config.scene import SnapshotConfig
 from edgekit.errors import CheckError, UsageError
 from edgekit.mqtt import messages
 from edgekit.replay import Message, compare, explain, to_text
@@ -90,6 +91,13 @@ def test_a_clip_says_the_same_each_time(config: Config, clip: Path) -> None:
             "tamper", "status", "count/person"} <= topics  # fmt: skip
 
 
+def test_a_picture_is_told_without_its_bytes(config: Config, clip: Path) -> None:
+    front = config.cameras["front"].model_copy(update={"snapshots": SnapshotConfig()})
+    config = config.model_copy(update={"cameras": {"front": front}})
+    told = json.loads(to_text(replay.replay(config, "front", str(clip))))
+    assert {"topic": "edgekit/pi/front/snapshot/person", "payload": "image/jpeg"} in told
+
+
 def test_every_message_of_a_replay_is_what_its_schema_says(config: Config, clip: Path) -> None:
     schemas = {"/events": "event", "/event": "alarm", "/line/gate": "line", "/tamper/attributes": "tamper"}
     checked = set()
@@ -99,6 +107,21 @@ def test_every_message_of_a_replay_is_what_its_schema_says(config: Config, clip:
                 Draft202012Validator(messages.load_schema(name)).validate(message.payload)
                 checked.add(name)
     assert checked == {"event", "alarm", "line", "tamper"}
+
+
+def test_a_clip_needs_no_secrets_of_camera_and_broker(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "demo.yaml"
+    settings = yaml.safe_load(TEXT) | {"model": zoo.list_models()[0].name}
+    settings["cameras"]["front"]["source"] = "rtsp://${CAMERA_LOGIN}@cam/1"
+    settings["web"] = {"host": "0.0.0.0", "token": "${PAGE_TOKEN}"}
+    text = yaml.safe_dump(settings)
+    path.write_text(text + "mqtt: {host: b, user: '${MQTT_USER}', password: !credential mqtt}\n")
+    assert main(["replay", str(clip), "--config", str(path)]) == 0
+    path.write_text(text.replace("id: pi", "id: ${DEVICE}"))
+    assert main(["replay", str(clip), "--config", str(path)]) == 78
+    assert "environment variable DEVICE is not set" in capsys.readouterr().err
 
 
 def test_times_of_a_replay_are_those_of_the_clip(config: Config, clip: Path) -> None:
@@ -132,7 +155,7 @@ def test_each_difference_is_told(kept: list[Message], lines: list[str] | None, t
     first, *rest = str(caught.value).splitlines()
     assert first.startswith(f"{path}: ")
     assert rest == lines if lines else rest[-1] == "... and 12 more"
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 3
 
 
 def test_what_is_as_expected_passes(tmp_path: Path) -> None:
@@ -255,7 +278,7 @@ def test_the_commands_print_compare_and_explain(
     assert main(["replay", str(clip), "--config", str(path), "--expect", str(kept)]) == 0
     assert capsys.readouterr().out.endswith("messages, all as expected\n")
     kept.write_text(kept.read_text().replace('"new"', '"end"'))
-    assert main(["replay", str(clip), "--config", str(path), "--expect", str(kept)]) == 1
+    assert main(["replay", str(clip), "--config", str(path), "--expect", str(kept)]) == 3
     assert "type expected 'end', not 'new'" in capsys.readouterr().err
     assert (
         main(["explain", "1", "--clip", str(clip), "--config", str(path), "--html", str(page), "--json"]) == 0

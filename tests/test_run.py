@@ -199,6 +199,23 @@ def test_a_signal_ends_a_run_in_order(number: signal.Signals, code: int, port: i
     assert err == ""
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_edgekit_is_loaded_ends_it_without_a_word(number: signal.Signals, code: int) -> None:
+    early = f"""
+import os, sys
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == "edgekit.verbs":
+            os.kill(os.getpid(), {number:d})
+sys.meta_path.insert(0, Impatient())
+sys.argv = ["edgekit", "version"]
+from edgekit.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run([PYTHON, "-c", early], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_without_a_host_the_embedded_broker_serves() -> None:
     with start("demo:", "--device-id", "pi") as process:
         assert process.stderr

@@ -95,9 +95,16 @@ def test_a_topic_that_is_not_allowed_is_said(tmp_path: Path, capsys: pytest.Capt
     assert "does not let us publish to edgekit/pi4/probe" in capsys.readouterr().err
 
 
-def test_watch_prints_what_is_said(port: int) -> None:
+@pytest.mark.parametrize("from_config", [False, True])
+def test_watch_prints_what_is_said_of_the_device(from_config: bool, port: int, tmp_path: Path) -> None:
     python = os.environ.get("EDGEKIT_PYTHON", sys.executable)
-    command = [python, "-P", "-m", "edgekit", "mqtt", "watch", *flags(port), "--count", "3", "--json"]
+    config = tmp_path / "home.yaml"
+    config.write_text(
+        f"version: 1\ndevice: {{id: pi4}}\nmodel: x\nmqtt: {{host: 127.0.0.1, port: {port}}}\n"
+        "cameras: {front: {source: 'rtsp://${CAMERA_LOGIN}@cam/1'}}\n"
+    )
+    which = [str(config)] if from_config else flags(port)
+    command = [python, "-P", "-m", "edgekit", "mqtt", "watch", *which, "--count", "3", "--json"]
     with Subscriber(port) as subscriber:
         subscriber.publish("edgekit/pi4/status", "online", retain=True)
         subscriber.publish("edgekit/other/status", "online", retain=True)

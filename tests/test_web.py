@@ -14,13 +14,14 @@ import httpx
 import numpy as np
 import pytest
 from boards import Filled, page, person
+from brokers import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgekit.config.page import WebConfig
 from edgekit.config.settings import CameraConfig
 from edgekit.errors import MissingExtraError, UnavailableError
 from edgekit.web import board as boards
-from edgekit.web import serve
+from edgekit.web import serve, server
 
 TOKEN = "correct-horse-battery"
 
@@ -144,7 +145,7 @@ def test_figures_tell_how_it_all_does(served: tuple[Filled, httpx.Client]) -> No
     )  # fmt: skip
     assert front["zones"][0]["counts"] == {"person": 1}
     assert front["lines"] == [
-        {"name": "gate", "points": [[0.5, 0.3333], [0.5, 1.0]], "in": 3, "out": 2}
+        {"name": "gate", "points": [[0.0, 0.3333], [0.5, 1.0]], "in": 3, "out": 2}
     ]  # pixels have become shares
     assert front["alarms"] == [{"name": "intruder", "on": True}]
     assert [(event["label"], event["text"]) for event in figures["events"]] == [("person", "came")]
@@ -314,6 +315,11 @@ def test_a_port_that_is_taken_is_told() -> None:
             serve(filled.board),
         ):
             pass
+
+
+def test_who_is_told_the_address_may_ask_at_once() -> None:
+    with server._listen(WebConfig(port=free_port())) as listener, socket.socket() as visitor:
+        assert visitor.connect_ex(listener.getsockname()) == 0
 
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ import math
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -25,6 +26,7 @@ from edgekit.errors import ConfigError
 
 MAX_BYTES = 1_000_000
 MAX_SECRET_BYTES = 65_536
+STAND_IN = "not-set-here"
 
 Loc: TypeAlias = tuple[str | int, ...]
 Scalar: TypeAlias = str | int | float | bool | None
@@ -92,6 +94,16 @@ class Document:
         while (node := self.find(loc)) is None:
             loc = loc[:-1]
         return node.position
+
+    def stand_in(self, where: Callable[[Loc], bool]) -> None:
+        """Let a text stand for what could not be filled in at the paths of `where`: nobody will use it."""
+        for problem in [each for each in self.problems if where(each.loc)]:
+            self.problems.remove(problem)
+            *above, last = problem.loc
+            part: Any = self.data
+            for step in above:
+                part = part[step]
+            part[last] = STAND_IN
 
     def _value(self, node: Node, loc: Loc) -> object:
         if node.entries is not None:

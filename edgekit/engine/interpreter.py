@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -45,6 +45,7 @@ class TfliteEngine:
             raise ModelError(f"{label}: {reason}")
         self.inputs = describe(graph, graph.inputs)
         self.outputs = describe(graph, graph.outputs)
+        self.facts: Mapping[str, object] = {"density": graph.density}
         self.peak_memory_bytes = peak_memory_bytes
         self._label, self._indices = label, (graph.inputs, graph.outputs)
         self.runtime, module = find_runtime()

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,11 +40,15 @@ MAX_THREADS = 64
 class Engine(Protocol):
     """Maps tensors to tensors and knows nothing else. Not safe to call from two threads at once.
 
-    `name` says which engine it is. `peak_memory_bytes` is what it adds to the process, as estimated.
+    `name` says which engine it is, `facts` what events tell of it: its kernels (`isa`), and the share of the
+    weights they run that is not zero (`density`). `peak_memory_bytes` is what it adds to the process, as
+    estimated.
     """
 
     @property
     def name(self) -> str: ...
+    @property
+    def facts(self) -> Mapping[str, object]: ...
     @property
     def inputs(self) -> tuple[TensorInfo, ...]: ...
     @property
@@ -67,6 +72,7 @@ class ListEngine:
     """An engine that returns what it was given, run by run; for tests. ModelError at the end of the list."""
 
     name = "list"
+    facts: Mapping[str, object] = MappingProxyType({})
     peak_memory_bytes = 0
 
     def __init__(
@@ -209,6 +215,7 @@ class NativeEngine:
 
         self.level: str = _native.best_level(isa or highest_level(_native))
         self.runtime = f"edgekit {self.level}"
+        self.facts: Mapping[str, object] = {"isa": self.level, "density": graph.density}
         self.inputs = describe(graph, graph.inputs)
         self.outputs = describe(graph, graph.outputs)
         self.threads = min(threads, machine.usable_threads())

@@ -20,7 +20,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class WorkerEngine:
         self._worker: _Worker | None = _Worker(self._request)
         told = self._worker.told
         self.name: str = told["name"]
+        self.facts: Mapping[str, object] = told["facts"]
         self.peak_memory_bytes: int = told["peak_memory_bytes"]
         self.inputs, self.outputs = self._worker.inputs, self._worker.outputs
 
@@ -228,6 +229,7 @@ def _serve(pipe: int, memory: int, request: dict[str, Any]) -> None:
         pipe,
         {
             "name": engine.name,
+            "facts": dict(engine.facts),
             "peak_memory_bytes": engine.peak_memory_bytes,
             "before_mb": before_mb,
             **listed,

@@ -228,6 +228,14 @@ class Graph:
                 readers.setdefault(index, []).append(op)
         return readers
 
+    @cached_property
+    def density(self) -> float:
+        """The share of the quantised weights that are not zero."""
+        constants = [tensor.data for tensor in self.tensors if tensor.data is not None]
+        weights = [data for data in constants if data.dtype.itemsize == 1 and data.ndim > 1]
+        filled = sum(np.count_nonzero(data) for data in weights)
+        return round(filled / max(1, sum(data.size for data in weights)), 4)
+
     def _check_range(self, where: str, indices: tuple[int, ...], lowest: int = 0) -> None:
         for index in indices:
             if not lowest <= index < len(self.tensors):

@@ -77,7 +77,7 @@ class Clerk:
         do = self._commands.verbs.get(verb)
         if do is None:
             there = ", ".join(sorted(self._commands.verbs))
-            self._say("error", _result(_refuse(f"no request {verb[:64]!r}, there are {there}"), payload))
+            self._say(verb, _result(_refuse(f"no request {verb[:64]!r}, there are {there}"), payload))
         elif verb not in self._commands.slow:
             self._say(verb, _result(do, payload))
         elif self._busy.acquire(blocking=False):

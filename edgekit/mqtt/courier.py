@@ -100,8 +100,6 @@ class Courier:
         """Begin to connect; returns at once."""
         if self._thread is not None:
             raise RuntimeError("a publisher is started once")
-        if self._settings.tls is not None and self._settings.tls.insecure:
-            _log.warning("mqtt.tls.insecure: the certificate of the broker is not checked")
         self._bell = _bell()
         self._thread = threading.Thread(target=self._run, name="edgekit-mqtt", daemon=True)
         self._thread.start()
@@ -254,8 +252,10 @@ class Courier:
         """What follows from the end of a connection: the state, and the seconds until the next attempt."""
         if ending.kind == "left":
             return None
-        if self._auto and self._version == "5" and ending.kind in ("old protocol", "silent"):
+        if self._auto and self._version == "5" and ending.kind in ("old protocol", "silent", "garbled"):
             self._version = "3.1.1"
+            if ending.kind == "garbled":
+                self._stand("unreachable", ending.reason)
             return 0.0
         if self._auto and ending.kind == "silent":
             self._version = "5"  # it was not the protocol

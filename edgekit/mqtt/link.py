@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from edgekit.config.broker import MqttConfig
 
 MqttVersion = Literal["5", "3.1.1"]
-EndingKind = Literal["unreachable", "silent", "old protocol", "refused", "taken over", "lost", "left"]
+EndingKind = Literal[
+    "unreachable", "silent", "old protocol", "garbled", "refused", "taken over", "lost", "left"
+]
 
 _log = logging.getLogger("edgekit.mqtt")
 _CONNECT_TIMEOUT_S = 5.0
@@ -34,6 +36,7 @@ _ANSWER_TIMEOUT_S = 10.0
 _WINDOW = 20  # messages on the way at once
 _UNSPECIFIED = 0x80  # also what paho has to say when nobody has said why
 _UNSUPPORTED_PROTOCOL, _BAD_LOGIN, _NOT_AUTHORISED, _TAKEN_OVER = 0x84, 0x86, 0x87, 0x8E
+_PROTOCOL_ERROR = 0x82
 _BUSY = (0x88, 0x89, 0x9F)  # unavailable, busy, too many connections: it may pass
 
 
@@ -235,6 +238,9 @@ class Link:
     ) -> None:
         if flags.is_disconnect_packet_from_server and code.value == _TAKEN_OVER:
             self.end("taken over", f"{self.place}: another client has taken the client id {self._client_id}")
+        elif self.accepted and code.value == _PROTOCOL_ERROR:  # so does mosquitto at its message_size_limit
+            hint = "it may limit the size of messages (message_size_limit)"
+            self.end("garbled", f"{self.place} answers what MQTT {self.version} does not know: {hint}")
         elif self.accepted:
             why = "it was closed" if code.value == _UNSPECIFIED else code.getName().lower()
             self.end("lost", f"lost the connection to {self.place}: {why}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 from pathlib import Path
@@ -12,7 +13,7 @@ from edgekit.errors import ConfigError
 if TYPE_CHECKING:
     from edgekit.config.broker import TlsConfig
 
-
+_log = logging.getLogger("edgekit.mqtt")
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # what OpenSSL calls an answer without any
 _CLOCK = "unless this machine's clock is wrong"
 _AUTHORITY = "set mqtt.tls.ca to the certificate of its authority"
@@ -54,6 +55,7 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
     if tls.cert:
         context.load_cert_chain(tls.cert, tls.key)
     if tls.insecure:
+        _log.warning("mqtt.tls.insecure: the certificate of the broker is not checked")
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.sslsocket_class = _ClosingSocket

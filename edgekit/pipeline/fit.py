@@ -28,10 +28,12 @@ DETECT, CLASSIFY = "detect", "classify"
 def read_config(path: str | Path, *, connects: bool = True, names: bool = True) -> Config:
     """A pipeline's YAML file, and all that it names.
 
-    Who never `connects`, to cameras and a broker, needs no files of theirs; without `names` those of device,
-    models and classes need not hold. Raises ConfigError, one line for each mistake.
+    Who never `connects`, to cameras and a broker, needs no files and no secrets of theirs; without `names`
+    those of device, models and classes need not hold. Raises ConfigError, one line for each mistake.
     """
     document = read_document(path)
+    if not connects:
+        document.stand_in(_is_of_a_connection)
     config = config_of(document)
     check_config(config, document, connects=connects, names=names)
     return config
@@ -50,6 +52,11 @@ def check_config(config: Config, document: Document, *, connects: bool = False, 
         mistakes += [*_unknown_device(config), *_unfit_models(config)]
     if mistakes:
         raise ConfigError(tell(document, mistakes))
+
+
+def _is_of_a_connection(loc: Loc) -> bool:
+    """To the broker, to a visitor of the live page, or to a camera."""
+    return loc[0] in ("mqtt", "web") or (loc[0], loc[2:]) == ("cameras", ("source",))
 
 
 def _unreadable_certificates(config: Config) -> Iterator[tuple[Loc, str]]:

@@ -135,6 +135,7 @@ class Lane:
         alarms = self._alarm(frame)
         watch.lap("track")
         latency = {
+            "capture": (arrived_s - captured_s) * 1000,
             "queue": (watch.start_s - arrived_s) * 1000,
             **watch.ms,
             "total": (watch.now_s - captured_s) * 1000,

@@ -32,6 +32,7 @@ from edgekit.rules.groups import count_groups
 from edgekit.types import Frame
 
 log = logging.getLogger("edgekit.pipeline")
+STARTED_S = time.monotonic()  # this process, whatever config it has come to since
 HEALTH_EVERY_S = 60.0
 TICK_S = 0.25
 CLOSE_S = 2.0  # how long the end waits for cameras that are just being opened
@@ -64,7 +65,6 @@ class Pipeline:
         self._readers = {camera.name: Reader(camera, self._inbox) for camera in cameras}
         self._stop = threading.Event()
         self._switches: SimpleQueue[tuple[str, bool]] = SimpleQueue()
-        self._started_s = time.monotonic()
         self._next_health_s = 0.0
         self._next_tick_s = 0.0
 
@@ -189,7 +189,7 @@ class Pipeline:
             self._next_health_s = 0.0
 
     def _use(self, model: Model) -> None:
-        self._model = {"id": model.name, "sha256": model.sha256, "engine": model.engine.name}
+        self._model = model.identity
         self._engine = model.engine
         for lane in self._lanes.values():
             lane.detector.use(model)
@@ -238,7 +238,7 @@ class Pipeline:
 
     def _publish_counts(self, camera: str, lane: Lane) -> None:
         counts = lane.counts()
-        lane.state.counts = {label: n for label, n in counts.items() if n}
+        lane.state.counts = counts
         for label, n in (counts | count_groups(counts)).items():
             self._sink.set_count(camera, label, n)
         self._sink.set_count(camera, "all", sum(counts.values()))
@@ -298,7 +298,7 @@ class Pipeline:
         troubled |= self._allowance.check(infer)
         return {
             "state": "error" if all(offline) or failing else "degraded" if troubled or throttled else "ok",
-            "uptime_s": round(now_s - self._started_s, 1),
+            "uptime_s": round(now_s - STARTED_S, 1),
             "cameras": {state.name: _camera_health(state, now_s) for state in self.states},
             "infer_ms": _percentiles(infer),
             "latency_ms": _percentiles(total),

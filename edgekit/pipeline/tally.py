@@ -63,7 +63,8 @@ def _read(path: Path) -> dict[str, dict[str, Totals]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s: cannot be read (%s): counts start anew", path, str(error) or type(error).__name__)
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        log.warning("%s: cannot be read (%s): counts start anew", path, why)
         return {}
 
 

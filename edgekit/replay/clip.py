@@ -52,10 +52,12 @@ class Recorder(States):
         self._seq = 0
 
     def publish_event(self, event: Event, model: Mapping[str, Any]) -> None:
-        """With latencies of zero: how long it took is not what was seen."""
+        """Without latencies and kernels: how long it took, and on what, is not what was seen."""
         self._seq += 1
         stamp = Stamp(self.topics.device, BOOT_ID, self._seq, event.time_s, event.mono_s, clock_synced=True)
-        payload = messages.event_payload(replace(event, latency_ms={"total": 0.0}), stamp, model)
+        event = replace(event, latency_ms={"total": 0.0})
+        seen_by = {key: fact for key, fact in model.items() if key != "isa"}
+        payload = messages.event_payload(event, stamp, seen_by)
         self._note(self.topics.events(event.camera), messages.encode(payload))
 
     def publish_alarm(self, camera: str, alarm: str, event_type: str, details: Mapping[str, Any]) -> None:
@@ -71,6 +73,10 @@ class Recorder(States):
 
     def publish_health(self, health: Mapping[str, Any]) -> None:
         """Of the machine, not of the clip: left out."""
+
+    def set_snapshot(self, camera: str, label: str, jpeg: bytes) -> None:  # noqa: ARG002  (States' signature)
+        """That there is one: its bytes are the encoder's, another version of which makes others."""
+        self.messages.append(Message(self.topics.snapshot(camera, label), "image/jpeg"))
 
     def _retain(self, topic: str, payload: bytes, qos: int = 1) -> None:  # noqa: ARG002  (States' signature)
         if self._retained.get(topic) != payload:

@@ -24,20 +24,24 @@ def add_mqtt(commands: Any) -> None:
     for verb in (test, watch, clean):
         verb.add_argument("config", metavar="CONFIG", nargs="?", help="a pipeline YAML, for its mqtt section")
         verb.add_argument("--mqtt", metavar="HOST[:PORT]", help="the broker, instead of or over the config's")
-        verb.add_argument("--device-id", help="the device (default: that of the config, or the host name)")
+        others = "all" if verb is watch else "the host name"
+        verb.add_argument("--device-id", help=f"the device (default: that of the config; without, {others})")
     watch.add_argument("--count", type=at_least_one, metavar="N", help="end after N messages")
     watch.add_argument("--duration", type=seconds, metavar="TIME", help="end when nothing came for so long")
     clean.add_argument("--force", action="store_true", help="although the device is online")
 
 
 def _broker_config(arguments: argparse.Namespace) -> Any:
-    """The config whose broker is meant."""
-    from edgekit.config import load_config, override_config, quick_config
+    """The config whose broker is meant; secrets of its cameras and its page need not be at hand."""
+    from edgekit.config import config_of, override_config, quick_config
+    from edgekit.config.document import read_document
 
     flags = {"mqtt": arguments.mqtt, "device_id": arguments.device_id}
     given = {key: value for key, value in flags.items() if value is not None}
     if arguments.config:
-        config = override_config(load_config(arguments.config), **given)
+        document = read_document(arguments.config)
+        document.stand_in(lambda loc: loc[0] in ("cameras", "web"))
+        config = override_config(config_of(document), **given)
     else:
         config = quick_config("demo:", "none", **given)
     if config.mqtt.host is None:
@@ -68,7 +72,7 @@ def _mqtt_watch(arguments: argparse.Namespace) -> int:
     from edgekit.mqtt import session
 
     config = _broker_config(arguments)
-    device = config.device.id if arguments.device_id else "+"
+    device = config.device.id if arguments.config or arguments.device_id else "+"
     with session.Session(config.mqtt) as broker:
         broker.subscribe([f"{config.mqtt.base}/{device}/#"])
         base = f"{config.mqtt.base}/"

@@ -21,7 +21,7 @@ def add_replay(commands: Any) -> None:
     parser.add_argument("clip", metavar="CLIP", help="a video file or a folder of pictures")
     _add_clip_flags(parser)
     parser.add_argument(
-        "--expect", type=Path, metavar="EVENTS.json", help="compare with what was printed before; exit 1"
+        "--expect", type=Path, metavar="EVENTS.json", help="compare with what was printed before; exit 3"
     )
 
 

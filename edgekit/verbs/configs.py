@@ -34,7 +34,8 @@ def _validate(arguments: argparse.Namespace) -> int:
             if arguments.print_resolved:
                 sys.stdout.write(f"# {path}\n{resolved_yaml(config)}")
             elif not arguments.json:
-                sys.stdout.write(f"{path}: ok, {len(config.cameras)} camera(s), model {config.model.name}\n")
+                model = config.model.name or "of the zoo that fits"
+                sys.stdout.write(f"{path}: ok, {len(config.cameras)} camera(s), model {model}\n")
     if arguments.json:
         from edgekit.console import print_json
 

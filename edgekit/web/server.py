@@ -59,6 +59,7 @@ def _listen(settings: WebConfig) -> socket.socket:
             listener = unless_bound.enter_context(socket.socket(family, socket.SOCK_STREAM))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(where)
+            listener.listen()  # who is told the address may ask at once; two may bind, but only one listen
             unless_bound.pop_all()
         except OSError as error:
             why = error.strerror or str(error)

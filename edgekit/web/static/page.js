@@ -117,7 +117,7 @@ class Camera {
     const pill = this.part(".pill");
     pill.className = `pill ${figures.status}`;
     say(pill, figures.status);
-    const there = Object.entries(figures.counts).map(([label, count]) => `${count} ${label}`);
+    const there = Object.entries(figures.counts).filter(([, n]) => n).map(([label, n]) => `${n} ${label}`);
     const nobody = ["online", "degraded"].includes(figures.status) ? "nobody there" : "";
     say(this.part(".there"), there.join(", ") || nobody);
     this.part(".there").title = there.join(", ");
@@ -163,7 +163,7 @@ class Camera {
     const names = [];
     const name = (x, y, label, kind) => {
       const node = make("b", kind, label);
-      node.style.cssText = `left:${x * 100}%;top:${y * 100}%`;
+      node.style.cssText = `--x:${x};--y:${y}`;
       names.push(node);
     };
     for (const zone of zones) {
@@ -176,7 +176,7 @@ class Camera {
       const arrow = arrowOf(line.points, size);
       drawn.push(shape("polyline", "edge", line.points), shape("polyline", "line", line.points));
       drawn.push(...arrow.map((points) => shape("polyline", "arrow", points)));
-      name(...line.points[0].map((share) => Math.min(Math.max(share, 0.08), 0.92)), `${line.name} ${line.in} in · ${line.out} out`, "line");
+      name(...line.points[0], `${line.name} ${line.in} in · ${line.out} out`, "line");
     }
     this.part(".places").replaceChildren(...drawn);
     this.part(".names").replaceChildren(...names);
