@@ -93,6 +93,10 @@ def test_labels_of_two_words_are_readable() -> None:
     assert topic_label("Traffic light") == "traffic_light"
 
 
+def test_labels_of_other_letters_stay_apart() -> None:
+    assert len({topic_label(label) for label in ("人", "犬", "мышь", "mouse", "_")}) == 5
+
+
 @pytest.mark.parametrize(
     ("time_s", "text"),
     [

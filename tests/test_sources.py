@@ -20,6 +20,7 @@ from edgekit.sources import (
     Clock,
     ListSource,
     Source,
+    is_live,
     open_source,
     sample_position,
 )
@@ -506,6 +507,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             UsageError,
             "source demo:?pace=2: pace '2': expected real (as a camera) or none (at on",
         ),
+        ("test:card", UsageError, "source test:card: expected test:pattern"),
         ("demo:cats", UsageError, "source demo:cats: expected demo: or demo:seed=NUMBER&pace=real|none"),
         ("demo:cats=3", UsageError, "source demo:cats=3: expected demo: or demo:seed=NUMBER&pace=real|none"),
         ("997", UnavailableError, "camera 997: there is no /dev/video997; cameras here: "),
@@ -531,6 +533,15 @@ def test_what_cannot_be_opened_is_named_in_one_line(
 def test_impossible_rate_is_refused(fps: float) -> None:
     with pytest.raises(UsageError, match=r"^fps .*: expected more than 0, at most 1000$"):
         open_source("demo:", camera="front", fps=fps)
+
+
+def test_the_test_pattern_plays_like_a_camera() -> None:
+    source = open_source("test:pattern", camera="front")
+    assert source.live
+    assert is_live("test:pattern")
+    first, second = islice(source.frames(), 2)
+    assert first.image.shape == (480, 640, 3)
+    assert not np.array_equal(first.image, second.image)
 
 
 def test_video_without_a_frame_is_refused(tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ class CameraConfig(SceneConfig):
     source: Text = Field(
         repr=False,
         json_schema_extra={"type": ["string", "integer"], "minimum": 0},
-        description="demo:, 0, /dev/video0, csi:0, rtsp:, http:, a video file, a folder or glob of pictures.",
+        description="demo:, test:pattern, 0, /dev/video0, csi:0, rtsp:, http:, a video file, a folder or "
+        "glob of pictures.",
     )
     loop: Bool = Field(default=False, description="Start a file again at its end.")
     realtime: Bool = Field(default=False, description="Play a file at its own speed and drop late frames.")

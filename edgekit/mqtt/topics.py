@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
@@ -99,5 +100,8 @@ def check_id(what: str, text: str) -> str:
 
 
 def topic_label(label: str) -> str:
-    """A class name as one topic level: "Traffic light" -> "traffic_light"."""
-    return check_id("label", re.sub(r"[^a-z0-9_-]+", "_", label.lower())[:64])
+    """A class name as one topic level: "Traffic light" -> "traffic_light". A sum keeps others apart."""
+    level = re.sub(r"[^a-z0-9_-]+", "_", label.lower())
+    if not label.isascii():
+        level = f"{level[:55]}-{zlib.crc32(label.encode()):08x}"
+    return check_id("label", level[:64])

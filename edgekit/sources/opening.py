@@ -13,10 +13,12 @@ from edgekit.sources.address import STREAMS, check_address, shown
 from edgekit.sources.clip import ClipSource
 from edgekit.sources.live import LiveSource
 from edgekit.sources.paths import ask, check_path, natural, nearest, open_path
-from edgekit.sources.reel import MAX_FPS, SceneReel
+from edgekit.sources.pattern import TestPattern
+from edgekit.sources.reel import MAX_FPS, Scene, SceneReel
 from edgekit.sources.source import Source
 
-PREFIXES = ("demo", "csi", "file", "dir")
+PREFIXES = ("demo", "test", "csi", "file", "dir")
+PATTERN = "test:pattern"
 
 
 def open_source(
@@ -31,14 +33,15 @@ def open_source(
 ) -> Source:
     """Open what people name, and decode one picture so that a wrong name fails here.
 
-    `text` is one of: `demo:` (or `demo:seed=3`, `demo:seed=3&pace=none`), a camera `0` or `/dev/video0`,
-    `csi:0` (or `csi:0?size=1920x1080`), `rtsp://…` or `http://…`, a video file, a picture, a folder or a glob
-    of pictures; `file:` and `dir:` may stand before a path. `fps` samples a video down evenly, limits what is
-    taken from a camera, and is the pace of a folder (1 a second unless given). `loop` starts a file again at
-    its end. `realtime` plays a file by the clock and drops what comes too late; otherwise each frame of a
-    file is delivered, and its times advance by 1/fps, whatever the clock does. The demo scene plays in real
-    time unless `pace=none`. `timeout_s` is how long a camera or stream may stay silent; with `wait` one that
-    is not there yet is waited for like one that was lost.
+    `text` is one of: `demo:` (or `demo:seed=3`, `demo:seed=3&pace=none`), `test:pattern`, a camera `0` or
+    `/dev/video0`, `csi:0` (or `csi:0?size=1920x1080`), `rtsp://…` or `http://…`, a video file, a picture, a
+    folder or a glob of pictures; `file:` and `dir:` may stand before a path. `fps` samples a video down
+    evenly, limits what is taken from a camera, and is the pace of a folder (1 a second unless given). `loop`
+    starts a file again at its end. `realtime` plays a file by the clock and drops what comes too late;
+    otherwise each frame of a file is delivered, and its times advance by 1/fps, whatever the clock does. The
+    demo scene plays in real time unless `pace=none`, the test pattern always. `timeout_s` is how long a
+    camera or stream may stay silent; with `wait` one that is not there yet is waited for like one that was
+    lost.
 
     Raises UsageError for words that name nothing, SourceError for a file or folder that cannot be read,
     UnavailableError for a camera or stream that is not there (unless `wait`), MissingExtraError for a demo
@@ -53,6 +56,8 @@ def open_source(
         )
     if _is_demo(text):
         return _open_demo(text.partition(":")[2], camera, fps)
+    if text == PATTERN:
+        return _in_real_time(TestPattern(), camera, fps)
     if target := _live_target(text, wait=wait):
         return LiveSource(target, camera=camera, fps=fps, timeout_s=timeout_s, wait=wait)
     reel = open_path(_path(text), fps)
@@ -69,10 +74,10 @@ def check_source(text: str) -> None:
 
 
 def is_live(text: str) -> bool:
-    """Whether its pictures come when they come: a camera, a stream, or the demo scene as one."""
+    """Whether its pictures come when they come: a camera, a stream, or what plays as one."""
     if _is_demo(text):
         return "pace=none" not in text
-    return _live_target(text, wait=True) is not None
+    return text == PATTERN or _live_target(text, wait=True) is not None
 
 
 def _is_demo(text: str) -> bool:
@@ -122,6 +127,8 @@ def _path(text: str) -> str:
         raise UsageError("source: is empty; name a camera, a stream, a file, a folder or demo:")
     if text == "demo" and not ask(Path.exists, text):
         raise UsageError("source demo: did you mean demo: (with the colon)?")
+    if scheme == "test" and not ask(Path.exists, text):
+        raise UsageError(f"source {text}: expected {PATTERN}")
     if "://" in text and not ask(Path.exists, text):
         known = [f"{name}://" for name in STREAMS] + [f"{name}:" for name in PREFIXES]
         near = difflib.get_close_matches(f"{scheme}://", known, 1, 0.6)
@@ -149,6 +156,12 @@ def _open_demo(query: str, camera: str, fps: float | None) -> Source:
         scene = DemoScene(int(seed))
     except ImportError:
         raise MissingExtraError("scikit-image", "demo") from None
-    source = ClipSource(SceneReel(scene), camera=camera, fps=fps, realtime=pace == "real")
-    source.live = pace == "real"
+    if pace == "real":
+        return _in_real_time(scene, camera, fps)
+    return ClipSource(SceneReel(scene), camera=camera, fps=fps)
+
+
+def _in_real_time(scene: Scene, camera: str, fps: float | None) -> Source:
+    source = ClipSource(SceneReel(scene), camera=camera, fps=fps, realtime=True)
+    source.live = True
     return source

@@ -82,7 +82,7 @@ def _with_few_zeros(problem: Problem, mask: NDArray[np.bool_], rows: NDArray[np.
 
     Setting w_Z to zero changes the others by -w_Z [(H^-1)_ZZ]^-1 (H^-1)_Z, as in `eliminate`.
     """
-    inverse, best = np.linalg.inv(problem.hessian), problem.best[rows]
+    inverse, best = np.asarray(np.linalg.inv(problem.hessian), np.float64), problem.best[rows]
     multipliers = np.zeros(best.shape)
     for some, places, real in _alike(~mask[rows]):
         matrices = _matrices(inverse, places, real)
