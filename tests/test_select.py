@@ -33,7 +33,7 @@ from edgekit.latency import layer_ms, predict, predict_file
 from edgekit.pipeline import allowance as allowing
 from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.fit import choose_model
-from edgekit.select import Candidate, Wish, candidates, select
+from edgekit.select import Candidate, Wish, candidates, pick, select
 from edgekit.zoo import Card, ZooModel
 
 PI4 = "raspberry-pi-4"
@@ -63,7 +63,8 @@ def test_the_most_accurate_model_that_keeps_the_budget_is_picked(zoo: list[ZooMo
     assert free.picked.name == "large"
     times = {entry.name: entry.latency_ms for entry in free.candidates}
     assert times["small"] < times["medium"] < times["large"]
-    tight = select(Wish("detect", ("person",), latency_ms=times["medium"] * 1.01), device, zoo)
+    most = {entry.name: entry.high_ms for entry in free.candidates}
+    tight = select(Wish("detect", ("person",), latency_ms=most["medium"] * 1.01), device, zoo)
     assert tight.picked.name == "medium"
     assert select(Wish("detect", ("person",), prefer="latency"), device, zoo).picked.name == "small"
     assert select(Wish("detect", ("dog",), prefer="memory"), device, zoo).picked.name in {"medium", "bad"}
@@ -341,10 +342,43 @@ def test_nothing_is_timed_under_emulation_and_what_is_modelled_stays(
     assert load_device(str(measured_file())).tier == load_device("auto").tier == "modelled"
 
 
-def test_a_budget_inside_the_range_is_in_doubt() -> None:
-    candidate = Candidate("x", 0.5, 60.0, 47.0, 87.0, 10.0, "modelled")
-    assert candidate.doubt(80.0) == " (may miss 80 ms: 47.00-87.00 ms)"
-    assert candidate.doubt(90.0) == candidate.doubt(None) == ""
+@pytest.mark.parametrize(
+    ("budget_ms", "picked", "doubt"),
+    [
+        (170.0, "better", ""),
+        (160.0, "fast", ""),
+        (99.0, "fast", ""),
+        (80.0, "fast", "may take 87.00 ms of 80"),
+    ],
+)
+def test_a_budget_that_is_surely_kept_goes_before_accuracy(budget_ms: float, picked: str, doubt: str) -> None:
+    known = [
+        Candidate("fast", 0.5, 50.0, 40.0, 87.0, 10.0, "modelled"),
+        Candidate("better", 0.6, 79.0, 60.0, 165.0, 10.0, "modelled"),
+    ]
+    found = pick(replace(WISH, latency_ms=budget_ms), load_device(PI4), known).picked
+    assert (found.name, found.doubt) == (picked, doubt)
+    assert found.row()[-1] == doubt
+
+
+def test_a_profile_of_the_instructions_alone_allows_for_slower_cpus_and_threads_that_gain_nothing() -> None:
+    graph = plan.prepare(convolution())
+    for name in ("x86-64-avx2", "x86-64-avxvnni", "x86-64-avx512vnni"):
+        one, two = (predict(graph, load_device(name), threads) for threads in (1, 2))
+        assert one.high_ms > 2 * one.latency_ms
+        assert two.high_ms >= one.high_ms
+
+
+def test_a_config_says_where_the_model_that_it_gets_may_miss_the_budget(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = load_device(PI4)
+    fastest = select(replace(WISH, prefer="latency"), device).picked
+    budget_ms = 0.99 * fastest.high_ms
+    text = f"version: 1\nmodel: {{task: detect, labels: [person], budget: {{latency_ms: {budget_ms}}}}}\n"
+    config = parse_config(f"{text}cameras: {{a: {{source: 'demo:'}}}}\n", "x.yaml", tmp_path)
+    assert choose_model(config, device).model.name == fastest.name
+    assert f"{fastest.name} may take" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_timed(

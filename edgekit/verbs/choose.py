@@ -11,7 +11,7 @@ from edgekit.errors import BudgetError, EdgekitError, UsageError
 from edgekit.verbs import add_command, at_least_one, seconds, words
 
 ALL = "all"
-GRID = ("device", "budget ms", "picked", "accuracy", "ms", "range", "memory MB", "nearest")
+GRID = ("device", "budget ms", "picked", "accuracy", "ms", "range", "memory MB", "why not")
 
 
 def add_select(commands: Any) -> None:
@@ -84,7 +84,7 @@ def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
         console.print_json({"picked": found.picked.name, "candidates": told, "measured": measured})
     else:
         console.print_table("", select.COLUMNS, [entry.row() for entry in found.candidates])
-        sys.stdout.write(f"picked {found.picked.name}{found.picked.doubt(wish.latency_ms)}\n")
+        sys.stdout.write(f"picked {_said(found.picked)}\n")
         if found.picked.gaps:
             sys.stdout.write(f"not in the profile of {device.name}: {found.picked.gaps}\n")
         if arguments.device == ["auto"] and found.picked.tier == "modelled":
@@ -99,6 +99,10 @@ def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
             f"the budget is {wish.latency_ms:g} ms: raise it or run `edgekit devices probe --write` first"
         )
     return 0
+
+
+def _said(picked: Any) -> str:
+    return f"{picked.name} ({picked.doubt})" if picked.doubt else str(picked.name)
 
 
 def _verify(name: str, arguments: argparse.Namespace) -> Any:
@@ -146,7 +150,7 @@ def _grid_row(device: str, budget_ms: float | None, picked: Any, reason: str) ->
     if picked is None:
         return [device, budget, "none", "", "", "", "", reason]
     name, accuracy, ms, span, memory = picked.row()[:5]
-    return [device, budget, name, accuracy, ms, span, memory, ""]
+    return [device, budget, name, accuracy, ms, span, memory, picked.doubt]
 
 
 def _hindsight(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
