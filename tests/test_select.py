@@ -33,6 +33,7 @@ from edgekit.latency import layer_ms, predict, predict_file
 from edgekit.pipeline import allowance as allowing
 from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.fit import choose_model
+from edgekit.plan.costs import UNITS
 from edgekit.select import Candidate, Wish, candidates, pick, select
 from edgekit.zoo import Card, ZooModel
 
@@ -422,11 +423,24 @@ def test_predictions_stand_beside_what_is_measured(
     assert all(line.predicted_ms > 0 < line.measured_ms for line in lines)
     assert "left out" in told[0]
     assert {line.predicted_ms for line in lines} == {predict(graph, device, n).latency_ms for n in (1, 2)}
+    assert {line.high_ms for line in lines} == {predict(graph, device, n).high_ms for n in (1, 2)}
+    right, wrong = (replace(lines[0], measured_ms=factor * lines[0].high_ms) for factor in (1.0, 2.0))
+    assert prediction_check.summary([right, wrong]).endswith("; 1 were within their ranges")
     assert main(["predict", "layer.tflite", "--check", str(tmp_path)]) == 2
     assert "no MODEL" in capsys.readouterr().err
     monkeypatch.setenv("QEMU_CPU", "max")
     assert main(["predict", "--check", str(tmp_path)]) == 2
     assert "emulated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("level", UNITS)
+def test_every_kernel_of_a_level_has_a_kind_of_work_that_is_known(level: str) -> None:
+    unit = UNITS[level]
+    kinds = {f"conv{group}" for group in unit.kernels} | ({"conv_planar"} if unit.planar else set())
+    assert kinds <= AMOUNTS.keys()
+    arm = level.startswith("neon")
+    known = calibration_of(load_device("raspberry-pi-5" if arm else "x86-64-avx512vnni"), level).costs_ns
+    assert kinds <= known.keys()
 
 
 def test_synthetic_networks_can_be_planned() -> None:
