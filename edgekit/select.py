@@ -7,6 +7,7 @@ choose from, and `prefer` says which end.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from edgekit.errors import BudgetError, ModelError, UsageError
 from edgekit.latency import ms_text, predict_file
 from edgekit.zoo import TASKS, Card, ZooModel, list_models
 
+_log = logging.getLogger("edgekit.select")
 PREFERENCES = ("accuracy", "latency", "memory")
 COLUMNS = ("model", "accuracy", "ms", "range", "memory MB", "tier", "front", "why not")
 
@@ -166,7 +168,8 @@ def _comparable(wish: Wish, suited: Sequence[ZooModel]) -> Sequence[ZooModel]:
 def _candidate(entry: ZooModel, wish: Wish, device: Device) -> Candidate | None:
     try:
         told = predict_file(entry.path, device, wish.threads)
-    except ModelError:
+    except ModelError as error:
+        _log.warning("left out: %s", error)
         return None
     accuracy = accuracy_of(entry.card, wish.labels)
     found = Candidate(

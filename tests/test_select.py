@@ -201,6 +201,39 @@ def test_hindsight_tells_what_the_choice_cost(zoo: list[ZooModel], monkeypatch: 
     assert hindsight.summary(many).startswith(f"{len(many)} budgets")
 
 
+def test_models_with_a_card_are_ranked_beside_the_zoo_s(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder, bare = tmp_path / "own", tmp_path / "bare"
+    for each in (folder, bare):
+        each.mkdir()
+        (each / "mine.tflite").write_bytes(model.write(layer(1, 256, 256)))
+    card = {"task": "detect", "labels": ["person"], "accuracy": {"per_class_ap50": {"person": 0.99}}}
+    (folder / "mine.yaml").write_text(json.dumps(card))
+    words = ["select", "--task", "detect", "--labels", "person", "--also"]
+    for given in (folder, folder / "mine.tflite"):
+        assert main([*words, str(given), "--device", PI4]) == 0
+        assert f"picked {folder / 'mine.tflite'}" in capsys.readouterr().out
+    (folder / "none.tflite").write_bytes(model.write(real_convolution()))
+    (folder / "none.yaml").write_text(json.dumps(card))
+    assert main([*words, str(folder), "--device", PI4]) == 0
+    assert f"left out: {folder / 'none.tflite'}: " in caplog.text
+    assert main([*words, str(bare), "--device", PI4]) == 2
+    assert "no card" in capsys.readouterr().err
+    monkeypatch.setattr("edgekit.bench.hindsight.measure", lambda *_: sustained.Sustained(1.0, 1.0, 0.0))
+    assert main([*words, str(folder), "--hindsight", "--max-latency-ms", "1000", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["picked"]["name"] == str(folder / "mine.tflite")
+
+
+def test_hindsight_measures_no_other_kind_of_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    other = "x86-64-avx2" if load_device("auto").arch == "aarch64" else PI4
+    assert main(["select", "--task", "detect", "--device", other, "--hindsight"]) == 2
+    assert f"--hindsight measures here: {other} is" in capsys.readouterr().err
+
+
 def test_select_verifies_here(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(
         ["select", "--task", "detect", "--labels", "person", "--verify", "--duration", "0.2s", "--json"]
