@@ -312,6 +312,7 @@ def test_the_page_needs_nothing_else(deep: str, tmp_path: Path, capsys: pytest.C
     assert "what if it were pruned, on raspberry-pi-4" in capsys.readouterr().out
     page = out.read_text()
     assert "&amp;&lt;b&gt;" in page
+    assert "A loss says" not in page, "none is told without calibration"
     assert "<b>" not in page
     assert not re.search(r"(src|href)=\"(?!#)|@import|url\((?!#)|<script|#0[12]0[12]0", page)
     assert all(f"<h2>{title}" in page for title in ("Layers", "Devices", "What if", "The optimised model"))
