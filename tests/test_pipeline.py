@@ -18,6 +18,7 @@ from edgekit.config.settings import DetectConfig, MotionConfig
 from edgekit.errors import SourceError, UnavailableError
 from edgekit.mqtt import ListSink
 from edgekit.pipeline import Pipeline
+from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.inbox import Camera, Inbox
 from edgekit.pipeline.lane import CameraState
 from edgekit.pipeline.observe import Observer
@@ -211,6 +212,14 @@ def test_health_says_when_a_camera_is_gone() -> None:
     with pytest.raises(UnavailableError):
         pipeline.run()
     assert "degraded" in [health["state"] for health in sink.healths]
+
+
+def test_a_broken_budget_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.pipeline.loop.EVERY_S", 0.0)
+    sink = ListSink()
+    camera = Camera("front", DETECT, lambda: ListSource(blank_frames(30)))
+    Pipeline([camera], scripted_model([[]] * 30), sink, allowance=Allowance(1e-9)).run()
+    assert [told["over_budget"] for told in sink.healths] == [False, True]
 
 
 def test_health_names_every_camera() -> None:
