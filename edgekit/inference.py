@@ -145,6 +145,19 @@ def find_file(name: str | Path) -> tuple[Path, zoo.Card | None]:
     return path, next((zoo.read_card(p) for p in beside if p.is_file()), None)
 
 
+def carded(name: str | Path) -> list[zoo.ZooModel]:
+    """The `.tflite` that `name` means, or those of a folder that have a card, as models of a zoo.
+
+    Raises UsageError where no card says what a model is for.
+    """
+    path = Path(name)
+    files = sorted(path.glob("*.tflite")) if path.is_dir() else [path]
+    found = [(file, card) for file, card in map(find_file, files) if card]
+    if not found:
+        raise UsageError(f"{path}: no card.yaml beside it that tells task, labels and accuracy")
+    return [zoo.ZooModel(str(file), file, card) for file, card in found]
+
+
 def input_spec(inputs: Sequence[TensorInfo], facts: dict[str, Any]) -> preprocess.InputSpec:
     """The card's words about the input on top of what the tensor itself says.
 

@@ -124,12 +124,13 @@ def predict_plan(
     threads = min(threads, cores(device))
     works = [work_of(step, made.isa) for step in made.steps]
     steps = _steps(made, works, device, threads, found)
-    times_us = np.array([found.run_us, *(step.us for step in steps)])
-    spans = np.array([(found.low, found.high), *(found.span(work) for work in works)])
-    low_us, high_us = times_us @ spans
+    slowest = _steps(made, works, device, threads, found.at_worst())
+    times_us, most_us = (np.array([found.run_us, *(s.us for s in each)]) for each in (steps, slowest))
+    lows, highs = zip((found.low, found.high), *(found.span(work) for work in works), strict=True)
     return Prediction(
-        device.name, made.isa, threads, 1e-3 * float(times_us.sum()), 1e-3 * float(low_us),
-        1e-3 * float(high_us), memory.native_bytes(graph, made), _tier(device, made.isa, steps), steps,
+        device.name, made.isa, threads, 1e-3 * float(times_us.sum()), 1e-3 * float(times_us @ lows),
+        1e-3 * float(most_us @ highs), memory.native_bytes(graph, made), _tier(device, made.isa, steps),
+        steps,
     )  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """Which model of the zoo a device should run: the best that keeps hard budgets.
 
 Accuracy comes from the cards, latency and memory from the prediction for the device. What exceeds a budget
-is out; of the rest the Pareto front is what a person would choose from, and `prefer` says which end.
+is out, what may exceed the one of latency comes last; of the rest the Pareto front is what a person would
+choose from, and `prefer` says which end.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,6 +17,7 @@ from edgekit.errors import BudgetError, ModelError, UsageError
 from edgekit.latency import ms_text, predict_file
 from edgekit.zoo import TASKS, Card, ZooModel, list_models
 
+_log = logging.getLogger("edgekit.select")
 PREFERENCES = ("accuracy", "latency", "memory")
 COLUMNS = ("model", "accuracy", "ms", "range", "memory MB", "tier", "front", "why not")
 
@@ -45,7 +48,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model of the zoo on the device; `misses` says by how much it exceeds which budget."""
+    """A model of the zoo on the device; `misses` says by how much it exceeds which budget, and `doubt` by how
+    much it may exceed that of latency, which lies inside its range.
+    """
 
     name: str
     accuracy: float
@@ -56,6 +61,7 @@ class Candidate:
     tier: str
     gaps: str = ""  # what of its time the device's profile does not tell
     misses: tuple[str, ...] = ()
+    doubt: str = ""
     on_front: bool = False
 
     def row(self) -> list[str]:
@@ -63,14 +69,8 @@ class Candidate:
         return [
             self.name, f"{self.accuracy:.3f}", ms_text(self.latency_ms),
             f"{ms_text(self.low_ms)}-{ms_text(self.high_ms)}", f"{self.memory_mb:.1f}", self.tier,
-            "yes" if self.on_front else "", ", ".join(self.misses),
+            "yes" if self.on_front else "", ", ".join(self.misses) or self.doubt,
         ]  # fmt: skip
-
-    def doubt(self, budget_ms: float | None) -> str:
-        """That it may miss a budget which lies inside the range of its latency; else nothing."""
-        if budget_ms is None or not self.latency_ms <= budget_ms < self.high_ms:
-            return ""
-        return f" (may miss {budget_ms:g} ms: {self.low_ms:.2f}-{self.high_ms:.2f} ms)"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, by the names of the fields."""
@@ -79,7 +79,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """All candidates, the picked one first of those that fit; best first by what is preferred."""
+    """All candidates: the preferred first of those that surely fit, then the fastest of those that may."""
 
     picked: Candidate
     candidates: tuple[Candidate, ...]
@@ -100,9 +100,15 @@ def pick(wish: Wish, device: Device, known: Sequence[Candidate]) -> Selection:
     fitting = [entry for entry in found if not entry.misses]
     if not fitting:
         raise BudgetError(_nearest(found, wish, device))
-    ranked = sorted(found, key=lambda entry: (bool(entry.misses), _order(wish.prefer)(entry)))
+    prefer = _order(wish.prefer)
+    ranked = sorted(found, key=lambda entry: (bool(entry.misses), _risk(entry), prefer(entry)))
     shown = tuple(_on_front(entry, fitting) for entry in ranked)
     return Selection(shown[0], shown)
+
+
+def _risk(entry: Candidate) -> float:
+    """None for what surely fits; else the longer it may take the greater."""
+    return entry.high_ms if entry.doubt else 0.0
 
 
 def candidates(wish: Wish, device: Device, models: Sequence[ZooModel]) -> list[Candidate]:
@@ -162,7 +168,8 @@ def _comparable(wish: Wish, suited: Sequence[ZooModel]) -> Sequence[ZooModel]:
 def _candidate(entry: ZooModel, wish: Wish, device: Device) -> Candidate | None:
     try:
         told = predict_file(entry.path, device, wish.threads)
-    except ModelError:
+    except ModelError as error:
+        _log.warning("left out: %s", error)
         return None
     accuracy = accuracy_of(entry.card, wish.labels)
     found = Candidate(
@@ -172,8 +179,11 @@ def _candidate(entry: ZooModel, wish: Wish, device: Device) -> Candidate | None:
 
 
 def judge(entry: Candidate, wish: Wish, device: Device) -> Candidate:
-    """The candidate with the budgets of the wish that it misses."""
-    return replace(entry, misses=tuple(_misses(entry, wish, device).values()))
+    """The candidate with the budgets of the wish that it misses or may miss."""
+    budget_ms, doubt = wish.latency_ms, ""
+    if budget_ms is not None and entry.latency_ms <= budget_ms < entry.high_ms:
+        doubt = f"may take {ms_text(entry.high_ms)} ms of {budget_ms:g}"
+    return replace(entry, misses=tuple(_misses(entry, wish, device).values()), doubt=doubt)
 
 
 def _misses(entry: Candidate, wish: Wish, device: Device) -> Mapping[str, str]:

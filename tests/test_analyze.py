@@ -169,8 +169,9 @@ def test_what_if_gets_faster_and_smaller_with_each_step(deep: str) -> None:
 
 @pytest.mark.parametrize("group", [1, 4])
 def test_what_holds_least_of_its_layer_goes_first(deep: str, group: int) -> None:
-    layers = whatif.prunable(model.read(Path(deep)))
-    masks = whatif.lightest(layers, 0.6, group)
+    graph = model.read(Path(deep))
+    layers = whatif.prunable(graph)
+    masks = whatif.lightest(graph, layers, 0.6, group)
     total = sum(layer.size for layer in layers)
     assert sum(int(mask.sum()) for mask in masks) == pytest.approx(0.4 * total, abs=group)
     gone, kept = [], []
@@ -195,14 +196,35 @@ def uneven() -> Graph:
 
 
 def test_small_layers_stay_denser_and_none_goes_altogether() -> None:
-    layers = whatif.prunable(uneven())
-    first, _, last = (1 - mask.mean() for mask in whatif.lightest(layers, 0.5, 4))
+    graph = uneven()
+    layers = whatif.prunable(graph)
+    first, _, last = (1 - mask.mean() for mask in whatif.lightest(graph, layers, 0.5, 4))
     assert first < 0.1 < last
-    assert all(mask.mean() > 0.015 for mask in whatif.lightest(layers, 0.95, 4))
-    (odd,) = whatif.lightest(layers[:1], 0.5, 4)
+    assert all(mask.mean() > 0.015 for mask in whatif.lightest(graph, layers, 0.95, 4))
+    (odd,) = whatif.lightest(graph, layers[:1], 0.5, 4)
     blocks = odd.reshape(16, 9, 3)
     assert (blocks.all(2) == blocks.any(2)).all()
     assert blocks.mean() == 0.5
+
+
+def test_taps_over_a_large_picture_go_before_those_over_a_small_one() -> None:
+    net, kernel = Net(), np.random.default_rng(3).integers(-99, 99, (16, 3, 3, 16))
+    x = net.input(1, 32, 32, 16)
+    for size, stride in ((32, 1), (4, 8)):
+        steps = {"stride_h": stride, "stride_w": stride}
+        x = net.op("CONV_2D", [x, net.weights(kernel), net.bias(np.zeros(16))], (1, size, size, 16), **steps)
+    graph = net.graph(x)
+    large, small = (1 - mask.mean() for mask in whatif.lightest(graph, whatif.prunable(graph), 0.5, 4))
+    assert large > small + 0.1
+
+
+def test_what_if_without_calibration_has_the_wider_range(deep: str) -> None:
+    graph, device = model.read(Path(deep)), load_device("raspberry-pi-4")
+    told = whatif.what_if(graph, [device], [0.7], None, lambda _: None)
+    dense, pruned = told[0], told[-1]
+    assert dense.low_ms < dense.latency_ms < dense.high_ms
+    assert pruned.low_ms / pruned.latency_ms < dense.low_ms / dense.latency_ms
+    assert pruned.high_ms / pruned.latency_ms > dense.high_ms / dense.latency_ms
 
 
 def test_what_if_foretells_what_the_solver_leaves() -> None:
@@ -255,7 +277,7 @@ def test_sparsities_that_make_no_sense_are_refused(text: str) -> None:
 def test_an_optimised_model_stands_beside_its_prediction(deep: str) -> None:
     graph = model.read(Path(deep))
     layers = whatif.prunable(graph)
-    masks = whatif._by_number(layers, whatif.lightest(layers, 0.8, 4))
+    masks = whatif._by_number(layers, whatif.lightest(graph, layers, 0.8, 4))
     device = load_device("raspberry-pi-4")
     thin = Path(deep).with_name("thin.tflite")
     thin.write_bytes(model.write(whatif._masked(graph, masks), sparse=True))
@@ -290,6 +312,7 @@ def test_the_page_needs_nothing_else(deep: str, tmp_path: Path, capsys: pytest.C
     assert "what if it were pruned, on raspberry-pi-4" in capsys.readouterr().out
     page = out.read_text()
     assert "&amp;&lt;b&gt;" in page
+    assert "A loss says" not in page, "none is told without calibration"
     assert "<b>" not in page
     assert not re.search(r"(src|href)=\"(?!#)|@import|url\((?!#)|<script|#0[12]0[12]0", page)
     assert all(f"<h2>{title}" in page for title in ("Layers", "Devices", "What if", "The optimised model"))

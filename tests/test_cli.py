@@ -227,6 +227,7 @@ def test_devices_show_probes_this_machine(capsys: pytest.CaptureFixture[str]) ->
     shown = json.loads(capsys.readouterr().out)
     assert shown["profile"]["name"] == "raspberry-pi-4"
     assert shown["this_machine"]["profile"]
+    assert fails(capsys, "devices", "show", "") == (2, "edgekit: unknown device '': edgekit devices list\n")
     code, err = fails(capsys, "devices", "show", "pi4")
     assert code == 2
     assert "raspberry-pi-4" in err

@@ -163,7 +163,7 @@ ISA = "expected one of scalar, avx2, avxvnni, avx512vnni, neon, neondot, not 'ne
 COUNT = "expected a whole number from 1 to 1024"
 MHZ = "expected a whole number from 100 to 10000"
 KIB = "expected a whole number from 4 to 4194304"
-GBPS = "expected a number above 0 and at most 1000"
+GBPS = "expected a number from 0.01 to 1000"
 KIT = "kit_memory_mb is 2000, expected at most the smallest ram_mb, which is 1024"
 LIST = "expected a list of 1 to 16 entries, not an empty list"
 NAME = "expected 1 to 64 of the characters a-z 0-9 _ -, not 'My Pi'"
@@ -174,6 +174,7 @@ WRONG = [
     ("count: 4", "count: '4'", f"declared.cores.value[0].count: {COUNT}, not '4'"),
     ("max_mhz: 1800", "max_mhz: 1800000", f"declared.cores.value[0].max_mhz: {MHZ}, not 1800000"),
     ("value: 2.2", "value: -1", f"measured.copy_gbps.value: {GBPS}, not -1"),
+    ("value: 2.2", "value: 1e-4", f"measured.copy_gbps.value: {GBPS}, not 0.0001"),
     ("value: 1024\n", "value: 1e9\n", f"declared.l2_kib.value: {KIB}, not 1000000000.0"),
     ("value: 256", "value: 2000", f"declared: {KIT}"),
     ("value: 4\n", "value: 5\n", "declared.page_kib.value: expected one of 4, 16, 64, not 5"),

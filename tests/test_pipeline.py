@@ -18,6 +18,7 @@ from edgekit.config.settings import DetectConfig, MotionConfig
 from edgekit.errors import SourceError, UnavailableError
 from edgekit.mqtt import ListSink
 from edgekit.pipeline import Pipeline, loop
+from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.inbox import Camera, Inbox
 from edgekit.pipeline.lane import CameraState
 from edgekit.pipeline.observe import Observer
@@ -222,6 +223,14 @@ def test_uptime_is_that_of_the_process_whatever_config_runs(monkeypatch: pytest.
     monkeypatch.setattr(loop, "STARTED_S", time.monotonic() - 1000)
     reloaded = Pipeline([Camera("front", DETECT, no_camera)], scripted_model([[]]), ListSink())
     assert cast("float", reloaded.health()["uptime_s"]) >= 1000
+
+
+def test_a_broken_budget_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.pipeline.loop.EVERY_S", 0.0)
+    sink = ListSink()
+    camera = Camera("front", DETECT, lambda: ListSource(blank_frames(30)))
+    Pipeline([camera], scripted_model([[]] * 30), sink, allowance=Allowance(1e-9)).run()
+    assert [told["over_budget"] for told in sink.healths] == [False, True]
 
 
 def test_health_names_every_camera() -> None:

@@ -33,7 +33,8 @@ from edgekit.latency import layer_ms, predict, predict_file
 from edgekit.pipeline import allowance as allowing
 from edgekit.pipeline.allowance import Allowance
 from edgekit.pipeline.fit import choose_model
-from edgekit.select import Candidate, Wish, candidates, select
+from edgekit.plan.costs import UNITS
+from edgekit.select import Candidate, Wish, candidates, pick, select
 from edgekit.zoo import Card, ZooModel
 
 PI4 = "raspberry-pi-4"
@@ -63,7 +64,8 @@ def test_the_most_accurate_model_that_keeps_the_budget_is_picked(zoo: list[ZooMo
     assert free.picked.name == "large"
     times = {entry.name: entry.latency_ms for entry in free.candidates}
     assert times["small"] < times["medium"] < times["large"]
-    tight = select(Wish("detect", ("person",), latency_ms=times["medium"] * 1.01), device, zoo)
+    most = {entry.name: entry.high_ms for entry in free.candidates}
+    tight = select(Wish("detect", ("person",), latency_ms=most["medium"] * 1.01), device, zoo)
     assert tight.picked.name == "medium"
     assert select(Wish("detect", ("person",), prefer="latency"), device, zoo).picked.name == "small"
     assert select(Wish("detect", ("dog",), prefer="memory"), device, zoo).picked.name in {"medium", "bad"}
@@ -197,6 +199,39 @@ def test_hindsight_tells_what_the_choice_cost(zoo: list[ZooModel], monkeypatch: 
     assert many[-1].best.name == many[-1].picked.name == "large"
     assert all(len(line.row()) == len(hindsight.COLUMNS) for line in many)
     assert hindsight.summary(many).startswith(f"{len(many)} budgets")
+
+
+def test_models_with_a_card_are_ranked_beside_the_zoo_s(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder, bare = tmp_path / "own", tmp_path / "bare"
+    for each in (folder, bare):
+        each.mkdir()
+        (each / "mine.tflite").write_bytes(model.write(layer(1, 256, 256)))
+    card = {"task": "detect", "labels": ["person"], "accuracy": {"per_class_ap50": {"person": 0.99}}}
+    (folder / "mine.yaml").write_text(json.dumps(card))
+    words = ["select", "--task", "detect", "--labels", "person", "--also"]
+    for given in (folder, folder / "mine.tflite"):
+        assert main([*words, str(given), "--device", PI4]) == 0
+        assert f"picked {folder / 'mine.tflite'}" in capsys.readouterr().out
+    (folder / "none.tflite").write_bytes(model.write(real_convolution()))
+    (folder / "none.yaml").write_text(json.dumps(card))
+    assert main([*words, str(folder), "--device", PI4]) == 0
+    assert f"left out: {folder / 'none.tflite'}: " in caplog.text
+    assert main([*words, str(bare), "--device", PI4]) == 2
+    assert "no card" in capsys.readouterr().err
+    monkeypatch.setattr("edgekit.bench.hindsight.measure", lambda *_: sustained.Sustained(1.0, 1.0, 0.0))
+    assert main([*words, str(folder), "--hindsight", "--max-latency-ms", "1000", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["picked"]["name"] == str(folder / "mine.tflite")
+
+
+def test_hindsight_measures_no_other_kind_of_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    other = "x86-64-avx2" if load_device("auto").arch == "aarch64" else PI4
+    assert main(["select", "--task", "detect", "--device", other, "--hindsight"]) == 2
+    assert f"--hindsight measures here: {other} is" in capsys.readouterr().err
 
 
 def test_select_verifies_here(capsys: pytest.CaptureFixture[str]) -> None:
@@ -341,10 +376,43 @@ def test_nothing_is_timed_under_emulation_and_what_is_modelled_stays(
     assert load_device(str(measured_file())).tier == load_device("auto").tier == "modelled"
 
 
-def test_a_budget_inside_the_range_is_in_doubt() -> None:
-    candidate = Candidate("x", 0.5, 60.0, 47.0, 87.0, 10.0, "modelled")
-    assert candidate.doubt(80.0) == " (may miss 80 ms: 47.00-87.00 ms)"
-    assert candidate.doubt(90.0) == candidate.doubt(None) == ""
+@pytest.mark.parametrize(
+    ("budget_ms", "picked", "doubt"),
+    [
+        (170.0, "better", ""),
+        (160.0, "fast", ""),
+        (99.0, "fast", ""),
+        (80.0, "fast", "may take 87.00 ms of 80"),
+    ],
+)
+def test_a_budget_that_is_surely_kept_goes_before_accuracy(budget_ms: float, picked: str, doubt: str) -> None:
+    known = [
+        Candidate("fast", 0.5, 50.0, 40.0, 87.0, 10.0, "modelled"),
+        Candidate("better", 0.6, 79.0, 60.0, 165.0, 10.0, "modelled"),
+    ]
+    found = pick(replace(WISH, latency_ms=budget_ms), load_device(PI4), known).picked
+    assert (found.name, found.doubt) == (picked, doubt)
+    assert found.row()[-1] == doubt
+
+
+def test_a_profile_of_the_instructions_alone_allows_for_slower_cpus_and_threads_that_gain_nothing() -> None:
+    graph = plan.prepare(convolution())
+    for name in ("x86-64-avx2", "x86-64-avxvnni", "x86-64-avx512vnni"):
+        one, two = (predict(graph, load_device(name), threads) for threads in (1, 2))
+        assert one.high_ms > 2 * one.latency_ms
+        assert two.high_ms >= one.high_ms
+
+
+def test_a_config_says_where_the_model_that_it_gets_may_miss_the_budget(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = load_device(PI4)
+    fastest = select(replace(WISH, prefer="latency"), device).picked
+    budget_ms = 0.99 * fastest.high_ms
+    text = f"version: 1\nmodel: {{task: detect, labels: [person], budget: {{latency_ms: {budget_ms}}}}}\n"
+    config = parse_config(f"{text}cameras: {{a: {{source: 'demo:'}}}}\n", "x.yaml", tmp_path)
+    assert choose_model(config, device).model.name == fastest.name
+    assert f"{fastest.name} may take" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_timed(
@@ -388,11 +456,24 @@ def test_predictions_stand_beside_what_is_measured(
     assert all(line.predicted_ms > 0 < line.measured_ms for line in lines)
     assert "left out" in told[0]
     assert {line.predicted_ms for line in lines} == {predict(graph, device, n).latency_ms for n in (1, 2)}
+    assert {line.high_ms for line in lines} == {predict(graph, device, n).high_ms for n in (1, 2)}
+    right, wrong = (replace(lines[0], measured_ms=factor * lines[0].high_ms) for factor in (1.0, 2.0))
+    assert prediction_check.summary([right, wrong]).endswith("; 1 were within their ranges")
     assert main(["predict", "layer.tflite", "--check", str(tmp_path)]) == 2
     assert "no MODEL" in capsys.readouterr().err
     monkeypatch.setenv("QEMU_CPU", "max")
     assert main(["predict", "--check", str(tmp_path)]) == 2
     assert "emulated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("level", UNITS)
+def test_every_kernel_of_a_level_has_a_kind_of_work_that_is_known(level: str) -> None:
+    unit = UNITS[level]
+    kinds = {f"conv{group}" for group in unit.kernels} | ({"conv_planar"} if unit.planar else set())
+    assert kinds <= AMOUNTS.keys()
+    arm = level.startswith("neon")
+    known = calibration_of(load_device("raspberry-pi-5" if arm else "x86-64-avx512vnni"), level).costs_ns
+    assert kinds <= known.keys()
 
 
 def test_synthetic_networks_can_be_planned() -> None:

@@ -138,8 +138,9 @@ def _what_if(found: Findings) -> list[str]:
             ("File", plots.what_if(mine, lambda s: s.file_bytes / 1024, f"file {device}", "kB")),
             ("Memory", plots.what_if(mine, lambda s: s.memory_bytes / 2**20, f"memory {device}", "MB")),
         ]
-        told = len(SCENARIO_COLUMNS) - (mine[0].loss is None)
+        told, about_loss = len(SCENARIO_COLUMNS) - (mine[0].loss is None), ""
         if mine[0].loss is not None:
+            about_loss = " A loss says by how much the outputs of the layers would change; less is better."
             drawn.append(
                 (
                     "Loss of the layers, one-shot",
@@ -149,8 +150,7 @@ def _what_if(found: Findings) -> list[str]:
         parts.append(
             f"<h2>What if it were pruned, on {escape(device)}</h2>\n"
             "<p>Nothing was trained: the plan tells latency, file and memory of each sparsity and pattern, "
-            f"the file as edgekit writes it. {how_spread(mine).capitalize()}. "
-            "A loss says by how much the outputs of the layers would change; less is better.</p>\n"
+            f"the file as edgekit writes it. {how_spread(mine).capitalize()}.{about_loss}</p>\n"
             f"{_figures(drawn)}<p></p>\n{_table(SCENARIO_COLUMNS[:told], [s.row()[:told] for s in mine])}"
         )
     return parts

@@ -2,7 +2,8 @@
 
 One budget of zeros is spread over the layers, and the plan of what is left tells the rest. With calibration
 inputs the one-shot solver spreads it. Without, what holds the least share of its layer's energy goes first:
-like the solver's this counts an error by what the layer gives, so that small layers stay denser.
+like the solver's this counts an error by what the layer gives, so that small layers stay denser. Taps over a
+large picture count for less, as the solver lets a neighbour, which sees much the same, do their work.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from edgekit.optimize.oneshot.pattern import parse_pattern
 from edgekit.optimize.oneshot.prune import survey
 
 PATTERNS = {"unstructured": 1, "1x4": 4}
-COLUMNS = ("pattern", "zero", "ms", "speed-up", "file kB", "weights kB", "memory MB", "loss")
+COLUMNS = ("pattern", "zero", "ms", "range", "speed-up", "file kB", "weights kB", "memory MB", "loss")
 STEP, MOST_STEPS = 0.05, 50
 MOST_OF_LAYER = 0.98  # of its weights, as the solver has it
+APART = 4  # pixels of a side up to which each says something of its own
+UNSOLVED = 0.85, 1.2  # what a network that the solver pruned takes, by one whose zeros were spread without it
 Mask = NDArray[np.bool_]
 Array = NDArray[np.float64]
 
@@ -38,15 +41,17 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class Scenario:
     """The network at a sparsity. `sparsity` is the share of zeros asked of all layers that can be pruned;
-    `file_bytes` what edgekit writes, of the network as it is too; `loss` the sum over these layers of the
-    error of their outputs by the outputs' variance, as far as it was asked for: the less the better, 0 is the
-    network as it is.
+    `low_ms` and `high_ms` are the range of `latency_ms`; `file_bytes` what edgekit writes, of the network as
+    it is too; `loss` the sum over these layers of the error of their outputs by the outputs' variance, as far
+    as it was asked for: the less the better, 0 is the network as it is.
     """
 
     device: str
     pattern: str
     sparsity: float
     latency_ms: float
+    low_ms: float
+    high_ms: float
     speed_up: float
     file_bytes: int
     weight_bytes: int
@@ -56,7 +61,8 @@ class Scenario:
     def row(self) -> list[str]:
         """The cells of a table with COLUMNS as its head."""
         return [
-            self.pattern, f"{self.sparsity:.0%}", ms_text(self.latency_ms), f"{self.speed_up:.2f}x",
+            self.pattern, f"{self.sparsity:.0%}", ms_text(self.latency_ms),
+            f"{ms_text(self.low_ms)}-{ms_text(self.high_ms)}", f"{self.speed_up:.2f}x",
             f"{self.file_bytes / 1024:.0f}", f"{self.weight_bytes / 1024:.0f}",
             f"{self.memory_bytes / 2**20:.1f}", "" if self.loss is None else f"{self.loss:.3f}",
         ]  # fmt: skip
@@ -104,10 +110,11 @@ def what_if(
             progress(f"{device.name}: {pattern} {share:.0%}")
             told = forecast(pruned, device)
             first = first or told
+            low, high = UNSOLVED if share and calibration is None else (1.0, 1.0)
             scenarios.append(
                 Scenario(
-                    device.name, pattern, share, told.latency_ms, first.latency_ms / told.latency_ms, size,
-                    told.weight_bytes, told.memory_bytes, loss,
+                    device.name, pattern, share, told.latency_ms, low * told.low_ms, high * told.high_ms,
+                    first.latency_ms / told.latency_ms, size, told.weight_bytes, told.memory_bytes, loss,
                 )
             )  # fmt: skip
     return scenarios
@@ -120,7 +127,12 @@ def _variants(
     if calibration is None:
         layers = prunable(graph)
         return [
-            (pattern, s, _masked(graph, _by_number(layers, lightest(layers, s, PATTERNS[pattern]))), None)
+            (
+                pattern,
+                s,
+                _masked(graph, _by_number(layers, lightest(graph, layers, s, PATTERNS[pattern]))),
+                None,
+            )
             for s in shares
         ]
     goals = [Goal(parse_pattern(pattern), share) for share in shares]
@@ -166,13 +178,14 @@ def prunable(graph: Graph) -> list[Layer]:
     return layers
 
 
-def lightest(layers: Sequence[Layer], share: float, group: int) -> list[Mask]:
+def lightest(graph: Graph, layers: Sequence[Layer], share: float, group: int) -> list[Mask]:
     """What stays of each layer, (outputs, inputs), when that share of all their weights goes.
 
     Of groups of neighbouring inputs those go that hold the least share of their layer's energy, for each
-    weight of theirs, but none of the heaviest 2 % of a layer while there are others.
+    weight of theirs, as far as its taps do not see the same, but none of the heaviest 2 % of a layer while
+    there are others.
     """
-    costs, counts = zip(*(_costs(layer, group) for layer in layers), strict=True)
+    costs, counts = zip(*(_costs(graph, layer, group) for layer in layers), strict=True)
     order = np.argsort(np.concatenate([cost.ravel() for cost in costs]), kind="stable")
     gone = np.cumsum(np.concatenate([count.ravel() for count in counts])[order])
     keep = np.ones(len(order), bool)
@@ -181,16 +194,23 @@ def lightest(layers: Sequence[Layer], share: float, group: int) -> list[Mask]:
     return [_spread(part, layer, group) for part, layer in zip(parts, layers, strict=True)]
 
 
-def _costs(layer: Layer, group: int) -> tuple[Array, Array]:
-    """Of each group the share of the layer's energy by weight, and how many weights it has."""
+def _costs(graph: Graph, layer: Layer, group: int) -> tuple[Array, Array]:
+    """Of each group its share of what the layer gives, by weight, and how many weights it has."""
     energy, count = (
         _grouped(np.square(layer.real), layer, group),
         _grouped(np.ones(layer.matrix.shape), layer, group),
     )
-    cost = energy / count / (energy.sum() or 1.0)
+    cost = _apart(graph, layer) * energy / count / (energy.sum() or 1.0)
     last = np.argsort(cost, axis=None, kind="stable")[round(MOST_OF_LAYER * cost.size) :]
     cost.ravel()[last] += 1.0  # more than any share
     return cost, count
+
+
+def _apart(graph: Graph, layer: Layer) -> float:
+    """The share of the layer's taps that see something of their own: all on a small picture."""
+    taps, shape = layer.matrix.shape[1] // layer.channels, graph.tensors[layer.result].shape
+    side = min(shape[1:3]) if len(shape) == 4 else 1
+    return float((1 + (taps**0.5 - 1) * min(1.0, APART / side)) ** 2 / taps)
 
 
 def _grouped(values: Array | Mask, layer: Layer, group: int) -> Array:

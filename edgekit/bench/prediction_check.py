@@ -24,7 +24,7 @@ from edgekit.latency import predict_plan
 from edgekit.model.graph import Graph
 from edgekit.model.tensors import random_inputs
 
-COLUMNS = ("model", "level", "threads", "predicted ms", "measured ms", "error")
+COLUMNS = ("model", "level", "threads", "predicted ms", "range", "measured ms", "error")
 ROUNDS = 4  # through all networks, so that a slow minute of the machine is no network's fate
 PROBE_S = 5.0  # for each level
 LONG_MS = 1.0  # shorter runs find a moment in which nothing disturbs them
@@ -38,7 +38,13 @@ class Compared:
     level: str
     threads: int
     predicted_ms: float
+    low_ms: float
+    high_ms: float
     measured_ms: float
+
+    @property
+    def in_range(self) -> bool:
+        return self.low_ms <= self.measured_ms <= self.high_ms
 
     @property
     def error(self) -> float:
@@ -47,8 +53,8 @@ class Compared:
     def row(self) -> list[str]:
         """The cells of a table with COLUMNS as its head."""
         return [
-            self.model, self.level, str(self.threads), f"{self.predicted_ms:.3f}", f"{self.measured_ms:.3f}",
-            f"{self.error:+.0%}",
+            self.model, self.level, str(self.threads), f"{self.predicted_ms:.3f}",
+            f"{self.low_ms:.3f}-{self.high_ms:.3f}", f"{self.measured_ms:.3f}", f"{self.error:+.0%}",
         ]  # fmt: skip
 
 
@@ -109,14 +115,13 @@ class _Timed:
 
     def compared(self, device: Device, calibration: Calibration) -> list[Compared]:
         """Predicted and measured, a line for each number of threads."""
+        told = {
+            n: predict_plan(self._graph, e.plan, device, n, calibration) for n, e in self._engines.items()
+        }
         return [
-            Compared(
-                self.name, self.level, count,
-                predict_plan(self._graph, engine.plan, device, count, calibration).latency_ms,
-                self._ms(count),
-            )
-            for count, engine in self._engines.items()
-        ]  # fmt: skip
+            Compared(self.name, self.level, n, one.latency_ms, one.low_ms, one.high_ms, self._ms(n))
+            for n, one in told.items()
+        ]
 
     def _ms(self, count: int) -> float:
         """On a busy machine no run of a large network is undisturbed: the least times of its steps add up."""
@@ -125,6 +130,9 @@ class _Timed:
 
 
 def summary(compared: Sequence[Compared]) -> str:
-    """The median and the worst of the relative errors."""
+    """The median and the worst of the relative errors, and how many ranges hold."""
     errors = np.abs([line.error for line in compared])
-    return f"{len(errors)} predictions, median error {np.median(errors):.1%}, worst {errors.max():.1%}"
+    return (
+        f"{len(errors)} predictions, median error {np.median(errors):.1%}, worst {errors.max():.1%}; "
+        f"{sum(line.in_range for line in compared)} were within their ranges"
+    )

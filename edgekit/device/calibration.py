@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -27,7 +27,8 @@ class Calibration:
     `run_us` is the cost of an inference beside its steps. With two threads a step takes its share of units
     times `thread_loss` (1: none, and each further thread loses as much) and `sync_us`; or it is done before
     the others wake, who then are not waited for. `low` and `high` are factors that nine in ten predictions
-    lie between. `stand_in` is asked for kinds of work that are not in `costs_ns`.
+    lie between, if threads lose no more than `most_loss`. `stand_in` is asked for kinds of work that are not
+    in `costs_ns`.
     """
 
     level: str
@@ -39,6 +40,11 @@ class Calibration:
     high: float = 1.25
     fallback_ns: float = field(default=2.0)  # a number of a step of a kind that nobody knows
     stand_in: Calibration | None = None
+    most_loss: float = 1.0  # 2: the second thread may gain nothing
+
+    def at_worst(self) -> Calibration:
+        """With as much of each thread lost as may be."""
+        return replace(self, thread_loss=max(self.thread_loss, self.most_loss))
 
     def basis(self, work: Work) -> Basis:
         """How the costs of such work are known."""

@@ -282,8 +282,8 @@ class _Cores(_Strict):
 Isa: TypeAlias = Literal["scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neondot"]
 Kib: TypeAlias = Annotated[int, Field(ge=4, le=4_194_304)]
 Megabytes: TypeAlias = Annotated[int, Field(ge=LEAST_MB, le=4_194_304)]
-Gbps: TypeAlias = Annotated[float, Field(gt=0, le=1000)]
-Macs: TypeAlias = Annotated[float, Field(gt=0, le=10_000)]
+Gbps: TypeAlias = Annotated[float, Field(ge=0.01, le=1000)]
+Macs: TypeAlias = Annotated[float, Field(ge=0.01, le=10_000)]
 
 
 class _Declared(_Strict):

@@ -37,6 +37,7 @@ def _modelled(device: Device, isa: str) -> Calibration:
     return Calibration(
         isa, scaled, level["run_cycles"] * slowness / ghz / 1000, level["thread_loss"],
         level["sync_cycles"] / ghz / 1000, level["low"], level["high"], level["fallback_cycles"] / ghz,
+        most_loss=level.get("most_loss", 1.0),
     )  # fmt: skip
 
 

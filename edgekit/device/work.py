@@ -25,7 +25,7 @@ CACHE_LINE = 64
 OTHER = "other"
 # How many amounts each kind has
 AMOUNTS = {
-    **dict.fromkeys(("conv1", "conv4", "conv8", "conv_planar"), 7),
+    **dict.fromkeys(("conv1", "conv4", "conv8", "conv16", "conv32", "conv_planar"), 7),
     **dict.fromkeys(
         ("depthwise1", "depthwise2", "pool_average1", "pool_average2", "pool_max1", "pool_max2"), 5
     ),
@@ -61,7 +61,7 @@ Fields = dict[str, Any]
 def _conv(fields: Fields, isa: str) -> Measured:
     group, quads = fields["group"], fields["channels"] // QUAD
     unit = costs.UNITS[isa]
-    kind = "conv_planar" if fields.get("planar") else f"conv{min(group, 8)}"  # beyond 8: wider ones
+    kind = "conv_planar" if fields.get("planar") else f"conv{group}"
     kernel = unit.planar if fields.get("planar") and unit.planar else unit.kernels[group]
     pixels = _pixels(fields)
     picture = fields["images"], fields["height"], fields["width"]

@@ -171,6 +171,8 @@ def choose_model(config: Config, device: Device) -> Config:
     _log.info(
         "%s is chosen for %s: %.1f ms, %.1f MB", picked.name, device.name, picked.latency_ms, picked.memory_mb
     )
+    if picked.doubt:
+        _log.warning("%s %s: no other is surely faster", picked.name, picked.doubt)
     return config.model_copy(update={"model": model.model_copy(update={"name": picked.name})})
 
 

@@ -184,9 +184,15 @@ class Pipeline:
             return
         busy = self._busy_s / (now_s - self._measured_s)
         self._busy_s, self._measured_s = 0.0, now_s
+        was_broken = self._allowance.is_broken
+        if self._is_over_budget() != was_broken:
+            self._next_health_s = 0.0
         if self._governor.update(busy, now_s):
             self._use(self._governor.model)
             self._next_health_s = 0.0
+
+    def _is_over_budget(self) -> bool:
+        return self._allowance.check([ms for lane in self._lanes.values() for ms in lane.infer_ms()])
 
     def _use(self, model: Model) -> None:
         self._model = model.identity
@@ -295,7 +301,7 @@ class Pipeline:
         infer = [ms for lane in self._lanes.values() for ms in lane.infer_ms()]
         total = [ms for lane in self._lanes.values() for ms in lane.total_ms()]
         throttled = self._governor.step != FULL
-        troubled |= self._allowance.check(infer)
+        troubled |= self._is_over_budget()
         return {
             "state": "error" if all(offline) or failing else "degraded" if troubled or throttled else "ok",
             "uptime_s": round(now_s - STARTED_S, 1),

@@ -60,9 +60,8 @@ def _show(arguments: argparse.Namespace) -> int:
     from edgekit.device import load_device, match, probe
 
     machine = probe()
-    facts = load_device(arguments.name).to_dict() if arguments.name else {}
-    here = {**machine.to_dict(), "profile": match(machine)}
-    shown = {"profile": facts, "this_machine": here} if facts else {"this_machine": here}
+    profile = {} if arguments.name is None else {"profile": load_device(arguments.name).to_dict()}
+    shown = {**profile, "this_machine": {**machine.to_dict(), "profile": match(machine)}}
     _print(shown, as_json=arguments.json)
     return 0
 

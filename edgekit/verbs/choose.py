@@ -11,7 +11,7 @@ from edgekit.errors import BudgetError, EdgekitError, UsageError
 from edgekit.verbs import add_command, at_least_one, seconds, words
 
 ALL = "all"
-GRID = ("device", "budget ms", "picked", "accuracy", "ms", "range", "memory MB", "nearest")
+GRID = ("device", "budget ms", "picked", "accuracy", "ms", "range", "memory MB", "why not")
 
 
 def add_select(commands: Any) -> None:
@@ -22,6 +22,10 @@ def add_select(commands: Any) -> None:
     parser.add_argument(
         "--device", type=words, default=["auto"], metavar="NAMES",
         help="device profile (default: this machine), several with commas between, or all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--also", type=words, default=[], metavar="MODELS",
+        help="models beside the zoo's: .tflite files with a card beside each, or folders of them",
     )  # fmt: skip
     parser.add_argument("--threads", type=at_least_one, default=1)
     parser.add_argument(
@@ -68,15 +72,15 @@ def _select(arguments: argparse.Namespace) -> int:
         return (_hindsight if arguments.hindsight else _one)(wishes[0], devices[0], arguments)
     if arguments.verify or arguments.hindsight:
         raise UsageError("--verify and --hindsight measure here: give one device and one budget")
-    return _grid(wishes, devices, as_json=arguments.json)
+    return _grid(wishes, devices, _models(arguments), as_json=arguments.json)
 
 
 def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
     from edgekit import console, select
     from edgekit.device import probe
 
-    found = select.select(wish, device)
-    proof = _verify(found.picked.name, arguments) if arguments.verify else None
+    found = select.select(wish, device, _models(arguments))
+    proof = _verify(found.picked, arguments) if arguments.verify else None
     is_here = probe().arch == device.arch
     if arguments.json:
         told = [entry.to_dict() for entry in found.candidates]
@@ -84,7 +88,7 @@ def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
         console.print_json({"picked": found.picked.name, "candidates": told, "measured": measured})
     else:
         console.print_table("", select.COLUMNS, [entry.row() for entry in found.candidates])
-        sys.stdout.write(f"picked {found.picked.name}{found.picked.doubt(wish.latency_ms)}\n")
+        sys.stdout.write(f"picked {_said(found.picked)}\n")
         if found.picked.gaps:
             sys.stdout.write(f"not in the profile of {device.name}: {found.picked.gaps}\n")
         if arguments.device == ["auto"] and found.picked.tier == "modelled":
@@ -101,24 +105,35 @@ def _one(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(name: str, arguments: argparse.Namespace) -> Any:
+def _said(picked: Any) -> str:
+    return f"{picked.name} ({picked.doubt})" if picked.doubt else str(picked.name)
+
+
+def _models(arguments: argparse.Namespace) -> list[Any]:
+    """The zoo's, and those that are named beside."""
+    from edgekit.inference import carded
+    from edgekit.zoo import list_models
+
+    return [*list_models(), *(found for name in arguments.also for found in carded(name))]
+
+
+def _verify(picked: Any, arguments: argparse.Namespace) -> Any:
     from edgekit.bench import sustained
     from edgekit.device import probe
-    from edgekit.zoo import find_model
 
     if probe().emulated:
         raise EdgekitError("--verify measures: the processor is emulated, its times say nothing")
-    return sustained.measure(find_model(name).path, arguments.threads, arguments.duration or 60.0)
+    path = next(entry.path for entry in _models(arguments) if entry.name == picked.name)
+    return sustained.measure(path, arguments.threads, arguments.duration or 60.0)
 
 
-def _grid(wishes: list[Any], devices: list[Any], *, as_json: bool) -> int:
+def _grid(wishes: list[Any], devices: list[Any], models: list[Any], *, as_json: bool) -> int:
     """A line for each device and budget; BudgetError where none has a model."""
     from edgekit import console, select
-    from edgekit.zoo import list_models
 
     told = []
     for device in devices:
-        known = select.candidates(replace(wishes[0], latency_ms=None), device, list_models())
+        known = select.candidates(replace(wishes[0], latency_ms=None), device, models)
         told += [(device.name, wish.latency_ms, *_pick(wish, device, known)) for wish in wishes]
     if as_json:
         keys = ("device", "budget_ms", "picked", "reason")
@@ -146,7 +161,7 @@ def _grid_row(device: str, budget_ms: float | None, picked: Any, reason: str) ->
     if picked is None:
         return [device, budget, "none", "", "", "", "", reason]
     name, accuracy, ms, span, memory = picked.row()[:5]
-    return [device, budget, name, accuracy, ms, span, memory, ""]
+    return [device, budget, name, accuracy, ms, span, memory, picked.doubt]
 
 
 def _hindsight(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
@@ -154,9 +169,15 @@ def _hindsight(wish: Any, device: Any, arguments: argparse.Namespace) -> int:
     from edgekit.bench import hindsight
     from edgekit.device import probe
 
-    if probe().emulated:
+    here = probe()
+    if here.emulated:
         raise EdgekitError("--hindsight measures: the processor is emulated, its times say nothing")
-    found = hindsight.hindsight(wish, device, arguments.duration or 2.0, told=_say)
+    if here.arch != device.arch:
+        raise UsageError(
+            f"--hindsight measures here: {device.name} is {device.arch}, this machine {here.arch}"
+        )
+    models = _models(arguments)
+    found = hindsight.hindsight(wish, device, arguments.duration or 2.0, models, told=_say)
     if arguments.json:
         console.print_json([{**asdict(one), "kept": one.kept, "cost": one.cost} for one in found])
     else:

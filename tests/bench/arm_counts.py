@@ -42,7 +42,7 @@ def prune(graph: Graph, share: float) -> Graph:
     """The graph without that share of the 1x4 blocks of its convolutions and fully connected layers."""
     for layer in find_layers(graph):
         if layer.kind != "DEPTHWISE_CONV_2D" and layer.channels >= LEAST_CHANNELS:
-            kept = layer.matrix * lightest([layer], share, QUAD)[0]
+            kept = layer.matrix * lightest(graph, [layer], share, QUAD)[0]
             graph = replaced(graph, layer, kept, bias_of(graph, layer))
     return graph
 
