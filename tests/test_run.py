@@ -202,7 +202,8 @@ def test_a_signal_ends_a_run_in_order(number: signal.Signals, code: int, port: i
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_edgekit_is_loaded_ends_it_without_a_word(number: signal.Signals, code: int) -> None:
     early = f"""
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs in the background ignore it
 class Impatient:
     def find_spec(self, name, *_):
         if name == "edgekit.verbs":
