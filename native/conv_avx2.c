@@ -1,5 +1,6 @@
 /* Convolutions on planes, AVX2. vpmaddubsw adds pairs of products in 16 bits, and where the weights' packer found that
-   this cannot overflow, those of 2 or 4 entries are added in 16 bits, too, before they are widened. */
+   this cannot overflow, those of 2 or 4 entries are added in 16 bits, too, before they are widened. Where even one pair could overflow, one of
+   its bytes is inverted: the difference that becomes of the sum cannot. */
 
 #include "ops.h"
 
@@ -33,6 +34,14 @@ INLINE void add_run(vector *sums, const int rows, const int n, const uint8_t *in
             }
             sums[r * n + v] = _mm256_add_epi32(sums[r * n + v], _mm256_madd_epi16(pairs, ones));
         }
+    }
+}
+
+INLINE void add_flipped(vector *sums, const int n, const uint8_t *in, const int32_t *entry) {
+    const vector ones = _mm256_set1_epi16(1), odd = _mm256_set1_epi16((int16_t)0xFF00), word = every(entry[1]);
+    EACH(v, n) {
+        vector pairs = _mm256_maddubs_epi16(_mm256_xor_si256(load(in + entry[0] + v * BYTES), odd), word);
+        sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(pairs, ones));
     }
 }
 

@@ -11,6 +11,12 @@ static int32_t dot4(const ek_byte *x, int32_t word) {
     return x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
 }
 
+static int32_t flipped_dot4(const ek_byte *x, int32_t word) {
+    ek_byte quad[EK_QUAD];
+    for (int k = 0; k < EK_QUAD; k++) quad[k] = k % 2 ? (ek_byte)(x[k] ^ 255) : x[k];
+    return dot4(quad, word);
+}
+
 static int32_t planar_dot(const ek_byte *in, const int32_t *entry) {
     ek_byte quad[EK_QUAD];
     for (int k = 0; k < EK_QUAD; k++) quad[k] = in[entry[k]];
@@ -19,10 +25,14 @@ static int32_t planar_dot(const ek_byte *in, const int32_t *entry) {
 
 static int32_t sum_of(const ek_conv *conv, const ek_byte *in, int64_t channel) {
     int64_t group = channel / conv->group, member = channel % conv->group, size = ek_conv_entry_size(conv);
+    int64_t end = conv->starts[group + 1], plain_end = conv->flipped_size ? conv->flipped[group] : end;
     int32_t sum = conv->bias[channel];
-    for (int64_t e = conv->starts[group]; e < conv->starts[group + 1]; e++) {
+    for (int64_t e = conv->starts[group]; e < end; e++) {
         const int32_t *entry = conv->entries + e * size;
-        sum += conv->planar ? planar_dot(in, entry) : dot4(in + entry[0], entry[1 + member]);
+        if (conv->planar)
+            sum += planar_dot(in, entry);
+        else
+            sum += (e < plain_end ? dot4 : flipped_dot4)(in + entry[0], entry[1 + member]);
     }
     return sum;
 }
@@ -76,6 +86,15 @@ static const char *check_runs(const ek_conv *conv, int64_t groups) {
     return NULL;
 }
 
+/* Behind the runs */
+static const char *check_flipped(const ek_conv *conv, int64_t groups) {
+    if (!conv->flipped_size) return NULL;
+    CHECK(conv->flipped_size == groups && conv->runs_size && conv->group == 1, "inverted bytes without runs");
+    for (int64_t g = 0; g < groups; g++)
+        CHECK(conv->runs[2 * g + 1] <= conv->flipped[g] && conv->flipped[g] <= conv->starts[g + 1], "impossible inverted bytes");
+    return NULL;
+}
+
 static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
     int64_t groups = conv->channels / conv->group, size = ek_conv_entry_size(conv);
     CHECK(conv->starts_size == groups + 1 && conv->starts[0] == 0, "another number of groups");
@@ -86,7 +105,8 @@ static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t ar
     for (int64_t e = 0; e < conv->entries_size; e++)
         CHECK(e % size >= offsets || ek_inside(conv->input + conv->entries[e], reach, arena_bytes),
               "an entry that reaches outside the arena");
-    return check_runs(conv, groups);
+    const char *reason = check_runs(conv, groups);
+    return reason ? reason : check_flipped(conv, groups);
 }
 
 static const char *check_requantisation(const ek_conv *conv) {

@@ -3,6 +3,7 @@
 
      add_run(sums, rows, n, in, entry, run)   how to add `run` entries of a list that `rows` channels share to the
                      sums of n vectors of each channel; `run` is 1, or 4 or 2 if HAS_RUNS
+     add_flipped(sums, n, in, entry)   if HAS_RUNS, how to add an entry of one channel whose bytes are inverted
      SINGLES(TILE)   how lists of single channels are walked for 1, 2, ... vectors: TILE(kept, n), with the sums of
                      4 channels in registers, TILE(kept_abreast, n), TILE(wide, n), with those of one, or
                      TILE(wide_abreast, n)
@@ -20,7 +21,7 @@ typedef void tile_fn(const spot *at, int64_t begin, int64_t end);
 
 /* The lists of a convolution, likewise read once */
 typedef struct lists {
-    const int32_t *starts, *entries, *runs, *bias;
+    const int32_t *starts, *entries, *runs, *flipped, *bias;
     const uint8_t *in;
     uint8_t *out;
     int64_t stride;
@@ -29,7 +30,8 @@ typedef struct lists {
 
 INLINE lists lists_of(const spot *at) {
     const ek_conv *conv = at->conv;
-    return (lists){conv->starts, conv->entries, conv->runs, conv->bias, at->in, at->out,
+    return (lists){conv->starts, conv->entries, conv->runs, conv->flipped_size ? conv->flipped : NULL,
+                   conv->bias, at->in, at->out,
                    conv->output_stride, ending_of(conv)};
 }
 
@@ -60,6 +62,13 @@ INLINE void add_list(vector *sums, const int rows, const int n, const lists *all
         add_entries(sums, rows, n, all->in, fours_end, twos_end, 2);
         entry = twos_end;
     }
+#ifdef HAS_RUNS
+    if (rows == 1 && in_runs && all->flipped) {
+        const int32_t *flipped = all->entries + 2 * (int64_t)all->flipped[group];
+        LOOP for (const int32_t *one = flipped; one != end; one += 2) add_flipped(sums, n, all->in, one);
+        end = flipped;
+    }
+#endif
     add_entries(sums, rows, n, all->in, entry, end, 1);
 }
 
@@ -296,18 +305,21 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     fill_ends(conv, arena, &margins, &unit);
 }
 
-INLINE int is_own_group(int group) {
+INLINE int is_own_form(const ek_conv *conv) {
 #ifdef HAS_ROWS
-    if (group == ROWS_GROUP) return 1;
+    if (conv->group == ROWS_GROUP) return 1;
 #endif
-    return group <= 2 * EK_QUAD;
+#ifndef HAS_RUNS
+    if (conv->flipped_size) return 0;
+#endif
+    return conv->group <= 2 * EK_QUAD;
 }
 
 /* A vector of another size makes units that are not this level's, and some groups are not every level's. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
         const ek_conv *conv = op;                                                              \
-        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS || !is_own_group(conv->group)) \
+        if (conv->vector != (conv->planar ? EK_QUAD : 1) * PIXELS || !is_own_form(conv)) \
             ek_conv__scalar(op, arena, begin, end);                                            \
         else                                                                                   \
             for (int64_t unit = begin; unit < end; unit++) walk(conv, arena, unit);            \

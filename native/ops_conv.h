@@ -47,6 +47,10 @@
    those from there to runs[g][1] in twos whose pairs added up do not reach beyond 16 bits either. On ARMv8.0 no weight
    is -128, and the magnitudes of the four weights that have the same place in a run of four add up to 255 at most.
 
+   `flipped` is for pairs that reach too far: of the entries of group g from flipped[g] to starts[g + 1] the second and
+   the fourth byte of the quad are inverted, byte ^ 255, before they are multiplied. Their weights have the other sign,
+   and what 255 times them would have been is in the bias. Only with `runs` and groups of 1.
+
    With `planar` input each plane holds one channel, a byte a pixel, and an entry is 4 byte offsets and a word, whose
    weights belong to the bytes found there; `group` is 1. That is for weights whose zeros come alone:
 
@@ -81,6 +85,7 @@
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
     ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words; or (entries, 5): offsets, word */ \
     ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \
+    ARRAY(int32_t, flipped)   /* groups, or empty */                                       \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, biased)                                                                \
     ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \

@@ -102,7 +102,10 @@ def entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     plain = Entries(shape.group, np.array(starts, np.int32), records)
     isa = "avx2" if native.FLIP else "neon"
     entries, runs = in_runs(plain, isa) if shape.runs else (plain, np.zeros((0, 2), np.int32))
-    return {"starts": entries.starts, "entries": entries.records, "runs": runs}
+    fields = {"starts": entries.starts, "entries": entries.records, "runs": runs}
+    if shape.runs and shape.group == 1 and random.random() < 0.5:
+        fields["flipped"] = random.integers(runs[:, 1], entries.starts[1:] + 1, dtype=np.int32)
+    return fields
 
 
 def planar_entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
@@ -252,14 +255,18 @@ def sums_of(shape: Shape, fields: dict[str, Any], arena: Bytes, channel: int) ->
     stored = arena if native.FLIP else arena.view(np.int8)
     group, member = divmod(channel, fields["group"])
     sums = np.full(shape.pixels, fields["bias"][channel], np.int64)
-    for entry in fields["entries"][fields["starts"][group] : fields["starts"][group + 1]]:
+    end = fields["starts"][group + 1]
+    plain_end = fields["flipped"][group] if "flipped" in fields else end
+    for number in range(fields["starts"][group], end):
+        entry = fields["entries"][number]
         offsets, word = (
             (entry[:4], entry[4:]) if shape.planar else (entry[0] + np.arange(4), entry[1 + member :][:1])
         )
         pixels = np.arange(shape.pixels)[:, None] * (1 if shape.planar else 4)
-        sums += stored[fields["input"] + offsets + pixels].astype(np.int64) @ word.view(np.int8).astype(
-            np.int64
-        )
+        seen = stored[fields["input"] + offsets + pixels]
+        if number >= plain_end:
+            seen[:, 1::2] = ~seen[:, 1::2]
+        sums += seen.astype(np.int64) @ word.view(np.int8).astype(np.int64)
     return sums.astype(np.int32)
 
 
@@ -306,6 +313,7 @@ def test_the_check_refuses_what_would_leave_the_arena() -> None:
         {"residual_own": 2**15}, {"residual_low": LOWEST + 255, "residual_high": LOWEST},
         {"input_pitch": shape.pitch + 1}, {"output_stride": 64}, {"width": shape.pitch + 1},
         {"runs": good["runs"][1:].copy()}, {"runs": good["runs"] + 1}, {"planar": 1},
+        {"flipped": good["starts"][1:] + 1}, {"flipped": good["starts"][1:-1].copy()},
     ]  # fmt: skip
     assert native.Op("conv", good).units(size) == 3
     split = fields_of(Shape(group=32, channels=32, block=8), 4)

@@ -8,8 +8,8 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.plan.pack import Entries
-from edgekit.plan.pack_runs import in_runs
+from edgekit.plan.pack import Entries, pack_entries, words_of
+from edgekit.plan.pack_runs import behind, in_runs, part_flipped
 
 
 def random_entries(sizes: list[int], group: int, reach: int, seed: int) -> Entries:
@@ -49,6 +49,45 @@ def test_entries_in_runs(sizes: list[int], group: int, kind: tuple[str, int], se
         for length, first, last in ((4, start, fours), (2, fours, twos)):
             for place in range(first, last, length):
                 assert largest_sum(ordered.records[place : place + length], isa) <= 32767
+
+
+def products(entries: Entries, pixels: np.ndarray) -> np.ndarray:
+    """What each list gives, an entry's offset being the number of a quad of pixels (quads, 4)."""
+    weights = np.ascontiguousarray(entries.records[:, 1:]).view(np.int8).astype(int)
+    each = (weights * pixels[entries.records[:, 0]]).sum(1)
+    ends = np.concatenate([[0], np.cumsum(each)])[entries.starts]
+    return np.diff(ends)
+
+
+@examples(100)
+@given(st.integers(1, 5), st.integers(1, 12), st.sampled_from([40, 127, 128]), st.integers(0, 2**32 - 1))
+def test_inverted_bytes_give_the_same_sums_and_no_pair_reaches_too_far(
+    lists: int, quads: int, reach: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    weights = random.integers(-reach, min(reach, 127) + 1, (lists, quads, 4)).astype(np.int16)
+    weights[random.random((lists, quads)) < 0.3] = 0
+    words = words_of(weights, narrow_pairs=True)
+    split = pack_entries(words, np.zeros(lists, np.int64), np.arange(quads), 1, lists)
+    plain, flipped, owed = part_flipped(split)
+    pixels = random.integers(0, 256, (quads, 4))
+    inverted = pixels ^ [0, 255, 0, 255]
+    wanted = (weights.astype(int) * pixels).sum((1, 2))
+    np.testing.assert_array_equal(products(plain, pixels) + products(flipped, inverted) + owed, wanted)
+    assert all(largest_sum(flipped.records[i : i + 1], "avx2") <= 32767 for i in range(len(flipped.records)))
+    both = behind(plain, flipped)
+    for number, middle in enumerate(plain.starts[1:] + flipped.starts[:-1]):
+        start, end = both.starts[number : number + 2]
+        assert set(map(tuple, both.records[middle:end])) <= set(map(tuple, flipped.records))
+        assert set(map(tuple, both.records[start:middle])) <= set(map(tuple, plain.records))
+
+
+def test_a_pair_of_one_sign_is_one_entry() -> None:
+    weights = np.array([[[127, 127, -100, -90], [127, -127, 1, 1], [3, 4, 5, 6]]], np.int16)
+    split = pack_entries(words_of(weights, narrow_pairs=True), np.zeros(1, np.int64), np.arange(3), 1, 1)
+    plain, flipped, owed = part_flipped(split)
+    assert (len(split.records), len(plain.records), len(flipped.records)) == (4, 2, 1)
+    assert owed.tolist() == [255 * (127 - 90)]
 
 
 @pytest.mark.parametrize("group", [1, 4])

@@ -15,7 +15,7 @@ from edgekit.plan.convolution import Layer, Window, layer_of
 from edgekit.plan.fully_connected import clamp, scale_of
 from edgekit.plan.layout import QUAD, Form, Margins, Picture, Planes, Value
 from edgekit.plan.pack_depthwise import pack_depthwise
-from edgekit.plan.pack_runs import in_runs
+from edgekit.plan.pack_runs import behind, in_runs, part_flipped
 from edgekit.plan.planner import Places, Planner, read, stored_flip, stored_zero, written
 from edgekit.plan.simplify.arithmetic import fixed_point
 from edgekit.plan.step import Step
@@ -133,6 +133,7 @@ class _Convolution:
         channels = planes.planes * QUAD
         lists = (self._planar if self.value.form.spread else self._quads)(places, channels)
         fields = self._fields(places, channels) | _tiles(planner, planes, channels, lists) | lists.fields
+        fields["bias"] = fields["bias"] + fields.pop("owed", np.int32(0))
         return [Step("conv", fields, _note(self.layer, lists))]
 
     def _quads(self, places: Places, channels: int) -> _Lists:
@@ -217,8 +218,16 @@ def _in_lists(entries: pack.Entries, isa: str) -> Fields:
     is_short = len(entries.records) < MIN_RUNS * (len(entries.starts) - 1)
     if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
         return {"starts": entries.starts, "entries": entries.records}
-    entries, runs = in_runs(entries, isa)
-    return {"starts": entries.starts, "entries": entries.records, "runs": runs}
+    if isa != "avx2" or entries.group > 1:
+        entries, runs = in_runs(entries, isa)
+        return {"starts": entries.starts, "entries": entries.records, "runs": runs}
+    plain, flipped, owed = part_flipped(entries)
+    plain, runs = in_runs(plain, isa)
+    both, before = behind(plain, flipped), flipped.starts[:-1]
+    return {
+        "starts": both.starts, "entries": both.records, "runs": runs + before[:, None],
+        "flipped": plain.starts[1:] + before, "owed": owed,
+    }  # fmt: skip
 
 
 def _note(layer: Layer, lists: _Lists) -> str:
