@@ -28,6 +28,7 @@ SCALE_BITS = 22
 MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 SPARSE = 0.05  # of the quads zero, from where a layer is called so
+_NONE = np.int32(0)
 LISTS_BYTES = 64 * 1024  # of the channels in a unit: they stay in the second cache while tile follows tile
 
 
@@ -108,13 +109,14 @@ def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
 @dataclass(frozen=True, eq=False)
 class _Lists:
     """The entries of a layer as fields; which share of its weights, or quads of them, is zero, which kernels
-    could be had, which it got.
+    could be had, which it got; what inverted bytes add to each bias.
     """
 
     zeros: float
     choices: list[costs.Choice]
     best: costs.Choice
     fields: Fields
+    owed: NDArray[np.int32] | np.int32 = _NONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +135,7 @@ class _Convolution:
         channels = planes.planes * QUAD
         lists = (self._planar if self.value.form.spread else self._quads)(places, channels)
         fields = self._fields(places, channels) | _tiles(planner, planes, channels, lists) | lists.fields
-        fields["bias"] = fields["bias"] + fields.pop("owed", np.int32(0))
+        fields["bias"] = fields["bias"] + lists.owed
         return [Step("conv", fields, _note(self.layer, lists))]
 
     def _quads(self, places: Places, channels: int) -> _Lists:
@@ -154,7 +156,7 @@ class _Convolution:
         zeros = 1 - float(
             words[: layer.channels].any(axis=2).mean()
         )  # split weights have words in two layers
-        return _Lists(zeros, choices, best, _in_lists(entries, planner.isa))
+        return _Lists(zeros, choices, best, *_in_lists(entries, planner.isa))
 
     def _planar(self, places: Places, channels: int) -> _Lists:
         layer, planes = self.layer, places.of(self.value)
@@ -214,20 +216,19 @@ def _tiles(planner: Planner, planes: Planes, channels: int, lists: _Lists) -> Fi
     return {"channels": channels, "group": best.group, "vector": vector, "tile": best.tile, "block": block}
 
 
-def _in_lists(entries: pack.Entries, isa: str) -> Fields:
+def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32] | np.int32]:
+    """The fields of a layer's lists, and what they owe to its biases."""
     is_short = len(entries.records) < MIN_RUNS * (len(entries.starts) - 1)
     if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
-        return {"starts": entries.starts, "entries": entries.records}
+        return {"starts": entries.starts, "entries": entries.records}, _NONE
     if isa != "avx2" or entries.group > 1:
         entries, runs = in_runs(entries, isa)
-        return {"starts": entries.starts, "entries": entries.records, "runs": runs}
+        return {"starts": entries.starts, "entries": entries.records, "runs": runs}, _NONE
     plain, flipped, owed = part_flipped(entries)
     plain, runs = in_runs(plain, isa)
     both, before = behind(plain, flipped), flipped.starts[:-1]
-    return {
-        "starts": both.starts, "entries": both.records, "runs": runs + before[:, None],
-        "flipped": plain.starts[1:] + before, "owed": owed,
-    }  # fmt: skip
+    fields = {"starts": both.starts, "entries": both.records, "runs": runs + before[:, None]}
+    return fields | {"flipped": plain.starts[1:] + before}, owed
 
 
 def _note(layer: Layer, lists: _Lists) -> str:
