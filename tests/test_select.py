@@ -24,9 +24,9 @@ from edgekit.bench.rates import LayerRate, Rates, Sustained
 from edgekit.cli import main
 from edgekit.config import parse_config
 from edgekit.device import Device, load_device, measured_file
-from edgekit.device.calibration import ORDER_SHARE, Calibration, fit, nonnegative
+from edgekit.device.calibration import Calibration, fit, nonnegative
 from edgekit.device.speeds import calibration_facts, calibration_from, calibration_of
-from edgekit.device.work import AMOUNTS, Work
+from edgekit.device.work import AMOUNTS, Work, work_of
 from edgekit.engine import estimate_memory, native_levels
 from edgekit.errors import BudgetError, ConfigError, ModelError, UsageError
 from edgekit.latency import layer_ms, predict, predict_file
@@ -284,7 +284,7 @@ def test_what_a_profile_lacks_is_modelled_or_guessed_and_told(
     assert lacking.gaps.startswith(f"{kind} modelled (")
     assert lacking.latency_ms == pytest.approx(full.latency_ms, rel=1e-3), "by its level and clock"
     assert lacking.low_ms < full.low_ms < full.high_ms < lacking.high_ms
-    monkeypatch.setattr("edgekit.device.speeds._cycles", dict)
+    monkeypatch.setattr("edgekit.device.speeds.known", dict)
     guessed = predict(graph, measured_without(kind))
     assert guessed.tier == "measured + guessed"
     assert guessed.high_ms / guessed.latency_ms > lacking.high_ms / lacking.latency_ms
@@ -325,7 +325,14 @@ def test_threads_share_the_units_of_a_step() -> None:
     assert one.compute_us(Work("lut", (10.0,), 4, 0)) == pytest.approx(10)
     assert one.compute_us(Work("lut", (10.0,), 4, 0), 2) == pytest.approx(10 * 1.1 / 2 + 2)
     assert one.compute_us(Work("lut", (10.0,), 1, 0), 2) == pytest.approx(10)
-    assert one.compute_us(Work("lut", (1.0,), 4, 0), 2) == pytest.approx(1 + 2 * ORDER_SHARE), "done alone"
+    assert one.compute_us(Work("lut", (1.0,), 4, 0, shared=False), 2) == pytest.approx(1), "done alone"
+
+
+@pytest.mark.parametrize("isa", ["avx512vnni", "avx2", "neon"])
+def test_steps_that_are_over_before_a_thread_wakes_are_not_shared(isa: str) -> None:
+    tiny, large = (plan.build(plan.prepare(layer(1, *shape)), isa).steps for shape in ((8, 8), (512, 2048)))
+    assert not any(work_of(step, isa).shared for step in tiny)
+    assert [work_of(step, isa).shared for step in large if step.family == "fc"] == [True]
 
 
 def test_a_measured_profile_is_written_and_taken(

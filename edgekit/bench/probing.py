@@ -12,7 +12,7 @@ from edgekit import plan
 from edgekit.bench import probe_nets, rates
 from edgekit.bench.rates import Rates, Sustained
 from edgekit.device import calibration, machine
-from edgekit.device.calibration import ORDER_SHARE, Calibration
+from edgekit.device.calibration import Calibration
 from edgekit.device.work import work_of
 from edgekit.engine import NativeEngine, native_levels
 from edgekit.model.graph import Graph
@@ -24,7 +24,6 @@ SMALL = 4
 TURN_S, MAX_RUNS = 0.01, 30
 THREADS = (1, 2)
 SLOW_LEVELS, SHRUNK = ("scalar",), 2
-ROUNDS = 8  # in which the fit of threads settles which steps are shared
 
 
 @dataclass(frozen=True)
@@ -140,19 +139,13 @@ def _with_run(fitted: Calibration, nets: Sequence[Timed]) -> Calibration:
 
 
 def _with_threads(fitted: Calibration, nets: Sequence[Timed]) -> Calibration:
-    """How much of a second thread is lost, and what it costs to wake it, from whole runs.
-
-    Which steps are quicker alone depends on what is looked for: it is settled in rounds.
-    """
+    """How much of a second thread is lost, and what it costs to wake it, from whole runs."""
     if machine.usable_threads() == 1:
         return fitted
-    found = replace(fitted, thread_loss=1.2, sync_us=1.0)
-    for _ in range(ROUNDS):
-        rows = [_threads_row(found, net) for net in nets]
-        matrix, goal = np.array([row[:2] for row in rows]), np.array([row[2] for row in rows])
-        loss, sync_us = calibration.nonnegative(matrix, goal)
-        found = replace(found, thread_loss=max(1.0, float(loss)), sync_us=float(sync_us))
-    return found
+    rows = [_threads_row(fitted, net) for net in nets]
+    matrix, goal = np.array([row[:2] for row in rows]), np.array([row[2] for row in rows])
+    loss, sync_us = calibration.nonnegative(matrix, goal)
+    return replace(fitted, thread_loss=max(1.0, float(loss)), sync_us=float(sync_us))
 
 
 def _threads_row(found: Calibration, net: Timed) -> tuple[float, float, float]:
@@ -160,12 +153,10 @@ def _threads_row(found: Calibration, net: Timed) -> tuple[float, float, float]:
     shares = orders = rest = 0.0
     for work in net.works:
         alone = found.compute_us(work)
-        if work.units == 1:
-            rest += alone
-        elif found.compute_us(work, 2) < alone + ORDER_SHARE * found.sync_us:
+        if work.shared and work.units > 1:
             shares, orders = shares + alone * -(-work.units // 2) / work.units, orders + 1
         else:
-            rest, orders = rest + alone, orders + ORDER_SHARE
+            rest += alone
     whole_us = 1e6 * net.shared_s(1e-6 * found.run_us)
     return shares / whole_us, orders / whole_us, 1 - (rest + found.run_us) / whole_us
 

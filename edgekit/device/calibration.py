@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from edgekit.device.work import OTHER, Work
 
 SWEEPS = 400  # of the fit, through all coefficients
-ORDER_SHARE = 0.2  # of what it costs to share a step, that an order costs which is taken back
 GUESS_LOW, GUESS_HIGH = 0.25, 4.0  # what may become of a kind of work of which nothing is known
 
 Basis: TypeAlias = Literal["profile", "modelled", "guessed"]
@@ -24,11 +23,10 @@ class Calibration:
     """Of one ISA level on one device.
 
     `costs_ns` has for each kind of work the cost of each of its amounts, and as the last one that of a step.
-    `run_us` is the cost of an inference beside its steps. With two threads a step takes its share of units
-    times `thread_loss` (1: none, and each further thread loses as much) and `sync_us`; or it is done before
-    the others wake, who then are not waited for. `low` and `high` are factors that nine in ten predictions
-    lie between, if threads lose no more than `most_loss`. `stand_in` is asked for kinds of work that are not
-    in `costs_ns`.
+    `run_us` is the cost of an inference beside its steps. With two threads a shared step takes its share of
+    units times `thread_loss` (1: none, and each further thread loses as much) and `sync_us`. `low` and `high`
+    are factors that nine in ten predictions lie between, if threads lose no more than `most_loss`. `stand_in`
+    is asked for kinds of work that are not in `costs_ns`.
     """
 
     level: str
@@ -72,11 +70,10 @@ class Calibration:
         source = self.stand_in if basis == "modelled" and self.stand_in else self
         costs = source.costs_ns[work.kind]
         alone = 1e-3 * sum(c * a for c, a in zip(costs, (*work.amounts, 1.0), strict=True))
-        if threads == 1 or work.units == 1:
+        if threads == 1 or work.units == 1 or not work.shared:
             return alone
         loss = 1 + (self.thread_loss - 1) * (threads - 1)
-        shared = alone * loss * -(-work.units // threads) / work.units + self.sync_us
-        return min(shared, alone + ORDER_SHARE * self.sync_us)
+        return alone * loss * -(-work.units // threads) / work.units + self.sync_us
 
 
 def fit(level: str, works: Sequence[Work], times_us: Sequence[float]) -> Calibration:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from functools import cache
-from importlib import resources
 from typing import Any
 
 from edgekit.device.calibration import Calibration
+from edgekit.device.cycles import known
 from edgekit.device.profile import Device
 from edgekit.errors import UsageError
 
@@ -18,7 +16,7 @@ def calibration_of(device: Device, isa: str) -> Calibration:
 
     Raises UsageError where nothing is known.
     """
-    modelled = _modelled(device, isa) if isa in _cycles() else None
+    modelled = _modelled(device, isa) if isa in known() else None
     if isa in device.kernels:
         return replace(calibration_from(isa, device.kernels[isa]), stand_in=modelled)
     if modelled is None:
@@ -29,7 +27,7 @@ def calibration_of(device: Device, isa: str) -> Calibration:
 
 
 def _modelled(device: Device, isa: str) -> Calibration:
-    level = _cycles()[isa]
+    level = known()[isa]
     core = device.cores[0] if device.cores else None
     ghz = (core.max_mhz or 2000) / 1000 if core else 2.0
     slowness = level.get("slowness", {}).get(core.core if core else "", 1.0)
@@ -67,10 +65,3 @@ def rounded(value: Any) -> Any:
 
 def _short(number: float) -> float:
     return float(f"{number:.4g}") if number > 1e-6 else 0.0
-
-
-@cache
-def _cycles() -> dict[str, Any]:
-    """Cycles of each amount of work by ISA level."""
-    found: dict[str, Any] = json.loads((resources.files("edgekit.device") / "cycles.json").read_text("utf-8"))
-    return found

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.device.cycles import are_worth_sharing, cycles_of
 from edgekit.plan import costs
 from edgekit.plan.layout import QUAD
 from edgekit.plan.step import Step
@@ -39,19 +40,25 @@ AMOUNTS = {
 
 @dataclass(frozen=True)
 class Work:
-    """What a step does: `amounts` of a `kind`, shared out in `units`; it touches `traffic_bytes`."""
+    """What a step does: `amounts` of a `kind`, in `units` that threads take; it touches `traffic_bytes`.
+
+    Where it is too little to be `shared`, one thread does it all.
+    """
 
     kind: str
     amounts: tuple[float, ...]
     units: int
     traffic_bytes: int
+    shared: bool = True
 
 
 def work_of(step: Step, isa: str) -> Work:
     """The work of one step of a plan made for the ISA level."""
     measure = _MEASURES.get(step.family, _other)
     kind, amounts, units, moved = measure(step.fields, isa)
-    return Work(kind, tuple(map(float, amounts)), max(1, int(units)), int(moved) + step.constant_bytes)
+    done = tuple(map(float, amounts))
+    shared = are_worth_sharing(cycles_of(kind, done, isa), isa)
+    return Work(kind, done, max(1, int(units)), int(moved) + step.constant_bytes, shared)
 
 
 Measured = tuple[str, tuple[float, ...], float, float]  # kind, amounts, units, bytes read and written

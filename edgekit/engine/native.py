@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgekit import model, plan
 from edgekit.device import machine
+from edgekit.device.work import work_of
 from edgekit.engine.interpreter import CLOSED, TfliteEngine, unsupported
 from edgekit.errors import ModelError, UsageError
 from edgekit.model.graph import Graph
@@ -223,7 +224,10 @@ class NativeEngine:
         _native.trim_heap()  # of what preparing the graph has left
         self.plan = plan.build(graph, self.level, exact=exact, threads=threads, ranks=ranks)
         self.peak_memory_bytes = memory.native_bytes(graph, self.plan)
-        steps = [(_native.Op(step.family, step.fields), True) for step in self.plan.steps]
+        steps = [
+            (_native.Op(step.family, step.fields), work_of(step, self.level).shared)
+            for step in self.plan.steps
+        ]
         try:
             self._program = _native.Program(self.level, self.plan.arena_bytes, steps)
         except ValueError as error:
