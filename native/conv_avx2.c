@@ -14,7 +14,7 @@
 #define RUN_SINGLES(TILE)                                                                              \
     TILE(wide_runs, 1) TILE(wide_runs, 2) TILE(wide_runs, 3) TILE(wide_runs, 4) TILE(wide_runs, 5)     \
     TILE(wide_runs, 6) TILE(wide_runs, 7) TILE(wide_runs, 8) TILE(wide_runs, 9) TILE(wide_runs, 10)    \
-    TILE(wide_runs, 11) TILE(wide_runs, 12) TILE(wide_runs, 13)
+    TILE(wide_runs, 11) TILE(wide_runs, 12) TILE(wide_runs, 13) TILE(wide_runs, 14)
 #define RUN_FOURS(TILE) TILE(fours_runs, 1) TILE(fours_runs, 2) TILE(fours_runs, 3)
 #define RUN_EIGHTS(TILE) TILE(eights_runs, 1)
 

@@ -11,8 +11,9 @@
 #define LOOP _Pragma("GCC unroll 1")
 enum {
     BYTES = EK_QUAD * PIXELS,
-    MOST = 13,       /* vectors in a tile */
+    MOST = 14,       /* vectors in a tile */
     MOST_PLANAR = 4, /* vectors of bytes in a tile of planar input, each worth 4 */
+    ABREAST = 2,     /* tiles that are walked channel by channel */
     RUN = 4
 };
 
@@ -21,7 +22,7 @@ typedef struct spot {
     const ek_conv *conv;
     const uint8_t *in, *other;
     uint8_t *out;
-    int vectors, margin_pixels;
+    int begin, vectors, margin_pixels; /* vectors before `begin` are those of another tile, too */
     uint32_t margin_word;
     int32_t margin[EK_QUAD * MOST_PLANAR * PIXELS + RUN]; /* byte offsets of margin pixels, the last repeated up to a multiple of RUN */
 } spot;
@@ -115,7 +116,7 @@ INLINE void finish_each(const spot *at, int64_t c, const vector *sums, const int
     const uint8_t *other = at->other + c / EK_QUAD * conv.residual_stride;
     uint8_t *out = at->out + c / EK_QUAD * conv.output_stride;
     const int n = at->vectors;
-    LOOP for (int v = 0; v < n; v++) {
+    LOOP for (int v = at->begin; v < n; v++) {
         const vector *s = sums + v;
         vector y = exact ? quads_exact(&conv, c, &all, s, n) : quads_fast(&all, &own, s, n, biased);
         store(out + v * BYTES, residual ? add_residual(&add, y, load(other + v * BYTES)) : y);

@@ -5,8 +5,8 @@
                      sums of n vectors of each channel; `run` is 1, or 4 or 2 if HAS_RUNS
      add_flipped(sums, n, in, entry)   if HAS_RUNS, how to add an entry of one channel whose bytes are inverted
      SINGLES(TILE)   how lists of single channels are walked for 1, 2, ... vectors: TILE(kept, n), with the sums of
-                     4 channels in registers, TILE(kept_abreast, n), TILE(wide, n), with those of one, or
-                     TILE(wide_abreast, n)
+                     4 channels in registers, TILE(kept_abreast, n), or TILE(wide_abreast, n), with those of two;
+                     with SINGLES_ABREAST, TILE(wide, n), with those of one, which takes two tiles at once
      LONG_SINGLES(TILE), LONG   and how if they have at least that many entries, on average
      FOURS(TILE)     for lists shared by 4 channels: TILE(fours, n)
      EIGHTS(TILE)    and by 8: TILE(eights, n)
@@ -18,6 +18,9 @@
 
 /* Channels [begin, end) of a tile */
 typedef void tile_fn(const spot *at, int64_t begin, int64_t end);
+
+/* The same of several tiles of the same size, channel by channel */
+typedef void tiles_fn(const spot *tiles, int count, int64_t begin, int64_t end);
 
 /* The lists of a convolution, likewise read once */
 typedef struct lists {
@@ -52,24 +55,30 @@ INLINE void add_entries(vector *sums, const int rows, const int n, const uint8_t
     LOOP for (; entry != end; entry += run * (1 + rows)) add_run(sums, rows, n, in, entry, run);
 }
 
-/* The whole list of a group of `rows` channels, in runs or not */
-INLINE void add_list(vector *sums, const int rows, const int n, const lists *all, int64_t group, const int in_runs) {
+/* The list of a group: its entries in fours, then in twos, then one by one, and those whose bytes are inverted */
+typedef struct list {
+    const int32_t *entry, *fours_end, *twos_end, *flipped, *end;
+} list;
+
+INLINE list list_of(const lists *all, int64_t group, const int rows, const int in_runs) {
     const int32_t *entry = entry_of(all, group, rows), *end = entry_of(all, group + 1, rows);
+    if (!in_runs) return (list){entry, entry, entry, end, end};
+    const int64_t size = 1 + rows;
+    return (list){entry, all->entries + all->runs[2 * group] * size, all->entries + all->runs[2 * group + 1] * size,
+                  all->flipped ? all->entries + all->flipped[group] * size : end, end};
+}
+
+/* The whole of it, in runs or not */
+INLINE void add_list(vector *sums, const int rows, const int n, const uint8_t *in, const list *own, const int in_runs) {
     if (in_runs) {
-        const int32_t *fours_end = all->entries + (int64_t)all->runs[2 * group] * (1 + rows);
-        const int32_t *twos_end = all->entries + (int64_t)all->runs[2 * group + 1] * (1 + rows);
-        add_entries(sums, rows, n, all->in, entry, fours_end, 4);
-        add_entries(sums, rows, n, all->in, fours_end, twos_end, 2);
-        entry = twos_end;
+        add_entries(sums, rows, n, in, own->entry, own->fours_end, 4);
+        add_entries(sums, rows, n, in, own->fours_end, own->twos_end, 2);
     }
+    add_entries(sums, rows, n, in, own->twos_end, own->flipped, 1);
 #ifdef HAS_RUNS
-    if (rows == 1 && in_runs && all->flipped) {
-        const int32_t *flipped = all->entries + 2 * (int64_t)all->flipped[group];
-        LOOP for (const int32_t *one = flipped; one != end; one += 2) add_flipped(sums, n, all->in, one);
-        end = flipped;
-    }
+    if (rows == 1 && in_runs)
+        LOOP for (const int32_t *one = own->flipped; one != own->end; one += 2) add_flipped(sums, n, in, one);
 #endif
-    add_entries(sums, rows, n, all->in, entry, end, 1);
 }
 
 /* 4 channels at once, one list after another */
@@ -80,7 +89,8 @@ INLINE void kept(const spot *at, int64_t begin, int64_t end, const int n) {
         vector sums[EK_QUAD * MOST];
         EACH(i, EK_QUAD) {
             start(sums + i * n, n, all.bias[c + i]);
-            add_list(sums + i * n, 1, n, &all, c + i, 0);
+            const list own = list_of(&all, c + i, 1, 0);
+            add_list(sums + i * n, 1, n, all.in, &own, 0);
         }
         finish(at, &to, out_of(&all, c), c, n, sums, all.ending);
     }
@@ -114,23 +124,30 @@ INLINE void kept_abreast(const spot *at, int64_t begin, int64_t end, const int n
     }
 }
 
-/* One channel at once */
-INLINE void wide_any(const spot *at, int64_t begin, int64_t end, const int n, const int in_runs) {
-    const lists all = lists_of(at);
+/* One channel at once, of one tile or of two: where a list ends cannot be foreseen the first time, but the second. */
+INLINE void wide_of(const spot *tiles, const int count, int64_t begin, int64_t end, const int n) {
+    const lists all = lists_of(tiles);
     LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
-        vector quad[EK_QUAD * MOST];
+        vector quads[ABREAST][EK_QUAD * MOST];
         LOOP for (int i = 0; i < EK_QUAD; i++) {
-            vector sums[MOST];
-            start(sums, n, all.bias[c + i]);
-            add_list(sums, 1, n, &all, c + i, in_runs);
-            EACH(v, n) quad[i * n + v] = sums[v];
+            const list own = list_of(&all, c + i, 1, 0);
+            EACH(t, count) {
+                vector sums[MOST], *to = quads[t] + i * n;
+                start(sums, n, all.bias[c + i]);
+                add_list(sums, 1, n, tiles[t].in, &own, 0);
+                __asm__("" : "+r"(to)); /* one address, not one for each vector */
+                EACH(v, n) to[v] = sums[v];
+            }
         }
-        finish_any(at, c, quad);
+        EACH(t, count) finish_any(tiles + t, c, quads[t]);
     }
 }
 
-INLINE void wide(const spot *at, int64_t begin, int64_t end, const int n) {
-    wide_any(at, begin, end, n, 0);
+INLINE void wide(const spot *tiles, int count, int64_t begin, int64_t end, const int n) {
+    if (count == 1)
+        wide_of(tiles, 1, begin, end, n);
+    else
+        wide_of(tiles, 2, begin, end, n);
 }
 
 /* Two */
@@ -160,7 +177,8 @@ INLINE void shared(const spot *at, int64_t begin, int64_t end, const int rows, c
         vector sums[2 * EK_QUAD * MOST];
         EACH(r, rows) start(sums + r * n, n, all.bias[c + r]);
         if (all.ending == RESIDUAL) EACH(q, rows / EK_QUAD) fetch_residual(at, c + q * EK_QUAD, n);
-        add_list(sums, rows, n, &all, c / rows, in_runs);
+        const list own = list_of(&all, c / rows, rows, in_runs);
+        add_list(sums, rows, n, all.in, &own, in_runs);
         EACH(q, rows / EK_QUAD)
         finish(at, &to, out_of(&all, c) + q * all.stride, c + q * EK_QUAD, n, sums + q * EK_QUAD * n, all.ending);
     }
@@ -175,8 +193,20 @@ INLINE void eights(const spot *at, int64_t begin, int64_t end, const int n) {
 }
 
 #ifdef HAS_RUNS
+/* One channel at once. (Several tiles are not worth it here: with three loops more, compilers lose sums to memory.) */
 INLINE void wide_runs(const spot *at, int64_t begin, int64_t end, const int n) {
-    wide_any(at, begin, end, n, 1);
+    const lists all = lists_of(at);
+    LOOP for (int64_t c = begin; c < end; c += EK_QUAD) {
+        vector quad[EK_QUAD * MOST];
+        LOOP for (int i = 0; i < EK_QUAD; i++) {
+            vector sums[MOST];
+            start(sums, n, all.bias[c + i]);
+            const list own = list_of(&all, c + i, 1, 1);
+            add_list(sums, 1, n, all.in, &own, 1);
+            EACH(v, n) quad[i * n + v] = sums[v];
+        }
+        finish_any(at, c, quad);
+    }
 }
 
 INLINE void fours_runs(const spot *at, int64_t begin, int64_t end, const int n) {
@@ -192,7 +222,13 @@ INLINE void eights_runs(const spot *at, int64_t begin, int64_t end, const int n)
 
 #define DEFINE_TILE(kind, n) \
     APART void kind##_##n(const spot *at, int64_t begin, int64_t end) { kind(at, begin, end, n); }
+#ifdef SINGLES_ABREAST
+#define DEFINE_TILES(kind, n) \
+    APART void kind##_##n(const spot *tiles, int count, int64_t begin, int64_t end) { kind(tiles, count, begin, end, n); }
+SINGLES(DEFINE_TILES)
+#else
 SINGLES(DEFINE_TILE)
+#endif
 #ifdef LONG_SINGLES
 LONG_SINGLES(DEFINE_TILE)
 #endif
@@ -205,16 +241,23 @@ FOURS(DEFINE_TILE)
 EIGHTS(DEFINE_TILE)
 PLANARS(DEFINE_TILE)
 
-/* Tiles of 1, 2, ... vectors */
+/* Tiles of 1, 2, ... vectors, one after another or abreast */
 typedef struct tiles {
     tile_fn *const *by_vectors;
+    tiles_fn *const *abreast;
     int most;
 } tiles;
 
 #define NAME_TILE(kind, n) kind##_##n,
 #define TILES(LIST) \
-    (tiles) {LIST##_list, (int)(sizeof LIST##_list / sizeof *LIST##_list)}
+    (tiles) {LIST##_list, NULL, (int)(sizeof LIST##_list / sizeof *LIST##_list)}
+#define TILES_ABREAST(LIST) \
+    (tiles) {NULL, LIST##_list, (int)(sizeof LIST##_list / sizeof *LIST##_list)}
+#ifdef SINGLES_ABREAST
+static tiles_fn *const SINGLES_list[] = {SINGLES(NAME_TILE)};
+#else
 static tile_fn *const SINGLES_list[] = {SINGLES(NAME_TILE)};
+#endif
 #ifdef LONG_SINGLES
 static tile_fn *const LONG_SINGLES_list[] = {LONG_SINGLES(NAME_TILE)};
 #endif
@@ -238,7 +281,11 @@ INLINE tiles tiles_of(const ek_conv *conv) {
 #ifdef LONG_SINGLES
     if (conv->starts[conv->channels] >= LONG * conv->channels) return TILES(LONG_SINGLES);
 #endif
+#ifdef SINGLES_ABREAST
+    return TILES_ABREAST(SINGLES);
+#else
     return TILES(SINGLES);
+#endif
 }
 
 /* Which pixels of the tile from pixel `first` on are margin */
@@ -250,14 +297,18 @@ INLINE void mark_margin(spot *at, const ek_margins *margins, int64_t first) {
     for (int i = at->margin_pixels; i % RUN; i++) at->margin[i] = at->margin[i - 1];
 }
 
-/* Channels [begin, end) of the conv->vector pixels times `vectors` from pixel `first` on */
-APART void walk_tile(const ek_conv *conv, uint8_t *arena, tile_fn *tile, const ek_margins *margins, int64_t first,
-                     int64_t vectors, int64_t begin, int64_t end) {
+/* The conv->vector pixels times `vectors` from pixel `first` on */
+INLINE spot spot_of(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, int64_t first, int64_t vectors) {
     const int64_t place = EK_QUAD * first, left = (margins->pixels - first + PIXELS - 1) / PIXELS;
     const int64_t all = vectors * conv->vector / PIXELS;
-    spot at = {.conv = conv, .in = arena + conv->input + (conv->planar ? first : place),
-               .other = arena + conv->residual + place, .out = arena + conv->output + place,
-               .vectors = (int)(all < left ? all : left)};
+    return (spot){.conv = conv, .in = arena + conv->input + (conv->planar ? first : place),
+                  .other = arena + conv->residual + place, .out = arena + conv->output + place,
+                  .vectors = (int)(all < left ? all : left)};
+}
+
+APART void walk_tile(const ek_conv *conv, uint8_t *arena, tile_fn *tile, const ek_margins *margins, int64_t first,
+                     int64_t vectors, int64_t begin, int64_t end) {
+    spot at = spot_of(conv, arena, margins, first, vectors);
     mark_margin(&at, margins, first);
     tile(&at, begin, end);
 }
@@ -283,8 +334,26 @@ APART void fill_ends(const ek_conv *conv, uint8_t *arena, const ek_margins *marg
 #include "conv_rows.h"
 #endif
 
-INLINE void walk_in_tiles(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, const ek_conv_unit *unit) {
-    const tiles with = tiles_of(conv);
+/* Tiles of the same size: the last one may begin among the pixels of the one before. */
+APART void walk_abreast(const ek_conv *conv, uint8_t *arena, tiles with, const ek_margins *margins,
+                        const ek_conv_unit *unit) {
+    const int64_t vectors = unit->last - unit->first, parts = (vectors + with.most - 1) / with.most;
+    const int64_t n = (vectors + parts - 1) / parts;
+    spot tiles[ABREAST];
+    int count = 0;
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t begin = (i + 1) * n < vectors ? i * n : vectors - n, first = (unit->first + begin) * conv->vector;
+        tiles[count] = spot_of(conv, arena, margins, first, n);
+        tiles[count].begin = (int)(i * n - begin);
+        mark_margin(&tiles[count++], margins, first);
+        if (count < ABREAST && i < parts - 1) continue;
+        with.abreast[n - 1](tiles, count, unit->begin, unit->end);
+        count = 0;
+    }
+}
+
+APART void walk_one_by_one(const ek_conv *conv, uint8_t *arena, tiles with, const ek_margins *margins,
+                           const ek_conv_unit *unit) {
     const int64_t vectors = unit->last - unit->first, parts = (vectors + with.most - 1) / with.most;
     for (int64_t i = 0; i < parts; i++) {
         const int64_t first = i * vectors / parts, last = (i + 1) * vectors / parts;
@@ -296,12 +365,16 @@ INLINE void walk_in_tiles(const ek_conv *conv, uint8_t *arena, const ek_margins 
 INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     const ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
     const ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
+    const tiles with = tiles_of(conv);
 #ifdef HAS_ROWS
     if (conv->group == ROWS_GROUP)
         walk_in_rows(conv, arena, &margins, &unit);
     else
 #endif
-        walk_in_tiles(conv, arena, &margins, &unit);
+    if (with.abreast)
+        walk_abreast(conv, arena, with, &margins, &unit);
+    else
+        walk_one_by_one(conv, arena, with, &margins, &unit);
     fill_ends(conv, arena, &margins, &unit);
 }
 

@@ -211,7 +211,7 @@ SHAPES = st.builds(
     inputs=st.integers(1, 5),
     group=st.sampled_from([1, 4, 8, 16, 32]),
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
-    tile=st.integers(1, 20),
+    tile=st.integers(1, 45),
     block=st.sampled_from([8, 16, 64]),
     rounding=st.sampled_from(["fast", "biased", "exact"]),
     residual=st.booleans(),
@@ -234,6 +234,7 @@ SHAPES = st.builds(
 @example(Shape(group=32, channels=32, block=32, width=30, images=2, tile=3, rounding="biased"), [0.4])
 @example(Shape(planar=True, width=40, height=20, rounding="biased", tile=3, residual=True), [])
 @example(Shape(inputs=9, density=1.0, rounding="biased", fits16=True, width=56, tile=20), [])
+@example(Shape(width=45, height=9, tile=28, rounding="biased", residual=True), [])  # two tiles, one overlapping
 def test_levels_write_the_bytes_of_the_scalar_kernel(shape: Shape, cuts: list[float]) -> None:
     for level in LEVELS[1:]:
         for between in ([0.0, *cuts, 1.0], cuts):

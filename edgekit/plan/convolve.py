@@ -29,6 +29,7 @@ MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 SPARSE = 0.05  # of the quads zero, from where a layer is called so
 _NONE = np.int32(0)
+NEAR_BYTES = 32 * 1024  # of what is read again and again, and stays in the first cache
 LISTS_BYTES = 64 * 1024  # of the channels in a unit: they stay in the second cache while tile follows tile
 
 
@@ -134,7 +135,9 @@ class _Convolution:
         planner, planes = self.planner, places.of(self.out)
         channels = planes.planes * QUAD
         lists = (self._planar if self.value.form.spread else self._quads)(places, channels)
-        fields = self._fields(places, channels) | _tiles(planner, planes, channels, lists) | lists.fields
+        inputs = places.of(self.value).planes
+        fields = self._fields(places, channels) | _tiles(planner, planes, inputs, channels, lists)
+        fields |= lists.fields
         fields["bias"] = fields["bias"] + lists.owed
         return [Step("conv", fields, _note(self.layer, lists))]
 
@@ -205,15 +208,24 @@ def _fits(starts: NDArray[np.int64], group: int) -> bool:
     return bool(np.all(starts.reshape(-1, group) == starts[::group, None]))
 
 
-def _tiles(planner: Planner, planes: Planes, channels: int, lists: _Lists) -> Fields:
+def _tiles(planner: Planner, planes: Planes, inputs: int, channels: int, lists: _Lists) -> Fields:
     best = lists.best
     vector = costs.UNITS[planner.isa].pixels * (QUAD if best.is_planar else 1)
-    tiles = -(-planes.pixels // (vector * best.tile))
+    tile = best.tile * _abreast(planner, best, inputs)
+    tiles = -(-planes.pixels // (vector * tile))
     pieces = max(1, -(-lists.fields["entries"].nbytes // LISTS_BYTES))
     if planner.threads > 1 and tiles * pieces < 4 * planner.threads:
         pieces = -(-4 * planner.threads // tiles)
     block = _block(channels, max(8, best.group), pieces)
-    return {"channels": channels, "group": best.group, "vector": vector, "tile": best.tile, "block": block}
+    return {"channels": channels, "group": best.group, "vector": vector, "tile": tile, "block": block}
+
+
+def _abreast(planner: Planner, best: costs.Choice, inputs: int) -> int:
+    """Tiles in a unit: several where what they read of that many planes stays in the first cache."""
+    unit = costs.UNITS[planner.isa]
+    together = 1 if best.is_planar else unit.kernels[best.group].abreast
+    tile_bytes = QUAD * unit.pixels * best.tile * inputs
+    return together if together * tile_bytes <= NEAR_BYTES else 1
 
 
 def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32] | np.int32]:

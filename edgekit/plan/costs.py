@@ -21,8 +21,9 @@ class Kernel:
 
     An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
     One that walks strips of up to `strip` pixels, of a row or of two, leaves out margins.
-    `far` is what an entry costs more where a channel has LONG_LIST of them: the first cache loses what one
-    list has read before the next one reads it too.
+    `far` is what an entry costs more where there are `long` of them a channel: the first cache loses what one
+    list has read before the next one reads it too, or the list. `abreast` tiles are walked channel by channel
+    where their inputs fit the first cache together.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -33,6 +34,8 @@ class Kernel:
     store: float
     strip: int = 0
     far: float = 0
+    long: int = 64
+    abreast: int = 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,6 @@ class Unit:
 
 Picture = tuple[int, int, int]  # images, height, width
 
-LONG_LIST = 64
 STEP = 1500  # cycles of a step more: its call and its first misses
 
 # x86: measured on one core of 3 GHz, in the first cache, planar ones within networks. ARM: counted
@@ -71,8 +73,8 @@ UNITS = {
     "avxvnni": Unit(
         8,
         {
-            1: Kernel((4, 7, 8, 10, 12, 13), 2.4, 0, 0.65, 47, 3.5),
-            4: Kernel((2, 3), 7, 0, 2.1, 6, 15),
+            1: Kernel((4, 7, 8, 10, 12, 13, 14), 2.4, 0, 0.65, 47, 3.5, far=1.5, abreast=2),
+            4: Kernel((2, 3), 5.3, 0, 2.25, 0, 6, far=2, long=256),
             16: Kernel((64,), 0, 5.6, 2.4, 0, 28, strip=6),
         },
         Kernel((1, 2), 0, 0.7, 4.3, 31, 76),
@@ -80,7 +82,10 @@ UNITS = {
     ),
     "avx2": Unit(
         8,
-        {1: Kernel((4, 7, 8, 10, 12, 13), 1.5, 0, 0.9, 47, 4.4), 4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12)},
+        {
+            1: Kernel((4, 7, 8, 10, 12, 13, 14), 1.5, 0, 0.9, 47, 4.4, abreast=2),
+            4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12),
+        },
         Kernel((1, 2), 0, 0.7, 7, 18, 19),
         7,
     ),
@@ -117,7 +122,11 @@ def entries_by_group(used: NDArray[np.bool_], group: int) -> int:
 
 
 def pieces(kernel: Kernel, tile: int, vectors: int, picture: Picture, pixels: int) -> tuple[int, float]:
-    """The tiles or strips in which a kernel walks so many vectors of `pixels`, and the vectors in each."""
+    """The tiles or strips in which a kernel walks so many vectors of `pixels`, and the vectors in each.
+
+    Of tiles that are walked abreast each counts.
+    """
+    tile = min(tile, kernel.tiles[-1])
     if not kernel.strip:
         tiles = -(-vectors // tile)
         return tiles, vectors / tiles
@@ -160,6 +169,6 @@ def choose_planar(isa: str, nonzero: NDArray[np.integer], planes: int, pixels: i
 
 def _cycles(kernel: Kernel, entries: int, channels: int, tiles: int, each: float) -> float:
     entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)
-    entry += kernel.far if entries >= LONG_LIST * channels else 0
+    entry += kernel.far if entries >= kernel.long * channels else 0
     store = kernel.fixed_store + each * kernel.store
     return tiles * (entries * entry + -(-channels // QUAD) * store)
