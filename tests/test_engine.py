@@ -216,6 +216,22 @@ def test_several_inputs_and_outputs_keep_their_order() -> None:
     assert (difference.tolist(), total.tolist()) == ([[9, 18]], [[11, 22]])
 
 
+@pytest.mark.parametrize("name", ["native", "tflite"])
+def test_a_single_number_has_no_axis(name: str) -> None:
+    tensors = tuple(Tensor(name, shape, FLOAT) for name, shape in (("a", ()), ("b", (2,)), ("c", (2,))))
+    loaded = engine.load_graph(Graph(tensors, (Op("ADD", (0, 1), (2,)),), (0, 1), (2,)), "test", name)
+    assert loaded.run([f32(3), f32([1, 2])])[0].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_a_layer_without_an_output_is_refused(kind: str) -> None:
+    graph = convolution()
+    layer = Op(kind, (0, 1, 2), (), {"stride_w": 1, "stride_h": 1})
+    broken = replace(graph, ops=(layer,), outputs=(0,))
+    with pytest.raises(ModelError, match=f"operator 0 {kind}: 0 outputs"):
+        engine.load_graph(broken, "test")
+
+
 def test_outputs_stay_when_the_engine_runs_again() -> None:
     for name in ("native", "tflite"):
         loaded = engine.load_graph(network(), "test", name)
