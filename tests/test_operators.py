@@ -76,14 +76,45 @@ def test_what_does_not_fit_is_named(message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_scales_that_the_interpreter_aborts_on_are_refused() -> None:
-    ends = [
-        Tensor(name, (2,), BYTE, np.array([scale], np.float32))
-        for name, scale in (("a", 1), ("b", 1e30), ("c", 1))
+def pair(kind: str, dtype: str, scales: tuple[float | None, float | None, float | None]) -> Graph:
+    """An operator on two vectors of whole numbers, with a scale or without."""
+    tensors = [
+        Tensor(name, (2,), np.dtype(dtype), None if scale is None else np.array([scale], np.float32))
+        for name, scale in zip("abc", scales, strict=True)
     ]
-    graph = Graph(tuple(ends), (Op("ADD", (0, 1), (2,)),), (0, 1), (2,))
-    with pytest.raises(ModelError, match="scales that are too far apart: 1 and 1e"):
-        engine.load_graph(graph, "test")
+    if kind in ("EQUAL", "GREATER_EQUAL", "LESS"):
+        tensors[2] = Tensor("c", (2,), np.dtype(bool))
+    return Graph(tuple(tensors), (Op(kind, (0, 1), (2,)),), (0, 1), (2,))
+
+
+ABORTING = {
+    "ADD: scales that are too far apart: 1 and 1e+30": pair("ADD", "int8", (1, 1e30, 1)),
+    "ADD: scales that are too far apart: 0.5 and 16384": pair("ADD", "int16", (0.5, 16384, 0.5)),
+    "SUB: scales that are too far apart: 1e-06 and 2": pair("SUB", "uint8", (2, 1, 1e-6)),
+    "SQUARED_DIFFERENCE: scales that are too far apart: 0.001 and 4": pair(
+        "SQUARED_DIFFERENCE", "int8", (4, 1, 0.001)
+    ),
+    "SQUARED_DIFFERENCE: int8 without scales": pair("SQUARED_DIFFERENCE", "int8", (None, 1, 1)),
+    "LESS: a number without a scale": pair("LESS", "int8", (None, 0.1, None)),
+    "GREATER_EQUAL: a number without a scale": pair("GREATER_EQUAL", "uint8", (None, None, None)),
+    "EQUAL: a number without a scale": pair("EQUAL", "int16", (0.1, None, None)),
+}
+
+
+@pytest.mark.parametrize("message", ABORTING)
+def test_scales_that_the_interpreter_aborts_on_are_refused(message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        engine.load_graph(ABORTING[message], "test")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("scales", [(1e-6, 1e6, 1e3), (1e5, 1e5, 1e-1), (1e-5, 1e-5, 1e5)])
+def test_products_take_any_scales(scales: tuple[float, float, float]) -> None:
+    """As a normalisation of layers has them: variances are small, and their inverse roots large."""
+    for dtype in ("int8", "uint8", "int16"):
+        loaded = engine.load_graph(pair("MUL", dtype, scales), "test")
+        x = np.array([3, 100], loaded.inputs[0].dtype)
+        loaded.run([x, x])
 
 
 def test_what_fits_runs() -> None:
