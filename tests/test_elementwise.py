@@ -222,6 +222,7 @@ def test_what_is_not_exact_is_refused() -> None:
     assert two(byte, tensor((3,)), byte) == "an output [4], not [-1]"
     assert two(tensor((4,), np.dtype(np.int16)), byte, byte) is not None
     assert two(byte, byte, byte, "POW") == "quantised int8 numbers"
+    assert refuses(single("ADD_N", [], [tensor((4,), FLOAT)])) == "0 inputs"
     whole, real = tensor((4,), INT32), tensor((4,), FLOAT)
     assert two(whole, whole, whole, "POW") == "int32 numbers"
     assert two(real, real, real, "BITWISE_XOR") == "float32 numbers"

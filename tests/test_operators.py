@@ -45,6 +45,21 @@ def depthwise(inputs: int) -> Graph:
     return Graph(tensors, (Op("DEPTHWISE_CONV_2D", tuple(range(inputs)), (3,), options),), (0,), (3,))
 
 
+def split(count: int) -> Graph:
+    graph = small("SPLIT", [(1,), (4, 2), (2, 2)], num_splits=count)
+    return changed(graph, 0, dtype=np.dtype(np.int32))
+
+
+def resize(kind: str, shape: tuple[int, ...], size: list[int]) -> Graph:
+    """To a picture of 8 x 8, by a size that says something."""
+    tensors = (
+        Tensor("x", shape, FLOAT),
+        Tensor("size", (len(size),), np.dtype(np.int32), data=np.array(size, np.int32)),
+        Tensor("y", (1, 8, 8, 2), FLOAT),
+    )
+    return Graph(tensors, (Op(kind, (0, 1), (2,)),), (0,), (2,))
+
+
 WRONG = {
     "operator 0 CONV_2D: the output is [1, 4, 4, 9], not [1, 4, 4, 8]": changed(
         convolution(), 3, shape=(1, 4, 4, 9)
@@ -65,6 +80,23 @@ WRONG = {
     "CONCATENATION: axis 3 of 2": small("CONCATENATION", [(2, 3), (2, 3), (2, 6)], axis=3),
     "inputs that do not make up [2, 7]": small("CONCATENATION", [(2, 3), (2, 3), (2, 7)], axis=1),
     "PAD: margins float32 [2, 2] for 2 axes": small("PAD", [(2, 3), (2, 2), (2, 3)]),
+    "SPLIT: an axis that is float32 [1]": small("SPLIT", [(1,), (4, 2), (2, 2)], num_splits=1),
+    "SPLIT: 1 outputs, and num_splits is 2": split(2),
+    "SPLIT: 0 outputs; it gives more": replace(
+        split(2), ops=(replace(split(2).ops[0], outputs=()),), outputs=(1,)
+    ),
+    "SPLIT_V: sizes float32 [2] for 1 outputs": changed(
+        small("SPLIT_V", [(4, 2), (2,), (1,), (2, 2)], num_splits=2), 2, dtype=np.dtype(np.int32)
+    ),
+    "PACK: 2 inputs, and values_count is 3": small("PACK", [(2,), (2,), (2, 2)], values_count=3),
+    "UNPACK: 1 outputs, and num is 2": small("UNPACK", [(2, 2), (2,)], num=2),
+    "RESIZE_BILINEAR: a picture [1, 0, 4, 2] to [1, 8, 8, 2]": resize(
+        "RESIZE_BILINEAR", (1, 0, 4, 2), [8, 8]
+    ),
+    "RESIZE_BILINEAR: a size int32 [1]": resize("RESIZE_BILINEAR", (1, 4, 4, 2), [8]),
+    "RESIZE_NEAREST_NEIGHBOR: the output is [1, 8, 8, 2], not the size": resize(
+        "RESIZE_NEAREST_NEIGHBOR", (1, 4, 4, 2), [8, 0]
+    ),
     "SOFTMAX: shape [2, 3] to [6]": small("SOFTMAX", [(2, 3), (6,)]),
 }
 

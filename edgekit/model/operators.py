@@ -50,8 +50,8 @@ class Rule:
         absent = min(op.inputs[: self.required], default=0) < 0
         if absent or not self.required <= len(op.inputs) <= self.most:
             return f"{sum(i >= 0 for i in op.inputs)} inputs; it takes {self.required} to {self.most}"
-        if self.outputs is not None and len(op.outputs) != self.outputs:
-            return f"{len(op.outputs)} outputs; it gives {self.outputs}"
+        if not op.outputs or self.outputs not in (None, len(op.outputs)):
+            return f"{len(op.outputs)} outputs; it gives {self.outputs or 'more'}"
         inputs = [graph.tensors[i] for i in op.inputs if i >= 0]
         results = [graph.tensors[i] for i in op.outputs]
         reason = self._values([*inputs[: self.data], *results]) if self.data else None
@@ -249,6 +249,50 @@ def _concatenation(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
     return None if fits else f"inputs that do not make up {list(result.shape)}"
 
 
+def _number(tensor: Tensor) -> bool:
+    """Whether it is one whole number, as an axis is."""
+    return tensor.dtype == np.int32 and math.prod(tensor.shape) == 1
+
+
+def _split(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    """By an axis, before the input of SPLIT and behind the sizes of SPLIT_V."""
+    axis = inputs[2 if op.kind == "SPLIT_V" else 0]
+    if not _number(axis):
+        return f"an axis that is {axis.dtype} {list(axis.shape)}"
+    if op.kind == "SPLIT_V" and (
+        str(inputs[1].dtype) not in _SHAPES or inputs[1].shape != (len(op.outputs),)
+    ):
+        return f"sizes {inputs[1].dtype} {list(inputs[1].shape)} for {len(op.outputs)} outputs"
+    del result
+    return _counted(op, "num_splits", len(op.outputs), "outputs")
+
+
+def _pack(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    del result
+    return _counted(op, "values_count", len(inputs), "inputs")
+
+
+def _unpack(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    del inputs, result
+    return _counted(op, "num", len(op.outputs), "outputs")
+
+
+def _counted(op: Op, option: str, count: int, what: str) -> str | None:
+    said = op.options[option]
+    return None if said == count else f"{count} {what}, and {option} is {said!r}"
+
+
+def _resize(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    source, size = inputs
+    if len(source.shape) != 4 or not math.prod(source.shape) or not math.prod(result.shape):
+        return f"a picture {list(source.shape)} to {list(result.shape)}"
+    if size.dtype != np.int32 or size.shape != (2,):
+        return f"a size {size.dtype} {list(size.shape)}"
+    del op
+    fits = size.data is None or tuple(size.data.tolist()) == result.shape[1:3]
+    return None if fits else f"the output is {list(result.shape)}, not the size it asks for"
+
+
 def _fake_quant(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
     bits = int(op.options["num_bits"])  # type: ignore[arg-type]
     fits = inputs[0].dtype == result.dtype == np.float32 and 2 <= bits <= 16
@@ -271,10 +315,12 @@ _RULES = {
     "DEQUANTIZE": Rule(1, 1, 1, mixed=True, check=_same),
     "FAKE_QUANT": Rule(1, 1, 1, check=_fake_quant),
     "TOPK_V2": Rule(2, 2, outputs=2),
-    "SPLIT": Rule(2, 2, outputs=None),
-    "SPLIT_V": Rule(3, 3, outputs=None),
-    "UNPACK": Rule(1, 1, outputs=None),
-    "PACK": Rule(1, _ANY),
+    "SPLIT": Rule(2, 2, check=_split, outputs=None),
+    "SPLIT_V": Rule(3, 3, check=_split, outputs=None),
+    "UNPACK": Rule(1, 1, check=_unpack, outputs=None),
+    "PACK": Rule(1, _ANY, check=_pack),
+    "RESIZE_BILINEAR": Rule(2, 2, check=_resize),
+    "RESIZE_NEAREST_NEIGHBOR": Rule(2, 2, check=_resize),
     "TRANSPOSE_CONV": Rule(3, 4),
     "ADD": Rule(2, 2, 2, check=_sum),
     "SUB": Rule(2, 2, 2, check=_sum),
@@ -289,8 +335,8 @@ _TAKES = {
         ZEROS_LIKE""",
     2: """ARG_MAX ARG_MIN BATCH_MATMUL BROADCAST_TO CUMSUM DIV EXPAND_DIMS FILL FLOOR_DIV FLOOR_MOD
         GATHER GATHER_ND LOGICAL_AND LOGICAL_OR MAXIMUM MEAN MINIMUM
-        MIRROR_PAD POW PRELU REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD RESIZE_BILINEAR
-        RESIZE_NEAREST_NEIGHBOR REVERSE_V2 SUM TILE TRANSPOSE""",
+        MIRROR_PAD POW PRELU REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD
+        REVERSE_V2 SUM TILE TRANSPOSE""",
     3: "BATCH_TO_SPACE_ND PADV2 RANGE SELECT SELECT_V2 SLICE SPACE_TO_BATCH_ND",
     4: "ONE_HOT STRIDED_SLICE",
 }
