@@ -70,6 +70,20 @@ def test_tables(kind: str, data: st.DataObject) -> None:
     compare(single(kind, [source], [result], **options), inputs=[every])
 
 
+@examples(60)
+@given(st.floats(-30, 8), st.floats(-18, 8), BYTES, st.integers(0, 255))
+def test_hard_swish_takes_scales_that_are_far_apart(
+    source_log: float, result_log: float, dtype: np.dtype[Any], zero: int
+) -> None:
+    zero += int(np.iinfo(dtype).min)
+    source, result = (
+        tensor((256,), dtype, float(np.float32(2.0**log)), zero) for log in (source_log, result_log)
+    )
+    graph = single("HARD_SWISH", [source], [result])
+    if refuses(graph) != "scales that are too far apart":
+        compare(graph, inputs=[np.arange(256, dtype=np.uint8).view(dtype)])
+
+
 @pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "PRELU", *COMPARISONS])
 @examples(40)
 @given(shapes(), BYTES, SEEDS, st.data())
