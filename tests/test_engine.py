@@ -223,6 +223,28 @@ def test_a_single_number_has_no_axis(name: str) -> None:
     assert loaded.run([f32(3), f32([1, 2])])[0].tolist() == [4, 5]
 
 
+def test_what_is_empty_need_not_be_computed() -> None:
+    """No axes, as of a MEAN that gives what it gets; what would compute something of nothing is refused."""
+    shapes: dict[str, tuple[int, ...]] = {"x": (2, 3), "axes": (0,), "y": (2, 3)}
+    tensors = [Tensor(name, shape, FLOAT) for name, shape in shapes.items()]
+    tensors[1] = replace(tensors[1], dtype=np.dtype(np.int32))
+    graph = Graph(tuple(tensors), (Op("MEAN", (0, 1), (2,)),), (0,), (2,))
+    x = random_input(graph, 0)
+    np.testing.assert_array_equal(engine.load_graph(graph, "test", "native").run(x)[0], x)
+    nothing = Graph(
+        (
+            Tensor("x", (2, 0), FLOAT),
+            Tensor("y", (2,), np.dtype(np.int32)),
+            Tensor("i", (1,), np.dtype(np.int32), data=np.ones(1, np.int32)),
+        ),
+        (Op("ARG_MIN", (0, 2), (1,)),),
+        (),
+        (1,),
+    )
+    with pytest.raises(ModelError):
+        engine.load_graph(nothing, "test", "native")
+
+
 @pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D"])
 def test_a_layer_without_an_output_is_refused(kind: str) -> None:
     graph = convolution()

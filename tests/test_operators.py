@@ -127,6 +127,9 @@ ABORTING = {
         "SQUARED_DIFFERENCE", "int8", (4, 1, 0.001)
     ),
     "SQUARED_DIFFERENCE: int8 without scales": pair("SQUARED_DIFFERENCE", "int8", (None, 1, 1)),
+    "operator 0 SQUARED_DIFFERENCE: int8 without scales": changed(
+        pair("SQUARED_DIFFERENCE", "int8", (None, 1, 1)), 2, dtype=np.dtype(np.int64)
+    ),
     "LESS: a number without a scale": pair("LESS", "int8", (None, 0.1, None)),
     "GREATER_EQUAL: a number without a scale": pair("GREATER_EQUAL", "uint8", (None, None, None)),
     "EQUAL: a number without a scale": pair("EQUAL", "int16", (0.1, None, None)),

@@ -165,7 +165,7 @@ def _sum(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
 def _squared_difference(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
     """Of int8 with scales an interpreter takes the numbers widened by 7 bits."""
     factor = 0.0
-    if result.dtype == np.int8:
+    if any(tensor.dtype == np.int8 for tensor in (*inputs, result)):
         if any(tensor.scale is None for tensor in (*inputs, result)):
             return "int8 without scales"
         factor = _twice_the_larger(inputs) ** 2 / (2.0**14 * _one_scale(result))
