@@ -70,6 +70,20 @@ def test_tables(kind: str, data: st.DataObject) -> None:
     compare(single(kind, [source], [result], **options), inputs=[every])
 
 
+@examples(60)
+@given(st.floats(-30, 8), st.floats(-18, 8), BYTES, st.integers(0, 255))
+def test_hard_swish_takes_scales_that_are_far_apart(
+    source_log: float, result_log: float, dtype: np.dtype[Any], zero: int
+) -> None:
+    zero += int(np.iinfo(dtype).min)
+    source, result = (
+        tensor((256,), dtype, float(np.float32(2.0**log)), zero) for log in (source_log, result_log)
+    )
+    graph = single("HARD_SWISH", [source], [result])
+    if refuses(graph) != "scales that are too far apart":
+        compare(graph, inputs=[np.arange(256, dtype=np.uint8).view(dtype)])
+
+
 @pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "PRELU", *COMPARISONS])
 @examples(40)
 @given(shapes(), BYTES, SEEDS, st.data())
@@ -222,6 +236,7 @@ def test_what_is_not_exact_is_refused() -> None:
     assert two(byte, tensor((3,)), byte) == "an output [4], not [-1]"
     assert two(tensor((4,), np.dtype(np.int16)), byte, byte) is not None
     assert two(byte, byte, byte, "POW") == "quantised int8 numbers"
+    assert refuses(single("ADD_N", [], [tensor((4,), FLOAT)])) == "0 inputs"
     whole, real = tensor((4,), INT32), tensor((4,), FLOAT)
     assert two(whole, whole, whole, "POW") == "int32 numbers"
     assert two(real, real, real, "BITWISE_XOR") == "float32 numbers"

@@ -216,6 +216,44 @@ def test_several_inputs_and_outputs_keep_their_order() -> None:
     assert (difference.tolist(), total.tolist()) == ([[9, 18]], [[11, 22]])
 
 
+@pytest.mark.parametrize("name", ["native", "tflite"])
+def test_a_single_number_has_no_axis(name: str) -> None:
+    tensors = tuple(Tensor(name, shape, FLOAT) for name, shape in (("a", ()), ("b", (2,)), ("c", (2,))))
+    loaded = engine.load_graph(Graph(tensors, (Op("ADD", (0, 1), (2,)),), (0, 1), (2,)), "test", name)
+    assert loaded.run([f32(3), f32([1, 2])])[0].tolist() == [4, 5]
+
+
+def test_what_is_empty_need_not_be_computed() -> None:
+    """No axes, as of a MEAN that gives what it gets; what would compute something of nothing is refused."""
+    shapes: dict[str, tuple[int, ...]] = {"x": (2, 3), "axes": (0,), "y": (2, 3)}
+    tensors = [Tensor(name, shape, FLOAT) for name, shape in shapes.items()]
+    tensors[1] = replace(tensors[1], dtype=np.dtype(np.int32))
+    graph = Graph(tuple(tensors), (Op("MEAN", (0, 1), (2,)),), (0,), (2,))
+    x = random_input(graph, 0)
+    np.testing.assert_array_equal(engine.load_graph(graph, "test", "native").run(x)[0], x)
+    nothing = Graph(
+        (
+            Tensor("x", (2, 0), FLOAT),
+            Tensor("y", (2,), np.dtype(np.int32)),
+            Tensor("i", (1,), np.dtype(np.int32), data=np.ones(1, np.int32)),
+        ),
+        (Op("ARG_MIN", (0, 2), (1,)),),
+        (),
+        (1,),
+    )
+    with pytest.raises(ModelError):
+        engine.load_graph(nothing, "test", "native")
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_a_layer_without_an_output_is_refused(kind: str) -> None:
+    graph = convolution()
+    layer = Op(kind, (0, 1, 2), (), {"stride_w": 1, "stride_h": 1})
+    broken = replace(graph, ops=(layer,), outputs=(0,))
+    with pytest.raises(ModelError, match=f"operator 0 {kind}: 0 outputs"):
+        engine.load_graph(broken, "test")
+
+
 def test_outputs_stay_when_the_engine_runs_again() -> None:
     for name in ("native", "tflite"):
         loaded = engine.load_graph(network(), "test", name)

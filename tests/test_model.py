@@ -238,6 +238,14 @@ def test_sparse_constants_are_those_of_the_interpreter(compressed: set[int]) -> 
     np.testing.assert_array_equal(run_reference(found, inputs)[0], run_content(content, graph, inputs)[0])
 
 
+def test_a_densify_without_an_output_unfolds_nothing() -> None:
+    net = Net("float32")
+    x, constant = net.input(3), net.constant(np.ones(3), "float32")
+    net.ops_of("DENSIFY", [constant, x], [], {})
+    graph = net.graph(net.op("ADD", [x, x], (3,)))
+    assert model.read_bytes(model.write(graph)) == graph
+
+
 DENSE = np.eye(4, 6, dtype=np.int8)
 CSR = encode(DENSE, [0, 1], {}, {1})
 SPARSE_MISTAKES: dict[str, Sparse] = {

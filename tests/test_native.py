@@ -121,6 +121,29 @@ def test_every_level_and_number_of_threads_gives_the_same_bytes(
                 assert_equal(loaded.run(inputs), expected)
 
 
+@examples(40)
+@given(st.integers(0, 2**32), st.integers(0, 255), st.sampled_from(["SAME", "VALID"]), st.booleans())
+def test_transposed_convolutions_of_uint8_are_exact(seed: int, zero: int, padding: str, biased: bool) -> None:
+    rng = np.random.default_rng(seed)
+    rows, columns, depth, height, width, stride, channels = rng.integers(1, 6, 7).tolist()
+    if padding == "SAME":
+        size = (rows * stride, columns * stride)
+    else:
+        size = ((rows - 1) * stride + height, (columns - 1) * stride + width)
+    net, shape = Net("uint8"), (2, *size, channels)
+    x = net.input(2, rows, columns, depth)
+    kernel = rng.integers(0, 256, (channels, height, width, depth))
+    weights = net.constant(kernel, "uint8", scale=0.02, zero_point=zero)
+    bias = [net.bias(rng.integers(-9000, 9000, channels))] if biased else []
+    ends = [net.constant(shape), weights, x, *bias]
+    options = {"padding": padding, "stride_h": stride, "stride_w": stride}
+    graph = net.graph(net.op("TRANSPOSE_CONV", ends, shape, scale=1.7, zero_point=99, **options))
+    inputs = random_inputs(graph, seed)
+    expected = run_reference(graph, inputs)
+    for level in native.cpu_levels():
+        assert_equal(outputs(prepared(graph), inputs, isa=level), expected)
+
+
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
 @examples(40)
 @given(choices=CHOICES, dtype=DTYPES)

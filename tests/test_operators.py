@@ -45,6 +45,21 @@ def depthwise(inputs: int) -> Graph:
     return Graph(tensors, (Op("DEPTHWISE_CONV_2D", tuple(range(inputs)), (3,), options),), (0,), (3,))
 
 
+def split(count: int) -> Graph:
+    graph = small("SPLIT", [(1,), (4, 2), (2, 2)], num_splits=count)
+    return changed(graph, 0, dtype=np.dtype(np.int32))
+
+
+def resize(kind: str, shape: tuple[int, ...], size: list[int]) -> Graph:
+    """To a picture of 8 x 8, by a size that says something."""
+    tensors = (
+        Tensor("x", shape, FLOAT),
+        Tensor("size", (len(size),), np.dtype(np.int32), data=np.array(size, np.int32)),
+        Tensor("y", (1, 8, 8, 2), FLOAT),
+    )
+    return Graph(tensors, (Op(kind, (0, 1), (2,)),), (0,), (2,))
+
+
 WRONG = {
     "operator 0 CONV_2D: the output is [1, 4, 4, 9], not [1, 4, 4, 8]": changed(
         convolution(), 3, shape=(1, 4, 4, 9)
@@ -65,6 +80,23 @@ WRONG = {
     "CONCATENATION: axis 3 of 2": small("CONCATENATION", [(2, 3), (2, 3), (2, 6)], axis=3),
     "inputs that do not make up [2, 7]": small("CONCATENATION", [(2, 3), (2, 3), (2, 7)], axis=1),
     "PAD: margins float32 [2, 2] for 2 axes": small("PAD", [(2, 3), (2, 2), (2, 3)]),
+    "SPLIT: an axis that is float32 [1]": small("SPLIT", [(1,), (4, 2), (2, 2)], num_splits=1),
+    "SPLIT: 1 outputs, and num_splits is 2": split(2),
+    "SPLIT: 0 outputs; it gives more": replace(
+        split(2), ops=(replace(split(2).ops[0], outputs=()),), outputs=(1,)
+    ),
+    "SPLIT_V: sizes float32 [2] for 1 outputs": changed(
+        small("SPLIT_V", [(4, 2), (2,), (1,), (2, 2)], num_splits=2), 2, dtype=np.dtype(np.int32)
+    ),
+    "PACK: 2 inputs, and values_count is 3": small("PACK", [(2,), (2,), (2, 2)], values_count=3),
+    "UNPACK: 1 outputs, and num is 2": small("UNPACK", [(2, 2), (2,)], num=2),
+    "RESIZE_BILINEAR: a picture [1, 0, 4, 2] to [1, 8, 8, 2]": resize(
+        "RESIZE_BILINEAR", (1, 0, 4, 2), [8, 8]
+    ),
+    "RESIZE_BILINEAR: a size int32 [1]": resize("RESIZE_BILINEAR", (1, 4, 4, 2), [8]),
+    "RESIZE_NEAREST_NEIGHBOR: the output is [1, 8, 8, 2], not the size": resize(
+        "RESIZE_NEAREST_NEIGHBOR", (1, 4, 4, 2), [8, 0]
+    ),
     "SOFTMAX: shape [2, 3] to [6]": small("SOFTMAX", [(2, 3), (6,)]),
 }
 
@@ -76,14 +108,48 @@ def test_what_does_not_fit_is_named(message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_scales_that_the_interpreter_aborts_on_are_refused() -> None:
-    ends = [
-        Tensor(name, (2,), BYTE, np.array([scale], np.float32))
-        for name, scale in (("a", 1), ("b", 1e30), ("c", 1))
+def pair(kind: str, dtype: str, scales: tuple[float | None, float | None, float | None]) -> Graph:
+    """An operator on two vectors of whole numbers, with a scale or without."""
+    tensors = [
+        Tensor(name, (2,), np.dtype(dtype), None if scale is None else np.array([scale], np.float32))
+        for name, scale in zip("abc", scales, strict=True)
     ]
-    graph = Graph(tuple(ends), (Op("ADD", (0, 1), (2,)),), (0, 1), (2,))
-    with pytest.raises(ModelError, match="scales that are too far apart: 1 and 1e"):
-        engine.load_graph(graph, "test")
+    if kind in ("EQUAL", "GREATER_EQUAL", "LESS"):
+        tensors[2] = Tensor("c", (2,), np.dtype(bool))
+    return Graph(tuple(tensors), (Op(kind, (0, 1), (2,)),), (0, 1), (2,))
+
+
+ABORTING = {
+    "ADD: scales that are too far apart: 1 and 1e+30": pair("ADD", "int8", (1, 1e30, 1)),
+    "ADD: scales that are too far apart: 0.5 and 16384": pair("ADD", "int16", (0.5, 16384, 0.5)),
+    "SUB: scales that are too far apart: 1e-06 and 2": pair("SUB", "uint8", (2, 1, 1e-6)),
+    "SQUARED_DIFFERENCE: scales that are too far apart: 0.001 and 4": pair(
+        "SQUARED_DIFFERENCE", "int8", (4, 1, 0.001)
+    ),
+    "SQUARED_DIFFERENCE: int8 without scales": pair("SQUARED_DIFFERENCE", "int8", (None, 1, 1)),
+    "operator 0 SQUARED_DIFFERENCE: int8 without scales": changed(
+        pair("SQUARED_DIFFERENCE", "int8", (None, 1, 1)), 2, dtype=np.dtype(np.int64)
+    ),
+    "LESS: a number without a scale": pair("LESS", "int8", (None, 0.1, None)),
+    "GREATER_EQUAL: a number without a scale": pair("GREATER_EQUAL", "uint8", (None, None, None)),
+    "EQUAL: a number without a scale": pair("EQUAL", "int16", (0.1, None, None)),
+}
+
+
+@pytest.mark.parametrize("message", ABORTING)
+def test_scales_that_the_interpreter_aborts_on_are_refused(message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        engine.load_graph(ABORTING[message], "test")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("scales", [(1e-6, 1e6, 1e3), (1e5, 1e5, 1e-1), (1e-5, 1e-5, 1e5)])
+def test_products_take_any_scales(scales: tuple[float, float, float]) -> None:
+    """As a normalisation of layers has them: variances are small, and their inverse roots large."""
+    for dtype in ("int8", "uint8", "int16"):
+        loaded = engine.load_graph(pair("MUL", dtype, scales), "test")
+        x = np.array([3, 100], loaded.inputs[0].dtype)
+        loaded.run([x, x])
 
 
 def test_what_fits_runs() -> None:

@@ -154,7 +154,8 @@ def _without_densify(tensors: list[Tensor], ops: list[Op]) -> list[Op]:
     left = []
     for op in ops:
         ends = [tensors[i] for i in (*op.inputs, *op.outputs) if 0 <= i < len(tensors)]
-        if op.kind != "DENSIFY" or len(ends) != 2 or not _are_same(*ends):
+        is_pair = len(op.inputs) == len(op.outputs) == 1 and len(ends) == 2
+        if op.kind != "DENSIFY" or not is_pair or not _are_same(*ends):
             left.append(op)
         else:
             tensors[op.outputs[0]] = replace(ends[1], data=ends[0].data)

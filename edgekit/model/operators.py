@@ -16,6 +16,8 @@ from edgekit.model.graph import Graph, Op, Tensor
 
 Check = Callable[[Op, list[Tensor], Tensor], str | None]
 MAX_SCALE_RATIO = 2.0**18
+MAX_SUM_FACTOR = 0.5  # from what an interpreter adds, operands widened by these bits, to the output
+_WIDENING = {"int8": 20, "uint8": 20, "int16": 15}
 _INTEGERS = ("int8", "uint8", "int16")
 _SHAPES = ("int32", "int64")
 
@@ -48,8 +50,8 @@ class Rule:
         absent = min(op.inputs[: self.required], default=0) < 0
         if absent or not self.required <= len(op.inputs) <= self.most:
             return f"{sum(i >= 0 for i in op.inputs)} inputs; it takes {self.required} to {self.most}"
-        if self.outputs is not None and len(op.outputs) != self.outputs:
-            return f"{len(op.outputs)} outputs; it gives {self.outputs}"
+        if not op.outputs or self.outputs not in (None, len(op.outputs)):
+            return f"{len(op.outputs)} outputs; it gives {self.outputs or 'more'}"
         inputs = [graph.tensors[i] for i in op.inputs if i >= 0]
         results = [graph.tensors[i] for i in op.outputs]
         reason = self._values([*inputs[: self.data], *results]) if self.data else None
@@ -148,11 +150,50 @@ def _broadcast(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
         fits = np.broadcast_shapes(*shapes) == result.shape and len(result.shape) <= 6
     except ValueError:
         fits = False
-    scales = [float(tensor.scale[0]) for tensor in (*inputs, result) if tensor.scale is not None]
-    if scales and max(scales) / min(scales) > MAX_SCALE_RATIO:
-        return f"scales that are too far apart: {min(scales):g} and {max(scales):g}"
     del op
     return None if fits else f"shapes {list(shapes[0])} and {list(shapes[1])} to {list(result.shape)}"
+
+
+def _sum(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    factor = 0.0
+    if str(result.dtype) in _INTEGERS:
+        twice, last = _twice_the_larger(inputs), _one_scale(result)
+        factor = twice / (2.0 ** _WIDENING[str(result.dtype)] * last)
+    return _too_far_apart(factor, inputs, result) or _broadcast(op, inputs, result)
+
+
+def _squared_difference(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    """Of int8 with scales an interpreter takes the numbers widened by 7 bits."""
+    factor = 0.0
+    if any(tensor.dtype == np.int8 for tensor in (*inputs, result)):
+        if any(tensor.scale is None for tensor in (*inputs, result)):
+            return "int8 without scales"
+        factor = _twice_the_larger(inputs) ** 2 / (2.0**14 * _one_scale(result))
+    del op
+    return _too_far_apart(factor, inputs, result)
+
+
+def _twice_the_larger(inputs: list[Tensor]) -> float:
+    return 2 * max(map(_one_scale, inputs))
+
+
+def _one_scale(tensor: Tensor) -> float:
+    return 0.0 if tensor.scale is None else float(tensor.scale[0])
+
+
+def _too_far_apart(factor: float, inputs: list[Tensor], result: Tensor) -> str | None:
+    scales = [_one_scale(tensor) for tensor in (*inputs, result)]
+    if factor < MAX_SUM_FACTOR:
+        return None
+    return f"scales that are too far apart: {min(scales):g} and {max(scales):g}"
+
+
+def _comparison(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    """An interpreter takes bytes for quantised, and others where one of them is."""
+    quantised = [tensor.scale is not None for tensor in inputs]
+    of_bytes = any(str(tensor.dtype) in ("int8", "uint8") for tensor in inputs)
+    del op, result
+    return None if all(quantised) or not (of_bytes or any(quantised)) else "a number without a scale"
 
 
 def _same(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
@@ -208,6 +249,50 @@ def _concatenation(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
     return None if fits else f"inputs that do not make up {list(result.shape)}"
 
 
+def _number(tensor: Tensor) -> bool:
+    """Whether it is one whole number, as an axis is."""
+    return tensor.dtype == np.int32 and math.prod(tensor.shape) == 1
+
+
+def _split(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    """By an axis, before the input of SPLIT and behind the sizes of SPLIT_V."""
+    axis = inputs[2 if op.kind == "SPLIT_V" else 0]
+    if not _number(axis):
+        return f"an axis that is {axis.dtype} {list(axis.shape)}"
+    if op.kind == "SPLIT_V" and (
+        str(inputs[1].dtype) not in _SHAPES or inputs[1].shape != (len(op.outputs),)
+    ):
+        return f"sizes {inputs[1].dtype} {list(inputs[1].shape)} for {len(op.outputs)} outputs"
+    del result
+    return _counted(op, "num_splits", len(op.outputs), "outputs")
+
+
+def _pack(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    del result
+    return _counted(op, "values_count", len(inputs), "inputs")
+
+
+def _unpack(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    del inputs, result
+    return _counted(op, "num", len(op.outputs), "outputs")
+
+
+def _counted(op: Op, option: str, count: int, what: str) -> str | None:
+    said = op.options[option]
+    return None if said == count else f"{count} {what}, and {option} is {said!r}"
+
+
+def _resize(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
+    source, size = inputs
+    if len(source.shape) != 4 or not math.prod(source.shape) or not math.prod(result.shape):
+        return f"a picture {list(source.shape)} to {list(result.shape)}"
+    if size.dtype != np.int32 or size.shape != (2,):
+        return f"a size {size.dtype} {list(size.shape)}"
+    del op
+    fits = size.data is None or tuple(size.data.tolist()) == result.shape[1:3]
+    return None if fits else f"the output is {list(result.shape)}, not the size it asks for"
+
+
 def _fake_quant(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
     bits = int(op.options["num_bits"])  # type: ignore[arg-type]
     fits = inputs[0].dtype == result.dtype == np.float32 and 2 <= bits <= 16
@@ -216,7 +301,7 @@ def _fake_quant(op: Op, inputs: list[Tensor], result: Tensor) -> str | None:
 
 _ANY = 1 << 16
 _ELEMENTWISE = Rule(1, 1, 1, check=_same)
-_BINARY = Rule(2, 2, 2, check=_broadcast)
+_COMPARED = Rule(2, 2, check=_comparison)
 _RULES = {
     "CONV_2D": Rule(2, 3, 1, check=_conv),
     "DEPTHWISE_CONV_2D": Rule(3, 3, 1, check=_depthwise),
@@ -230,22 +315,28 @@ _RULES = {
     "DEQUANTIZE": Rule(1, 1, 1, mixed=True, check=_same),
     "FAKE_QUANT": Rule(1, 1, 1, check=_fake_quant),
     "TOPK_V2": Rule(2, 2, outputs=2),
-    "SPLIT": Rule(2, 2, outputs=None),
-    "SPLIT_V": Rule(3, 3, outputs=None),
-    "UNPACK": Rule(1, 1, outputs=None),
-    "PACK": Rule(1, _ANY),
+    "SPLIT": Rule(2, 2, check=_split, outputs=None),
+    "SPLIT_V": Rule(3, 3, check=_split, outputs=None),
+    "UNPACK": Rule(1, 1, check=_unpack, outputs=None),
+    "PACK": Rule(1, _ANY, check=_pack),
+    "RESIZE_BILINEAR": Rule(2, 2, check=_resize),
+    "RESIZE_NEAREST_NEIGHBOR": Rule(2, 2, check=_resize),
     "TRANSPOSE_CONV": Rule(3, 4),
+    "ADD": Rule(2, 2, 2, check=_sum),
+    "SUB": Rule(2, 2, 2, check=_sum),
+    "MUL": Rule(2, 2, 2, check=_broadcast),
+    "SQUARED_DIFFERENCE": Rule(2, 2, check=_squared_difference),
 }
-_RULES |= dict.fromkeys(("ADD", "SUB", "MUL"), _BINARY)
+_RULES |= dict.fromkeys(("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"), _COMPARED)
 _RULES |= dict.fromkeys("HARD_SWISH LEAKY_RELU LOGISTIC RELU RELU6 SOFTMAX TANH".split(), _ELEMENTWISE)  # noqa: SIM905
 _TAKES = {
     1: """ABS CAST CEIL COS DEPTH_TO_SPACE ELU EXP FLOOR GELU L2_NORMALIZATION LOG LOGICAL_NOT LOG_SOFTMAX
         NEG RANK RELU_0_TO_1 RELU_N1_TO_1 ROUND RSQRT SHAPE SIGN SIN SPACE_TO_DEPTH SQRT SQUARE SQUEEZE
         ZEROS_LIKE""",
-    2: """ARG_MAX ARG_MIN BATCH_MATMUL BROADCAST_TO CUMSUM DIV EQUAL EXPAND_DIMS FILL FLOOR_DIV FLOOR_MOD
-        GATHER GATHER_ND GREATER GREATER_EQUAL LESS LESS_EQUAL LOGICAL_AND LOGICAL_OR MAXIMUM MEAN MINIMUM
-        MIRROR_PAD NOT_EQUAL POW PRELU REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD RESIZE_BILINEAR
-        RESIZE_NEAREST_NEIGHBOR REVERSE_V2 SQUARED_DIFFERENCE SUM TILE TRANSPOSE""",
+    2: """ARG_MAX ARG_MIN BATCH_MATMUL BROADCAST_TO CUMSUM DIV EXPAND_DIMS FILL FLOOR_DIV FLOOR_MOD
+        GATHER GATHER_ND LOGICAL_AND LOGICAL_OR MAXIMUM MEAN MINIMUM
+        MIRROR_PAD POW PRELU REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD
+        REVERSE_V2 SUM TILE TRANSPOSE""",
     3: "BATCH_TO_SPACE_ND PADV2 RANGE SELECT SELECT_V2 SLICE SPACE_TO_BATCH_ND",
     4: "ONE_HOT STRIDED_SLICE",
 }

@@ -56,7 +56,7 @@ def _check_input(info: TensorInfo, array: NDArray[Any]) -> NDArray[Any]:
         raise ValueError(f"input {info.name!r} takes {info.dtype} {list(info.shape)}, not {got}")
     if info.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"input {info.name!r} holds a number that is not finite")
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # and not `ascontiguousarray`, which gives a single number an axis
 
 
 def random_inputs(infos: Sequence[TensorInfo], seed: int = 0) -> list[NDArray[Any]]:

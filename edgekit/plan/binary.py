@@ -300,8 +300,8 @@ def signed_scratch(job: Lowering) -> int:
 def _sum_of_many(job: Lowering) -> list[Step]:
     """ADD_N: one after another, each sum in the place from which the next is not made."""
     count = len(job.op.inputs)
-    job.takes(count)
     need(count >= 2, f"{count} inputs")
+    job.takes(count)
     need(job.result.dtype in (FLOAT, np.int32), f"{job.result.dtype}")
     for tensor in job.inputs:
         same_type(tensor, job.result)

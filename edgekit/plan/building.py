@@ -100,7 +100,8 @@ def build(
 
 def _plain(planner: Planner, op: Op) -> None:
     graph = planner.graph
-    reads = tuple(planner.want_plain(i) for i in op.inputs if i >= 0 and not planner.is_constant(i))
+    computed = [i for i in op.inputs if i >= 0 and not planner.is_constant(i) and graph.tensors[i].size_bytes]
+    reads = tuple(map(planner.want_plain, computed))
     writes = tuple(Value(i, PLAIN) for i in op.outputs)
     if plain.aliases(graph, op):
         planner.share(writes[0], reads[0])

@@ -66,10 +66,10 @@ class Lowering:
         return int(self.op.options[name])  # type: ignore[arg-type]
 
     def source(self, number: int) -> Source:
-        """The numbers of an input, computed or constant."""
+        """The numbers of an input, computed or constant; where there are none, nothing need compute them."""
         tensor = self.inputs[number]
-        if tensor.data is not None:
-            return Source(0, tensor.data)
+        if tensor.data is not None or not tensor.size_bytes:
+            return Source(0, np.zeros(0, tensor.dtype) if tensor.data is None else tensor.data)
         return Source(self.place(self.op.inputs[number]))
 
     def output(self, number: int = 0) -> int:

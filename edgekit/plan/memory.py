@@ -101,7 +101,8 @@ def _pointer_bytes(graph: Graph) -> int:
     """XNNPACK holds a pointer for every pixel that a window of a convolution covers, for every window."""
     total = 0
     for op in graph.ops:
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and len(op.inputs) > 1 and op.inputs[1] >= 0:
+        is_whole = len(op.inputs) > 1 and op.inputs[1] >= 0 and op.outputs  # nobody has checked it yet
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and is_whole:
             weights, result = graph.tensors[op.inputs[1]].shape, graph.tensors[op.outputs[0]].shape
             window = math.prod(weights[1:3])
             total += 8 * window * math.prod(result[1:3]) if window > 1 else 0

@@ -12,6 +12,7 @@ from edgekit.plan import fully_connected as layers
 from edgekit.plan.arithmetic import bounds, clamp, is_quantised, multiplier
 from edgekit.plan.lowering import FLOAT, Lower, Lowering, dense, need, scale_of, type_number, zero_point_of
 from edgekit.plan.reduction import window
+from edgekit.plan.simplify.arithmetic import sum_factors
 from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import merge
 
@@ -146,17 +147,16 @@ def _margin(size: int, reach: int, stride: int, padding: object) -> int:
 
 
 def _channel_factors(job: Lowering, channels: int) -> tuple[NDArray[np.int32], list[tuple[int, int]]]:
-    """Bias and factor of each output channel."""
+    """Bias and factor of each output channel. Weights of int16 are uint8 ones less their zero point."""
     weights, source = job.inputs[1], job.inputs[2]
-    need(
-        weights.data is not None and weights.dtype == np.int8, f"{weights.dtype} weights that are no constant"
-    )
+    known = weights.data is not None and weights.dtype in (np.int8, np.int16)
+    need(known, f"{weights.dtype} weights that are no constant")
     need(
         weights.scale is not None and not np.any(weights.zero_point), "weights with a zero point or no scale"
     )
-    scales = np.asarray(weights.scale, np.float64)
-    need(len(scales) == 1 or (weights.axis == 0 and len(scales) == channels), "scales on another axis")
-    reals = np.broadcast_to(float(scale_of(source)) * scales / float(scale_of(job.result)), channels)
+    reals = sum_factors(job.op.kind, source, weights, job.result)
+    need(len(reals) == 1 or (weights.axis == 0 and len(reals) == channels), "scales on another axis")
+    reals = np.broadcast_to(reals, channels)
     factors = [multiplier(float(real)) for real in reals]
     bias = np.zeros(channels, np.int32)
     if len(job.op.inputs) == 4 and job.op.inputs[3] >= 0:
@@ -167,7 +167,9 @@ def _channel_factors(job: Lowering, channels: int) -> tuple[NDArray[np.int32], l
         bias = np.ascontiguousarray(given.data)
     products = math.prod(weights.shape[1:])
     need(products <= MAX_DEPTH // 2, f"{products} products in a sum")
-    reach = 255 * 128 * products + int(np.abs(bias.astype(np.int64)).max())
+    largest = int(np.abs(np.asarray(weights.data, np.int16)).max())
+    need(largest <= 255, "weights beyond 9 bits")
+    reach = 255 * largest * products + int(np.abs(bias.astype(np.int64)).max())
     need(reach << max(0, *(f[1] for f in factors)) < 2**31, "sums beyond 32 bits")
     return bias, factors
 

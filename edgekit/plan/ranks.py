@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.errors import EdgekitError
+from edgekit.files import write_text
 from edgekit.model.graph import Graph
 from edgekit.model.tensors import TensorInfo, random_inputs
 from edgekit.plan.building import NO_RANKS, Plan
@@ -36,7 +37,10 @@ class Timed(Protocol):
 
 
 def find_ranks(make: Callable[[Mapping[int, int]], Timed], operators: int) -> dict[int, int]:
-    """The ranks with which each of so many operators is fastest here; `make` makes the engine for some."""
+    """The ranks with which each of so many operators is fastest here; `make` makes the engine for some.
+
+    An operator without steps of its own takes no time with any.
+    """
     tried = [make(dict.fromkeys(range(operators), rank)) for rank in range(TRIED)]
     inputs = random_inputs(tried[0].inputs)
     times = np.full((TRIED, operators + 1), np.inf)
@@ -44,8 +48,8 @@ def find_ranks(make: Callable[[Mapping[int, int]], Timed], operators: int) -> di
         for rank, engine in enumerate(tried):
             times[rank] = np.minimum(times[rank], _by_operator(engine, inputs, operators + 1))
     best = times.argmin(axis=0)
-    gain = times[0] / times.min(axis=0)
-    return {int(number): int(best[number]) for number in np.flatnonzero(gain > WORTH_IT)}
+    gains = np.flatnonzero(times[0] > WORTH_IT * times.min(axis=0))
+    return {int(number): int(best[number]) for number in gains}
 
 
 def _by_operator(engine: Timed, inputs: Sequence[NDArray[Any]], count: int) -> NDArray[np.float64]:
@@ -63,7 +67,7 @@ def load_ranks(graph: Graph, level: str, threads: int) -> Mapping[int, int]:
         found = json.loads((folder / _name(graph, level, threads)).read_text(encoding="utf-8"))
         ranks = {int(number): int(rank) for number, rank in found["ranks"].items()}
         return ranks if found["kind"] == KIND else NO_RANKS
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return NO_RANKS  # it is a cache: what cannot be read is found anew
 
 
@@ -74,11 +78,8 @@ def save_ranks(graph: Graph, level: str, threads: int, ranks: Mapping[int, int])
     content = json.dumps({"kind": KIND, "level": level, "threads": threads, "ranks": ranks})
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-        Path(part).replace(path)
-    except OSError:
+        write_text(path, content)
+    except (OSError, EdgekitError):
         return None
     return path
 

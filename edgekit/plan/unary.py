@@ -72,6 +72,7 @@ def _double(function: Callable[[Any], Any]) -> Callable[[Float], Float]:
 
 _exp, _tanh, _log = _double(np.exp), _double(np.tanh), _double(np.log)
 _erfc = _double(np.vectorize(math.erfc, otypes=[float]))
+_LONGEST_SHIFT = 31  # beyond which the reference's own shift is undefined
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
@@ -178,10 +179,16 @@ def _hard_swish(_job: Lowering, source: Tensor, result: Tensor) -> NDArray[np.ui
     gate = _saturated(x << max(gate_shift - 1, 0))
     gate = _saturated(doubling_high(gate, gate_fixed, 15))
     gate = _saturated(gate << (gate_shift > 0))
-    gate = shift_right(gate, max(-gate_shift, 0))
+    gate = _short_shift_right(gate, max(-gate_shift, 0))
     gate = (gate + (1 << 15)) >> 1
     y = _saturated(truncate(gate * _saturated(doubling_high(x, out_fixed, 15)), 15))
-    return stored(shift_right(y, -out_shift) + zero_point_of(result), result)
+    return stored(_short_shift_right(y, -out_shift) + zero_point_of(result), result)
+
+
+def _short_shift_right(x: Whole, bits: int) -> Whole:
+    """Divide numbers of 16 bits by 2^bits as TFLite does, whose mask for the rest has no more bits either."""
+    need(bits <= _LONGEST_SHIFT, "scales that are too far apart")
+    return shift_right(x, bits) if bits < 16 else np.where(x >= 0, 1, -1)
 
 
 def _short(real: float) -> tuple[int, int]:

@@ -5,9 +5,9 @@ RESIZE_BILINEAR, L2_NORMALIZATION, LOG_SOFTMAX and SUM do not and stay uint8, as
 know.
 Where the two kinds meet, and at the ends of the graph, a QUANTIZE flips the upper bit.
 
-Weights of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED become int16 with zero point 0: what is stored less
-the zero point. On a convolution they are also the mark of one that was uint8, which scales its sums by a
-factor that differs in the last bits: see `edgekit.plan.simplify.arithmetic.sum_factors`.
+Weights of convolutions, transposed ones too, and of FULLY_CONNECTED become int16 with zero point 0: what is
+stored less the zero point. On a convolution they are also the mark of one that was uint8, which scales its
+sums by a factor that differs in the last bits: see `edgekit.plan.simplify.arithmetic.sum_factors`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from edgekit.model.graph import Graph, Op, Tensor
 from edgekit.plan.simplify.draft import Draft, same_scales
 
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 _OF_ONE_SCALE = ("CONCATENATION", "MAXIMUM", "MINIMUM", "MAX_POOL_2D", "REDUCE_MAX", "REDUCE_MIN", "PACK")
 _SAME = frozenset(
     """
