@@ -362,19 +362,23 @@ APART void walk_one_by_one(const ek_conv *conv, uint8_t *arena, tiles with, cons
     }
 }
 
+INLINE void walk_in_tiles(const ek_conv *conv, uint8_t *arena, const ek_margins *margins, const ek_conv_unit *unit) {
+    const tiles with = tiles_of(conv);
+    if (with.abreast)
+        walk_abreast(conv, arena, with, margins, unit);
+    else
+        walk_one_by_one(conv, arena, with, margins, unit);
+}
+
 INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     const ek_margins margins = EK_MARGINS(conv, conv->has_residual ? conv->residual_zero_point : conv->zero_point);
     const ek_conv_unit unit = ek_conv_get_unit(conv, margins.pixels, number);
-    const tiles with = tiles_of(conv);
 #ifdef HAS_ROWS
     if (conv->group == ROWS_GROUP)
         walk_in_rows(conv, arena, &margins, &unit);
     else
 #endif
-    if (with.abreast)
-        walk_abreast(conv, arena, with, &margins, &unit);
-    else
-        walk_one_by_one(conv, arena, with, &margins, &unit);
+        walk_in_tiles(conv, arena, &margins, &unit);
     fill_ends(conv, arena, &margins, &unit);
 }
 

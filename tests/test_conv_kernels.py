@@ -234,7 +234,7 @@ SHAPES = st.builds(
 @example(Shape(group=32, channels=32, block=32, width=30, images=2, tile=3, rounding="biased"), [0.4])
 @example(Shape(planar=True, width=40, height=20, rounding="biased", tile=3, residual=True), [])
 @example(Shape(inputs=9, density=1.0, rounding="biased", fits16=True, width=56, tile=20), [])
-@example(Shape(width=45, height=9, tile=28, rounding="biased", residual=True), [])  # two tiles, one overlapping
+@example(Shape(width=45, height=9, tile=28, rounding="biased", residual=True), [])
 def test_levels_write_the_bytes_of_the_scalar_kernel(shape: Shape, cuts: list[float]) -> None:
     for level in LEVELS[1:]:
         for between in ([0.0, *cuts, 1.0], cuts):
