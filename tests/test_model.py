@@ -221,6 +221,7 @@ def test_sparse_constants_are_unfolded(case: tuple[Array, Sparse], width: int) -
     dense, sparse = case
     graph, index = holding(dense)
     assume(sparse.values.size)
+    assume(width < 3 or sparse.values.size < 256)  # a byte counts no further
     assert model.read_bytes(rewritten(graph, index, sparse.values.tobytes(), sparse, width)) == graph
 
 
