@@ -25,7 +25,6 @@ BIAS, BIAS_BITS = 1.5 * 2**23, 0x4B400000  # a float, and its bits
 BIASED_REACH = 2**22  # of sums whose bits are a float's
 FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
 SCALE_BITS = 22
-MIN_RUNS = 4  # entries of a list, on average, from which AVX2 gains by runs
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 SPARSE = 0.05  # of the quads zero, from where a layer is called so
 _NONE = np.int32(0)
@@ -230,7 +229,7 @@ def _abreast(planner: Planner, best: costs.Choice, inputs: int) -> int:
 
 def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32] | np.int32]:
     """The fields of a layer's lists, and what they owe to its biases."""
-    is_short = len(entries.records) < MIN_RUNS * (len(entries.starts) - 1)
+    is_short = len(entries.records) < costs.SHORT_LIST * (len(entries.starts) - 1)
     if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
         return {"starts": entries.starts, "entries": entries.records}, _NONE
     if isa != "avx2" or entries.group > 1:

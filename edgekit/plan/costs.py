@@ -22,8 +22,9 @@ class Kernel:
     An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
     One that walks strips of up to `strip` pixels, of a row or of two, leaves out margins.
     `far` is what an entry costs more where there are `long` of them a channel: the first cache loses what one
-    list has read before the next one reads it too, or the list. `abreast` tiles are walked channel by channel
-    where their inputs fit the first cache together.
+    list has read before the next one reads it too, or the list. Lists of fewer than SHORT_LIST entries a channel
+    leave registers for tiles of `short_tile`. `abreast` tiles are walked channel by channel where their inputs
+    fit the first cache together.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -35,7 +36,18 @@ class Kernel:
     strip: int = 0
     far: float = 0
     long: int = 64
+    short_tile: int = 0
     abreast: int = 1
+
+    @property
+    def most(self) -> int:
+        """Vectors in the largest tile."""
+        return max(self.tiles[-1], self.short_tile)
+
+    def tiles_for(self, entries: int, channels: int) -> tuple[int, ...]:
+        """Those that are worth trying for a layer of so many entries."""
+        is_short = self.short_tile and entries < SHORT_LIST * channels
+        return (*self.tiles, self.short_tile) if is_short else self.tiles
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ class Unit:
 
 Picture = tuple[int, int, int]  # images, height, width
 
+SHORT_LIST = 4  # entries a channel
 STEP = 1500  # cycles of a step more: its call and its first misses
 
 # x86: measured on one core of 3 GHz, in the first cache, planar ones within networks. ARM: counted
@@ -83,7 +96,7 @@ UNITS = {
     "avx2": Unit(
         8,
         {
-            1: Kernel((4, 7, 8, 10, 12, 13, 14), 1.5, 0, 0.9, 47, 4.4, abreast=2),
+            1: Kernel((4, 7, 8, 10, 12, 13), 1.5, 0, 0.9, 47, 4.4, short_tile=14, abreast=2),
             4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12),
         },
         Kernel((1, 2), 0, 0.7, 7, 18, 19),
@@ -126,7 +139,7 @@ def pieces(kernel: Kernel, tile: int, vectors: int, picture: Picture, pixels: in
 
     Of tiles that are walked abreast each counts.
     """
-    tile = min(tile, kernel.tiles[-1])
+    tile = min(tile, kernel.most)
     if not kernel.strip:
         tiles = -(-vectors // tile)
         return tiles, vectors / tiles
@@ -143,7 +156,7 @@ def choose(isa: str, used: NDArray[np.bool_], pixels: int, picture: Picture) -> 
         Choice(group, tile, _cycles(kernel, entries, len(used), *walked))
         for group, kernel in unit.kernels.items()
         for entries in [entries_by_group(used, group)]
-        for tile in kernel.tiles
+        for tile in kernel.tiles_for(entries, len(used))
         for walked in [pieces(kernel, tile, -(-pixels // unit.pixels), picture, unit.pixels)]
     ]
     return sorted(choices, key=lambda choice: choice.cycles)
