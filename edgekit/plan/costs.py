@@ -22,9 +22,9 @@ class Kernel:
     An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
     One that walks strips of up to `strip` pixels, of a row or of two, leaves out margins.
     `far` is what an entry costs more where there are `long` of them a channel: the first cache loses what one
-    list has read before the next one reads it too, or the list. Lists of fewer than SHORT_LIST entries a channel
-    leave registers for tiles of `short_tile`. `abreast` tiles are walked channel by channel where their inputs
-    fit the first cache together.
+    list has read before the next one reads it too, or the list. Lists of fewer than SHORT_LIST entries a
+    channel leave registers for tiles of `short_tile`. `abreast` tiles are walked channel by channel where
+    their inputs fit the first cache together.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -66,7 +66,7 @@ class Unit:
 
 Picture = tuple[int, int, int]  # images, height, width
 
-SHORT_LIST = 4  # entries a channel
+SHORT_LIST = 7  # entries a channel; runs of fewer end too often to be foreseen
 STEP = 1500  # cycles of a step more: its call and its first misses
 
 # x86: measured on one core of 3 GHz, in the first cache, planar ones within networks. ARM: counted
