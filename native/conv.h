@@ -29,14 +29,13 @@ static inline ek_conv_unit ek_conv_get_unit(const ek_conv *conv, int64_t pixels,
                           end < conv->channels ? end : conv->channels};
 }
 
-/* Numbers in an entry */
-static inline int64_t ek_conv_entry_size(const ek_conv *conv) {
-    return conv->planar ? EK_QUAD + 1 : 1 + conv->group;
+static inline int ek_conv_has_offsets(const ek_conv *conv) {
+    return conv->group >= 16;
 }
 
-/* The first entry of a group of `rows` channels */
-static inline const int32_t *ek_conv_entry(const ek_conv *conv, int64_t group, int rows) {
-    return conv->entries + (int64_t)conv->starts[group] * (1 + rows);
+/* Numbers in an entry */
+static inline int64_t ek_conv_entry_size(const ek_conv *conv) {
+    return conv->planar ? EK_QUAD + 1 : ek_conv_has_offsets(conv) ? conv->group : 1 + conv->group;
 }
 
 #endif

@@ -8,7 +8,6 @@
 
 enum {
     ROWS_GROUP = 2 * PIXELS, /* channels of a list: those of two vectors */
-    ROWS_ENTRY = 1 + ROWS_GROUP,
     SOON = 5,       /* entries between a fetch to the first cache and its use */
     PARTS = 3       /* strips in which the next list is fetched to the second cache, a line an entry */
 };
@@ -25,8 +24,8 @@ typedef struct strip {
 /* Channels c..c+ROWS_GROUP-1 */
 typedef void strip_fn(const strip *at, int64_t c);
 
-INLINE const int32_t *rows_entry(const ek_conv *conv, int64_t c) {
-    return ek_conv_entry(conv, c / ROWS_GROUP, ROWS_GROUP);
+INLINE const int32_t *words_of(const ek_conv *conv, int64_t c) {
+    return conv->entries + (int64_t)conv->starts[c / ROWS_GROUP] * ROWS_GROUP;
 }
 
 INLINE vector lanes_fast(const rounding *all, int64_t c, const vector *const *sums, const int biased) {
@@ -92,9 +91,9 @@ APART void finish_strip_any(const strip *at, int64_t c, const vector *sums, int 
 
 /* One entry, for n pixels in each of `rows` rows */
 INLINE void add_to_strip(vector *sums, const int rows, const int n, const uint8_t *in, int64_t row_bytes,
-                         const int32_t *entry) {
-    const vector first = load(entry + 1), second = load(entry + 1 + PIXELS);
-    const uint8_t *from[2] = {in + entry[0], in + row_bytes + entry[0]};
+                         const int32_t *words) {
+    const vector first = load(words), second = load(words + PIXELS);
+    const uint8_t *from[2] = {in, in + row_bytes};
     EACH(r, rows) EACH(p, n) {
         const vector x = every_at(from[r] + EK_QUAD * p);
         vector *own = sums + 2 * (r * n + p);
@@ -104,23 +103,24 @@ INLINE void add_to_strip(vector *sums, const int rows, const int n, const uint8_
 }
 
 /* Lists are long and every quad is in another plane: caches do not see what comes next. */
-INLINE void fetch(const int32_t *soon, const uint8_t *in, int64_t last, const uint8_t *ahead) {
-    __builtin_prefetch(soon);
-    __builtin_prefetch(soon + PIXELS);
-    __builtin_prefetch(in + soon[0]);
-    __builtin_prefetch(in + soon[0] + last);
+INLINE void fetch(const int32_t *words, const uint8_t *in, int64_t last, const uint8_t *ahead) {
+    EACH(i, ROWS_GROUP * (int)sizeof *words / EK_ALIGNMENT)
+    __builtin_prefetch((const uint8_t *)(words + SOON * ROWS_GROUP) + i * EK_ALIGNMENT);
+    __builtin_prefetch(in);
+    __builtin_prefetch(in + last);
     __builtin_prefetch(ahead, 0, 2);
 }
 
 INLINE void add_list_to_strip(vector *sums, const strip *at, int64_t c, const int rows, const int n) {
-    const int32_t *entry = rows_entry(at->conv, c), *end = rows_entry(at->conv, c + ROWS_GROUP);
-    const int32_t *final = rows_entry(at->conv, at->conv->channels) - ROWS_ENTRY;
+    const ek_conv *conv = at->conv;
+    const int32_t *words = words_of(conv, c), *offset = conv->offsets + conv->starts[c / ROWS_GROUP];
+    const int32_t *end = conv->offsets + conv->starts[c / ROWS_GROUP + 1], *final = conv->offsets + conv->offsets_size - 1;
     const uint8_t *in = at->in, *ahead = at->ahead;
     const int64_t row_bytes = at->row_bytes, last = (rows - 1) * row_bytes + (n - 1) * EK_QUAD;
-    LOOP for (; entry != end; entry += ROWS_ENTRY, ahead += EK_ALIGNMENT) {
-        const int32_t *soon = entry + SOON * ROWS_ENTRY;
-        fetch(soon < final ? soon : final, in, last, ahead);
-        add_to_strip(sums, rows, n, in, row_bytes, entry);
+    LOOP for (; offset != end; offset++, words += ROWS_GROUP, ahead += EK_ALIGNMENT) {
+        const int32_t *soon = offset + SOON;
+        fetch(words, in + *(soon < final ? soon : final), last, ahead);
+        add_to_strip(sums, rows, n, in + *offset, row_bytes, words);
     }
 }
 
@@ -181,8 +181,8 @@ INLINE int64_t walk_strips(strip at, int64_t c, int64_t pixel, int64_t n, int ro
 /* Channels c..c+ROWS_GROUP-1 of the pixels [first, last), row by row, or
    two rows at once if that makes fewer strips */
 APART void walk_rows(strip at, const ek_margins *m, int64_t c, int64_t first, int64_t last) {
-    const int32_t *list = rows_entry(at.conv, c), *next_list = rows_entry(at.conv, c + ROWS_GROUP);
-    const int64_t part = (next_list - list) / ROWS_ENTRY * EK_ALIGNMENT, end = (last + m->pitch - 1) / m->pitch;
+    const int32_t *list = words_of(at.conv, c), *next_list = words_of(at.conv, c + ROWS_GROUP);
+    const int64_t part = (next_list - list) / ROWS_GROUP * EK_ALIGNMENT, end = (last + m->pitch - 1) / m->pitch;
     int64_t row = first / m->pitch, done = 0;
     while (row < end) {
         const columns own = columns_of(m, row, first, last), next = columns_of(m, row + 1, first, last);

@@ -31,6 +31,8 @@ static int32_t sum_of(const ek_conv *conv, const ek_byte *in, int64_t channel) {
         const int32_t *entry = conv->entries + e * size;
         if (conv->planar)
             sum += planar_dot(in, entry);
+        else if (ek_conv_has_offsets(conv))
+            sum += dot4(in + conv->offsets[e], entry[member]);
         else
             sum += (e < plain_end ? dot4 : flipped_dot4)(in + entry[0], entry[1 + member]);
     }
@@ -100,11 +102,15 @@ static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t ar
     CHECK(conv->starts_size == groups + 1 && conv->starts[0] == 0, "another number of groups");
     for (int64_t g = 0; g < groups; g++) CHECK(conv->starts[g] <= conv->starts[g + 1], "entries out of order");
     CHECK(conv->entries_size == conv->starts[groups] * size, "another number of entries");
+    CHECK(conv->offsets_size == (ek_conv_has_offsets(conv) ? conv->starts[groups] : 0), "another number of offsets");
     CHECK(0 <= conv->input && conv->input <= arena_bytes, "an input outside the arena");
-    int64_t reach = (conv->planar ? 1 : EK_QUAD) * pixels + EK_SLACK, offsets = conv->planar ? EK_QUAD : 1;
+    int64_t reach = (conv->planar ? 1 : EK_QUAD) * pixels + EK_SLACK;
+    int64_t within = conv->planar ? EK_QUAD : ek_conv_has_offsets(conv) ? 0 : 1;
     for (int64_t e = 0; e < conv->entries_size; e++)
-        CHECK(e % size >= offsets || ek_inside(conv->input + conv->entries[e], reach, arena_bytes),
+        CHECK(e % size >= within || ek_inside(conv->input + conv->entries[e], reach, arena_bytes),
               "an entry that reaches outside the arena");
+    for (int64_t e = 0; e < conv->offsets_size; e++)
+        CHECK(ek_inside(conv->input + conv->offsets[e], reach, arena_bytes), "an entry that reaches outside the arena");
     const char *reason = check_runs(conv, groups);
     return reason ? reason : check_flipped(conv, groups);
 }

@@ -51,6 +51,9 @@
    the fourth byte of the quad are inverted, byte ^ 255, before they are multiplied. Their weights have the other sign,
    and what 255 times them would have been is in the bias. Only with `runs` and groups of 1.
 
+   Of groups of 16 and 32, whose weights fill whole lines of the cache, an entry is its words alone, and `offsets` has its
+   byte offset.
+
    With `planar` input each plane holds one channel, a byte a pixel, and an entry is 4 byte offsets and a word, whose
    weights belong to the bytes found there; `group` is 1. That is for weights whose zeros come alone:
 
@@ -83,7 +86,8 @@
     NUMBER(int32_t, tile)     /* vectors in a tile, at most */                             \
     NUMBER(int32_t, block)    /* output channels in a block, a multiple of 8 and of `group` */ \
     ARRAY(int32_t, starts)    /* groups + 1: first entry of each group */                  \
-    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words; or (entries, 5): offsets, word */ \
+    ARRAY(int32_t, entries)   /* (entries, 1 + group): offset, words; (entries, 5): offsets, word; (entries, group) */ \
+    ARRAY(int32_t, offsets)   /* entries, with groups of 16 and 32; else empty */          \
     ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \
     ARRAY(int32_t, flipped)   /* groups, or empty */                                       \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \

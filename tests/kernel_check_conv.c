@@ -33,14 +33,17 @@ static void make_planar(ek_conv *conv, int planes, int64_t margin, int64_t pixel
 static void make_entries(ek_conv *conv, int planes, int64_t margin) {
     int32_t groups = conv->channels / conv->group, most = (int32_t)below(60), *starts = exactly((size_t)(groups + 1) * 4, 0);
     for (int32_t g = 0; g < groups; g++) starts[g + 1] = starts[g] + (int32_t)below((uint32_t)most + 1);
-    int64_t size = 1 + conv->group;
-    int32_t *entries = exactly((size_t)(starts[groups] * size) * 4, 0);
-    for (int64_t i = 0; i < starts[groups] * size; i++) {
+    int64_t apart = conv->group >= 16, size = conv->group + !apart, count = starts[groups];
+    int32_t *entries = exactly((size_t)(count * size) * 4, 0), *offsets = exactly((size_t)(apart * count) * 4, 0);
+    for (int64_t i = 0; i < count * size; i++) entries[i] = word();
+    for (int64_t i = 0; i < count; i++) {
         int64_t shift = (int64_t)below((uint32_t)(2 * margin + 1)) - margin;
-        entries[i] = i % size ? word() : (int32_t)(below((uint32_t)planes) * conv->input_stride + EK_QUAD * shift);
+        *(apart ? offsets + i : entries + i * size) =
+            (int32_t)(below((uint32_t)planes) * conv->input_stride + EK_QUAD * shift);
     }
     conv->starts = starts, conv->starts_size = groups + 1;
-    conv->entries = entries, conv->entries_size = starts[groups] * size;
+    conv->entries = entries, conv->entries_size = count * size;
+    conv->offsets = offsets, conv->offsets_size = apart * count;
 }
 
 /* `rounding` 0: fast, 1: biased, 2: exact */
@@ -92,7 +95,7 @@ static int check_one(int32_t vector) {
     int64_t slack = conv.output + EK_QUAD * (pixels + margin);
     int compared = compare(EK_FAMILY_conv, &conv, conv.output - conv.input + outputs * conv.output_stride,
                            (loose){slack, conv.output_stride, outputs, EK_SLACK});
-    free((void *)conv.starts), free((void *)conv.entries), free((void *)conv.bias), free((void *)conv.scale);
+    free((void *)conv.starts), free((void *)conv.entries), free((void *)conv.offsets), free((void *)conv.bias), free((void *)conv.scale);
     free((void *)conv.multiplier), free((void *)conv.shift), free((void *)conv.biased_zero_point);
     return compared;
 }

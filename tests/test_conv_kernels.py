@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgekit.plan.pack import Entries
+from edgekit.plan.pack import Entries, in_arrays
 from edgekit.plan.pack_runs import in_runs
 
 LEVELS = [level for family, level in native.kernels() if family == "conv"]
@@ -102,7 +102,7 @@ def entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     plain = Entries(shape.group, np.array(starts, np.int32), records)
     isa = "avx2" if native.FLIP else "neon"
     entries, runs = in_runs(plain, isa) if shape.runs else (plain, np.zeros((0, 2), np.int32))
-    fields = {"starts": entries.starts, "entries": entries.records, "runs": runs}
+    fields = {"starts": entries.starts, **in_arrays(entries), "runs": runs}
     if shape.runs and shape.group == 1 and random.random() < 0.5:
         fields["flipped"] = random.integers(runs[:, 1], entries.starts[1:] + 1, dtype=np.int32)
     return fields
@@ -260,6 +260,8 @@ def sums_of(shape: Shape, fields: dict[str, Any], arena: Bytes, channel: int) ->
     plain_end = fields["flipped"][group] if "flipped" in fields else end
     for number in range(fields["starts"][group], end):
         entry = fields["entries"][number]
+        if "offsets" in fields:
+            entry = np.insert(entry, 0, fields["offsets"][number])
         offsets, word = (
             (entry[:4], entry[4:]) if shape.planar else (entry[0] + np.arange(4), entry[1 + member :][:1])
         )

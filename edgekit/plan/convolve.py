@@ -231,7 +231,7 @@ def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32
     """The fields of a layer's lists, and what they owe to its biases."""
     is_short = len(entries.records) < costs.SHORT_LIST * (len(entries.starts) - 1)
     if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
-        return {"starts": entries.starts, "entries": entries.records}, _NONE
+        return {"starts": entries.starts} | pack.in_arrays(entries), _NONE
     if isa != "avx2" or entries.group > 1:
         entries, runs = in_runs(entries, isa)
         return {"starts": entries.starts, "entries": entries.records, "runs": runs}, _NONE

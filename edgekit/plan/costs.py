@@ -21,10 +21,10 @@ class Kernel:
 
     An entry costs max(least_entry, fixed_entry + n * entry), four channels of a tile fixed_store + n * store.
     One that walks strips of up to `strip` pixels, of a row or of two, leaves out margins.
-    `far` is what an entry costs more where there are `long` of them a channel: the first cache loses what one
-    list has read before the next one reads it too, or the list. Lists of fewer than SHORT_LIST entries a
-    channel leave registers for tiles of `short_tile`. `abreast` tiles are walked channel by channel where
-    their inputs fit the first cache together.
+    `far` is what an entry costs more where a channel has LONG_LIST of them: the first cache loses what one
+    list has read before the next one reads it too. `fetch` is what it costs once, to come from beyond the
+    second cache. Lists of fewer than SHORT_LIST entries a channel leave registers for tiles of `short_tile`.
+    `abreast` tiles are walked channel by channel where their inputs fit the first cache together.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -35,7 +35,7 @@ class Kernel:
     store: float
     strip: int = 0
     far: float = 0
-    long: int = 64
+    fetch: float = 0
     short_tile: int = 0
     abreast: int = 1
 
@@ -66,6 +66,7 @@ class Unit:
 
 Picture = tuple[int, int, int]  # images, height, width
 
+LONG_LIST = 64
 SHORT_LIST = 7  # entries a channel; runs of fewer end too often to be foreseen
 STEP = 1500  # cycles of a step more: its call and its first misses
 
@@ -86,9 +87,9 @@ UNITS = {
     "avxvnni": Unit(
         8,
         {
-            1: Kernel((4, 7, 8, 10, 12, 13, 14), 2.4, 0, 0.65, 47, 3.5, far=1.5, abreast=2),
-            4: Kernel((2, 3), 5.3, 0, 2.25, 0, 6, far=2, long=256),
-            16: Kernel((64,), 0, 5.6, 2.4, 0, 28, strip=6),
+            1: Kernel((4, 7, 8, 10, 12, 13, 14), 2.4, 0, 0.65, 47, 3.5, fetch=3.2, abreast=2),
+            4: Kernel((2, 3), 5.3, 0, 2.25, 0, 6, fetch=8),
+            16: Kernel((64,), 5.3, 5.2, 3.6, 0, 20, strip=6, fetch=7),
         },
         Kernel((1, 2), 0, 0.7, 4.3, 31, 76),
         4.7,
@@ -182,6 +183,6 @@ def choose_planar(isa: str, nonzero: NDArray[np.integer], planes: int, pixels: i
 
 def _cycles(kernel: Kernel, entries: int, channels: int, tiles: int, each: float) -> float:
     entry = max(kernel.least_entry, kernel.fixed_entry + each * kernel.entry)
-    entry += kernel.far if entries >= kernel.long * channels else 0
+    entry += kernel.far if entries >= LONG_LIST * channels else 0
     store = kernel.fixed_store + each * kernel.store
-    return tiles * (entries * entry + -(-channels // QUAD) * store)
+    return entries * kernel.fetch + tiles * (entries * entry + -(-channels // QUAD) * store)

@@ -6,7 +6,7 @@ The shapes and bounds are those of EK_FC in native/ops_conv.h.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from edgekit.model.graph import Graph, Op, Tensor
 from edgekit.plan.lowering import SCRATCH, Lowering, need
+from edgekit.plan.pack import aligned
 from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import Strided, copy
 
-ALIGNMENT = 64  # bytes; as in native/ek.h, like the next three
-TILE = 16
+TILE = 16  # as in native/ek.h, like QUAD and MAX_DEPTH
 QUAD = 4
 PART_TILES = 8  # tiles that are packed at once
 MAX_DEPTH = 32768
@@ -242,8 +242,8 @@ def _parts(matrix: NDArray[np.int8]) -> Iterator[NDArray[np.int8]]:
 def pack_sparse(matrix: NDArray[np.int8]) -> Fields:
     """EK_FC's weights, starts and offsets in native/ops_conv.h; the depth is a multiple of 4."""
     starts = _starts(matrix)
-    weights = _aligned((int(starts[-1]), TILE, QUAD), np.int8)
-    offsets = _aligned((int(starts[-1]), TILE), np.int32)
+    weights = aligned((int(starts[-1]), TILE, QUAD), np.int8)
+    offsets = aligned((int(starts[-1]), TILE), np.int32)
     for number, quads in enumerate(_parts(matrix)):
         used = quads.any(axis=3)
         tile, lane, quad = np.nonzero(used)
@@ -257,7 +257,7 @@ def pack_sparse(matrix: NDArray[np.int8]) -> Fields:
 def pack_weights(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
     """(cols, depth) to (tiles, quads, 16, 4), aligned, with zeros where there was nothing."""
     cols, depth = matrix.shape
-    packed = _aligned((-(-cols // TILE), -(-depth // QUAD), TILE, QUAD), np.int8)
+    packed = aligned((-(-cols // TILE), -(-depth // QUAD), TILE, QUAD), np.int8)
     for start in range(0, len(packed), PART_TILES):
         some = matrix[start * TILE : (start + PART_TILES) * TILE]
         filled = np.pad(some, ((0, -len(some) % TILE), (0, -depth % QUAD)))
@@ -267,14 +267,6 @@ def pack_weights(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
 
 
 def _pad(vector: NDArray[Any]) -> NDArray[Any]:
-    padded = _aligned((-(-len(vector) // TILE) * TILE,), np.int32 if vector.dtype.kind == "i" else np.float64)
+    padded = aligned((-(-len(vector) // TILE) * TILE,), np.int32 if vector.dtype.kind == "i" else np.float64)
     padded[: len(vector)] = vector
     return padded
-
-
-def _aligned(shape: Sequence[int], dtype: type[np.generic]) -> NDArray[Any]:
-    """Zeros that start at a multiple of ALIGNMENT."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)

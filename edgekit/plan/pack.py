@@ -8,14 +8,17 @@ form, which loads each input once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-QUAD = 4
+from edgekit.plan.layout import ALIGNMENT, QUAD
+
+WIDE_GROUP = 16  # channels, from which the words of an entry are whole lines of the cache
 PART = 1 << 13  # entries that are made at once, of four words or fewer
 LARGEST_PAIR = 32767 // 255  # of two weights of one sign, that AVX2's vpmaddubsw adds up in 16 bits
 
@@ -127,6 +130,23 @@ def pack_entries(
         listed[:, 0] = _there_and_back(places)[kept]
         listed[:, 1:] = _there_and_back(grouped[some])[kept]
     return Entries(group, starts, records)
+
+
+def in_arrays(entries: Entries) -> dict[str, NDArray[np.int32]]:
+    """Entries as fields of EK_CONV: words of wide groups are lines of the cache, without their offsets."""
+    if entries.group < WIDE_GROUP:
+        return {"entries": entries.records}
+    words = aligned((len(entries.records), entries.group), np.int32)
+    words[:] = entries.records[:, 1:]
+    return {"entries": words, "offsets": np.ascontiguousarray(entries.records[:, 0])}
+
+
+def aligned(shape: Sequence[int], dtype: type[np.generic]) -> NDArray[Any]:
+    """Zeros that start at a multiple of ALIGNMENT."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def _there_and_back(lists: NDArray[Any]) -> NDArray[Any]:
