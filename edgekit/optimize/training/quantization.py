@@ -7,6 +7,7 @@ stay the same objects (so an optimiser keeps them), and `forward` becomes that o
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -52,6 +53,7 @@ def quantize(model: nn.Module, average: float = 0.99, input_range: tuple[float, 
     if is_quantized(model):
         raise ModelError(f"{type(model).__name__} is quantised already")
     traced = trace(model)
+    _check_called_once(traced)
     sink_pools(traced)
     equalize(traced)
     for node in list(traced.graph.nodes):
@@ -102,6 +104,18 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
         model(images)
     for module, was in training.items():
         module.training = was
+
+
+def _check_called_once(traced: Traced) -> None:
+    """Weights that are read at two places would need two scales. ModelError."""
+    called = Counter(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
+    for name, times in called.items():
+        module = traced.modules[name]
+        if times > 1 and (isinstance(module, NORMS) or next(module.parameters(), None) is not None):
+            raise ModelError(
+                f"{name}: {type(module).__name__} is called {times} times, which has no int8 form: "
+                "give each call a layer of its own"
+            )
 
 
 def _fold(traced: Traced, node: fx.Node) -> None:
