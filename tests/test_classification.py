@@ -398,6 +398,17 @@ def test_a_recipe_trains_the_teacher_of_another(folder: Path) -> None:
     assert report["after"]["accuracy"] > 0.6
 
 
+def test_a_stage_may_name_the_network_that_it_learns_from(folder: Path) -> None:
+    rate = {"learning_rate": {"end": 1, "peak": 0.02}}
+    for name in ("one", "two"):
+        train(write_recipe(folder, makes="teacher", stages=[rate]), folder / name)
+    teachers = [{"distill": {"end": 1, "teacher": f"{name}/teacher.pt"}} for name in ("one", "two")]
+    path = train(write_recipe(folder, stages=[teachers[0], QUANTIZE]), folder / "out")
+    assert path.name == "model.tflite"
+    with pytest.raises(ConfigError, match=r"stages\[1\].distill.teacher: a recipe has one teacher.pt"):
+        train(write_recipe(folder, stages=[*teachers, QUANTIZE]), folder / "other")
+
+
 def test_a_teacher_that_is_none_or_knows_others_is_told(folder: Path) -> None:
     stages = [{"distill": {"end": 1}}, QUANTIZE]
     (folder / "bad.pt").write_bytes(b"half a file")
