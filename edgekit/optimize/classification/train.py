@@ -10,6 +10,7 @@ import torch
 
 from edgekit import engine
 from edgekit.errors import ConfigError
+from edgekit.files import write_bytes
 from edgekit.optimize.classification.card import write_card
 from edgekit.optimize.classification.images import Pictures
 from edgekit.optimize.classification.recipe import (
@@ -46,7 +47,7 @@ def train(
     if outcome.content is None:
         return _keep_teacher(task, outcome, out_dir)
     target = out_dir / "model.tflite"
-    target.write_bytes(outcome.content)
+    write_bytes(target, outcome.content)
     found = _facts(task, schedule, outcome, target)
     found["recipe"] = path.read_text(encoding="utf-8")
     for written in report.write_report(found, out_dir):

@@ -19,6 +19,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from edgekit.errors import ModelError
+from edgekit.files import write_bytes
 from edgekit.model import write
 from edgekit.model.graph import Graph, Tensor
 from edgekit.optimize.training.builder import ARITHMETIC, INT8, KNOWN, MAPS, PARTS, TO_NHWC, Builder
@@ -49,7 +50,7 @@ def export(model: nn.Module, example: torch.Tensor, path: Path | str | None = No
     """
     content = write(build(model, example, name))
     if path is not None:
-        Path(path).write_bytes(content)
+        write_bytes(Path(path), content)
     return content
 
 
