@@ -661,6 +661,22 @@ def test_weights_that_are_called_twice_are_told(shared: Any) -> None:
         quantization.quantize(Twice(shared))
 
 
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (lambda: nn.ConvTranspose2d(8, 8, 2, 2), "shared: ConvTranspose2d has no int8 form"),
+        (nn.GELU, "shared: GELU has no int8 form"),
+        (lambda: nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), "shared: padding_mode 'reflect'"),
+    ],
+)
+def test_a_layer_without_an_int8_form_is_told_before_an_epoch_is_spent(layer: Any, said: str) -> None:
+    net = nn.Sequential()
+    net.first, net.shared = nn.Conv2d(3, 8, 3), layer()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    with pytest.raises(ModelError, match=said):
+        wrap(net, optimizer, {"version": 1, "stages": [{"quantize": {"start": 8, "end": 9}}]}, 4)
+
+
 class Widened(nn.Module):
     """A depthwise layer that makes two channels of each."""
 

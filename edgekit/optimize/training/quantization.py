@@ -52,8 +52,7 @@ def quantize(model: nn.Module, average: float = 0.99, input_range: tuple[float, 
     """
     if is_quantized(model):
         raise ModelError(f"{type(model).__name__} is quantised already")
-    traced = trace(model)
-    _check_called_once(traced)
+    traced = traced_for_int8(model)
     sink_pools(traced)
     equalize(traced)
     for node in list(traced.graph.nodes):
@@ -64,6 +63,19 @@ def quantize(model: nn.Module, average: float = 0.99, input_range: tuple[float, 
     _Ranges(traced, average, input_range).insert()
     graph_module = traced.compile()
     model.forward = graph_module.forward
+
+
+def traced_for_int8(model: nn.Module) -> Traced:
+    """The graph of a float model. ModelError where it cannot be followed or has weights of no int8 form."""
+    traced = trace(model)
+    _check_called_once(traced)
+    for node in traced.graph.nodes:
+        layer = traced.module(node)
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
+            raise ModelError(
+                f"{node.target}: padding_mode {layer.padding_mode!r} has no int8 form: only zeros"
+            )
+    return traced
 
 
 def is_quantized(model: nn.Module) -> bool:
