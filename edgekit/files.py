@@ -20,6 +20,16 @@ def check_writable(path: Path) -> None:
         raise EdgekitError(f"{path}: no permission to write there; choose another place")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there. Raises EdgekitError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise EdgekitError(f"{path}: is a file; give the name of a folder") from None
+    except OSError as error:
+        raise EdgekitError(f"{path}: cannot be made: {error.strerror}; choose another place") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file, whole or not at all. Raises EdgekitError when it cannot be written."""
     write_bytes(path, text.encode())
@@ -33,6 +43,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         try:
             with open(handle, "wb") as file:  # noqa: PTH123  (it is open already)
                 file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
                 os.fchmod(file.fileno(), 0o644)
             Path(name).replace(path)
         except BaseException:

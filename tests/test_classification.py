@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
+from edgekit.errors import ConfigError, EdgekitError, ModelError, SourceError, UsageError
 from edgekit.evaluate.labelled import Photo
 from edgekit.optimize import recipe_schema
 from edgekit.optimize.classification.recipe import AugmentConfig
@@ -150,7 +151,7 @@ def test_pictures_come_from_jpegs_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda p: None, "expected a .npz file, or a folder"),
+        (lambda p: None, "there is no such file or folder"),
         (lambda p: p.mkdir(), "0 folders: expected one folder of pictures for each class"),
         (lambda p: [(p / n).mkdir(parents=True) for n in "ab"], "no pictures"),
         (lambda p: [bad_picture(p / n) for n in "ab"], "0.jpg: not a readable picture"),
@@ -398,6 +399,17 @@ def test_a_recipe_trains_the_teacher_of_another(folder: Path) -> None:
     assert report["after"]["accuracy"] > 0.6
 
 
+def test_a_stage_may_name_the_network_that_it_learns_from(folder: Path) -> None:
+    rate = {"learning_rate": {"end": 1, "peak": 0.02}}
+    for name in ("one", "two"):
+        train(write_recipe(folder, makes="teacher", stages=[rate]), folder / name)
+    teachers = [{"distill": {"end": 1, "teacher": f"{name}/teacher.pt"}} for name in ("one", "two")]
+    path = train(write_recipe(folder, stages=[teachers[0], QUANTIZE]), folder / "out")
+    assert path.name == "model.tflite"
+    with pytest.raises(ConfigError, match=r"stages\[1\].distill.teacher: a recipe has one teacher.pt"):
+        train(write_recipe(folder, stages=[*teachers, QUANTIZE]), folder / "other")
+
+
 def test_a_teacher_that_is_none_or_knows_others_is_told(folder: Path) -> None:
     stages = [{"distill": {"end": 1}}, QUANTIZE]
     (folder / "bad.pt").write_bytes(b"half a file")
@@ -579,6 +591,22 @@ def test_rare_classes_are_shown_as_often_as_others() -> None:
     assert len(choose_inputs(boxes, 20)) == 20
 
 
+def test_what_cannot_be_written_is_told_in_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "file").write_text("")
+    with pytest.raises(EdgekitError, match="file: is a file; give the name of a folder"):
+        train(write_recipe(folder), folder / "file")
+    with pytest.raises(EdgekitError, match=r"below: cannot be made: Not a directory"):
+        train(write_recipe(folder), folder / "file" / "below")
+
+    def full(*_arguments: Any, **_more: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edgekit.files.tempfile.mkstemp", full)
+    with pytest.raises(EdgekitError, match=r"checkpoint.pt: cannot be written: No space left"):
+        train(write_recipe(folder), folder / "out")
+    assert not list((folder / "out").iterdir())
+
+
 def test_an_unknown_device_is_told_before_training(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"recipe.yaml:\d+:\d+: devices\[0\]: .*raspberry-pi-9"):
         train(write_recipe(folder, devices=["raspberry-pi-9"]), folder / "out")
@@ -607,6 +635,7 @@ def test_a_recipe_is_written_for_a_budget(trained: Path, tmp_path: Path, capsys:
     earlier = auto.model_ms(model.read(trained), load_device("raspberry-pi-4"), found.sparsity - 0.05)
     assert earlier > budget
     assert main([*command, "--max-latency-ms", f"{least / 2}"]) == 3
+    assert main([*command, "--max-latency-ms", "nan"]) == 2
     assert "take a smaller network" in capsys.readouterr().err
     write_folders(tmp_path / "data", list(SHADES), each=30)
     train(tmp_path / "r.yaml", tmp_path / "out")

@@ -644,6 +644,64 @@ def test_what_cannot_be_exported_is_named() -> None:
         compare(quantized(Unknown()), pictures(1))
 
 
+class Twice(nn.Module):
+    """A convolution, or a batch norm, that is called at two places."""
+
+    def __init__(self, shared: Any) -> None:
+        super().__init__()
+        self.first, self.shared = nn.Conv2d(3, 8, 3), shared
+
+    def forward(self, x: Any) -> Any:
+        return self.shared(torch.relu(self.shared(self.first(x))))
+
+
+@pytest.mark.parametrize("shared", [nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)])
+def test_weights_that_are_called_twice_are_told(shared: Any) -> None:
+    with pytest.raises(ModelError, match=r"shared: .* is called 2 times.*a layer of its own"):
+        quantization.quantize(Twice(shared))
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (lambda: nn.ConvTranspose2d(8, 8, 2, 2), "shared: ConvTranspose2d has no int8 form"),
+        (nn.GELU, "shared: GELU has no int8 form"),
+        (lambda: nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), "shared: padding_mode 'reflect'"),
+    ],
+)
+def test_a_layer_without_an_int8_form_is_told_before_an_epoch_is_spent(layer: Any, said: str) -> None:
+    net = nn.Sequential()
+    net.first, net.shared = nn.Conv2d(3, 8, 3), layer()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    with pytest.raises(ModelError, match=said):
+        wrap(net, optimizer, {"version": 1, "stages": [{"quantize": {"start": 8, "end": 9}}]}, 4)
+
+
+class Widened(nn.Module):
+    """A depthwise layer that makes two channels of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.deep = nn.Conv2d(8, 16, 3, groups=8)
+
+    def forward(self, x: Any) -> Any:
+        return self.deep(torch.relu(self.norm(self.first(x))))
+
+
+def test_channels_are_evened_out_where_each_is_read_twice() -> None:
+    torch.manual_seed(0)
+    net = Widened()
+    with torch.no_grad():
+        net.norm.weight.copy_(torch.linspace(0.1, 4, 8))
+        wanted = net.eval()(pictures(2))
+    traced = trace(net)
+    equalize(traced)
+    with torch.no_grad():
+        torch.testing.assert_close(net(pictures(2)), wanted, rtol=1e-4, atol=1e-5)
+    assert float(net.norm.weight.detach().std()) < 1
+
+
 def conv(inputs: int = 3, outputs: int = 8, **options: Any) -> Any:
     return nn.Conv2d(inputs, outputs, 3, **options)
 

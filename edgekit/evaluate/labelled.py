@@ -56,6 +56,8 @@ def read_labelled(path: Path) -> Labelled:
         return _packed(path)
     if path.is_dir():
         return _folders(path)
+    if not path.exists():
+        raise SourceError(f"{path}: there is no such file or folder")
     raise SourceError(f"{path}: expected a .npz file, or a folder with a folder of pictures for each class")
 
 

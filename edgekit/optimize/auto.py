@@ -6,6 +6,7 @@ training, and the recipe says so.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _blocks(layer: Layer, sparsity: float) -> NDArray[np.bool_]:
 
 def estimate(path: Path, device_name: str, max_ms: float) -> Estimate:
     """The least sparsity that is thought to meet the budget. BudgetError when none does."""
-    if max_ms <= 0:
+    if not 0 < max_ms < math.inf:
         raise UsageError(f"--max-latency-ms {max_ms:g}: expected more than 0")
     graph, device = model.read(path), load_device(device_name)
     if len(find_layers(graph)) < 3:

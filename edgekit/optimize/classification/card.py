@@ -10,6 +10,7 @@ import yaml
 from edgekit import inference
 from edgekit.evaluate import confusion
 from edgekit.evaluate.labelled import Labelled, read_coco, read_labelled
+from edgekit.files import write_text
 from edgekit.optimize.classification.recipe import SPREAD, ClassifyRecipe, data_path
 from edgekit.optimize.provenance import digest, versions
 
@@ -113,4 +114,4 @@ def _file_facts(name: str, folders: list[Path]) -> dict[str, str]:
 
 
 def _write(card: dict[str, Any], path: Path) -> None:
-    path.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
+    write_text(path, yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=110))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.nn import functional
 from edgekit.config.complaint import similar
 from edgekit.errors import ConfigError, SourceError
 from edgekit.evaluate.labelled import read_photos
+from edgekit.files import write_bytes
 from edgekit.optimize.classification.images import Pictures, batches, load, load_views
 from edgekit.optimize.classification.nets import NETWORKS, Enlarged
 from edgekit.optimize.classification.recipe import (
@@ -203,7 +205,9 @@ def write_teacher(network: nn.Module, task: Classification, path: Path) -> None:
         name: one.half() if one.is_floating_point() else one for name, one in network.state_dict().items()
     }
     facts = {"network": task.recipe.network.model_dump_json(), "size": task.recipe.size, "names": task.names}
-    torch.save({**facts, "state": half}, path)
+    content = io.BytesIO()
+    torch.save({**facts, "state": half}, content)
+    write_bytes(path, content.getvalue())
 
 
 def read_teacher(path: Path, task: Classification) -> nn.Module:

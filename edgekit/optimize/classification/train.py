@@ -10,6 +10,7 @@ import torch
 
 from edgekit import engine
 from edgekit.errors import ConfigError
+from edgekit.files import write_bytes
 from edgekit.optimize.classification.card import write_card
 from edgekit.optimize.classification.images import Pictures
 from edgekit.optimize.classification.recipe import (
@@ -46,7 +47,7 @@ def train(
     if outcome.content is None:
         return _keep_teacher(task, outcome, out_dir)
     target = out_dir / "model.tflite"
-    target.write_bytes(outcome.content)
+    write_bytes(target, outcome.content)
     found = _facts(task, schedule, outcome, target)
     found["recipe"] = path.read_text(encoding="utf-8")
     for written in report.write_report(found, out_dir):
@@ -62,23 +63,33 @@ def _keep_teacher(task: Classification, outcome: Outcome, out_dir: Path) -> Path
 
 
 def _with_files(recipe: ClassifyRecipe, folders: list[Path]) -> ClassifyRecipe:
-    """The recipe with the teachers' files found, and the recipe's own teacher where a stage has none."""
-    stages = []
+    """The recipe with the teachers' files found, and the recipe's own teacher where a stage has none.
+
+    A teacher.pt, whoever names it, is made the recipe's, as the run knows how to read it.
+    """
+    stages, network = [], recipe.teacher if _is_network(recipe.teacher) else None
     for number, stage in enumerate(recipe.stages):
         if stage.distill is not None and stage.distill.teacher != "self":
             name = stage.distill.teacher or recipe.teacher
+            place = recipe.where("stages", number, "distill", "teacher")
             if name is None:
                 place = recipe.where("stages", number, "distill")
                 raise ConfigError(f"{place}: missing teacher, expected self or a file")
             found = data_path(name, folders)
             if not found.is_file():
-                place = recipe.where("stages", number, "distill", "teacher")
                 raise ConfigError(f"{place}: there is no file {found}")
-            by_run = found.suffix == ".pt" and stage.distill.teacher is None  # the run has that one
-            distill = stage.distill.model_copy(update={"teacher": None if by_run else str(found)})
+            if _is_network(name):
+                if network not in (None, name):
+                    raise ConfigError(f"{place}: a recipe has one teacher.pt, and that is {network}")
+                network = name
+            distill = stage.distill.model_copy(update={"teacher": None if _is_network(name) else str(found)})
             stage = stage.model_copy(update={"distill": distill})  # noqa: PLW2901
         stages.append(stage)
-    return recipe.model_copy(update={"stages": stages})
+    return recipe.model_copy(update={"stages": stages, "teacher": network or recipe.teacher})
+
+
+def _is_network(name: str | None) -> bool:
+    return name is not None and name.endswith(".pt")
 
 
 def _facts(task: Classification, schedule: Schedule, outcome: Outcome, path: Path) -> dict[str, Any]:

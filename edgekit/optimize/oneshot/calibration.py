@@ -3,66 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.engine import load_graph
 from edgekit.model.graph import Graph
+from edgekit.optimize.oneshot.halfway import Halfway, move, start
 from edgekit.optimize.oneshot.layers import Layer, Real, bias_of, input_rows, output_limits, real_values
 from edgekit.optimize.oneshot.refit import Moments
-from edgekit.plan.simplify import drop_unused
 
 Inputs = Sequence[NDArray[Any]]  # of one inference
 Solved = tuple[NDArray[np.float64], NDArray[np.float64]]  # weights (outputs, inputs) and biases
 _SAMPLES = 65536  # rows of a layer's input, over all inferences, that are enough for least squares
 _LEAST_ROWS = 16  # of one inference
+_FEW_INPUTS = 64  # none can be spared of these
 _CHUNK = 4096  # rows that are multiplied at once
 _SAYS_LESS = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "ARG_MAX", "TOPK_V2", "DEQUANTIZE", "RESHAPE")
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Inputs of a network, one inference each."""
+    """Inputs of a network, one inference each, and what `hold` has kept of passes through networks."""
 
     inputs: Sequence[Inputs]
+    _held: list[Halfway] = field(default_factory=list, init=False, repr=False)
 
-    def part(self, most: int) -> Calibration:
-        """At most so many of the inputs, evenly spaced."""
-        step = -(-len(self.inputs) // most)
-        return Calibration(self.inputs[::step])
+    def split(self, most: int) -> tuple[Calibration, Calibration]:
+        """Most of the inputs, and at most so many others, evenly spaced, a quarter of all; of few inputs both
+        are all of them.
+        """
+        step = max(4, -(-len(self.inputs) // most))
+        if len(self.inputs) < _FEW_INPUTS:
+            return self, Calibration(self.inputs)
+        rest = [one for number, one in enumerate(self.inputs) if number % step]
+        return Calibration(rest), Calibration(self.inputs[::step])
+
+    def hold(self, *graphs: Graph, number: int) -> None:
+        """Keep what is alive before operator `number` of these graphs, and nothing that was kept before.
+
+        `values` then begins there, for these graphs and all that differ from them only behind it. Where too
+        much is alive, what was kept of operators before stays.
+        """
+        kept = []
+        for graph in {id(graph): graph for graph in graphs}.values():
+            before = self._nearest(graph, graph.ops[number].outputs)
+            moved = move(before, graph, number) if before.number < number else None
+            kept.append(moved or before)
+        self._held[:] = [half for half in kept if half.number]
 
     def values(self, graph: Graph, *tensors: int) -> Iterator[list[NDArray[Any]]]:
         """What tensors of the graph hold, as stored, inference by inference.
 
         Runs what computes them on edgekit's kernels that give the bytes of TFLite's, or on TFLite.
         """
-        computed = tuple(dict.fromkeys(i for i in tensors if i not in graph.inputs))
-        known = {index: place for place, index in enumerate(graph.inputs)}
-        engine = None
-        if computed:
-            engine = load_graph(drop_unused(replace(graph, outputs=computed)), "calibration", exact=True)
-        for inputs in self.inputs:
-            found = dict(zip(computed, engine.run(inputs) if engine else (), strict=True))
-            yield [inputs[known[i]] if i in known else found[i] for i in tensors]
+        for found in self._nearest(graph, tensors).run(graph, tensors):
+            yield [found[i] for i in tensors]
 
-    def moments(self, layer: Layer, pruned: Graph, dense: Graph, solved: Solved | None = None) -> Moments:
+    def _nearest(self, graph: Graph, tensors: Sequence[int]) -> Halfway:
+        fit = [half for half in self._held if half.serves(graph, tensors)]
+        return max(fit, key=lambda half: half.number) if fit else start(graph, self.inputs)
+
+    def moments(
+        self, layer: Layer, pruned: Graph, dense: Graph, solved: Solved | None = None,
+        before: Moments | None = None,
+    ) -> Moments:  # fmt: skip
         """Of the layer's inputs in the network as pruned so far, and its outputs in the dense one.
 
         Where these are added to what other layers give, they also make up for how that has changed. Where the
         activation cuts them off, and what `solved` weights and biases give with them, any such number is as
-        good: the one that is given is wanted.
+        good: the one that is given is wanted. `before` are the moments of the same inputs, with outputs that
+        were wanted before.
         """
         weights = layer.real.astype(np.float32).T
         limits = output_limits(dense, layer) if solved else None
-        sums = _Sums(centred=layer.bias >= 0)
+        sums = _Sums(centred=layer.bias >= 0, known=before)
         missing = self._missing(layer, pruned, dense)
-        for now, before, more in zip(
-            self._rows(layer, pruned), self._rows(layer, dense), missing, strict=True
-        ):
-            wanted = before @ weights + more
+        for (now, then), more in zip(self.pairs(layer, pruned, dense), missing, strict=True):
+            wanted = then @ weights + more
             if solved and limits:
                 bias = bias_of(dense, layer).astype(np.float32)
                 given = now @ solved[0].astype(np.float32).T + solved[1].astype(np.float32)
@@ -85,6 +104,8 @@ class Calibration:
 
     def pairs(self, layer: Layer, pruned: Graph, dense: Graph) -> Iterator[tuple[Real, Real]]:
         """Rows of the layer's inputs in the network as pruned so far and in the dense one, by inference."""
+        if pruned is dense:
+            return ((rows, rows) for rows in self._rows(layer, dense))
         return zip(self._rows(layer, pruned), self._rows(layer, dense), strict=True)
 
     def _rows(self, layer: Layer, graph: Graph) -> Iterator[Real]:
@@ -100,7 +121,7 @@ class Calibration:
         if count >= rows:
             return np.arange(rows)
         rng = np.random.default_rng((layer.number, number))
-        return np.sort(rng.permutation(rows)[:count])
+        return np.sort(rng.choice(rows, count, replace=False, shuffle=False))
 
 
 class Outputs:
@@ -154,10 +175,10 @@ def _judged(graph: Graph, tensor: int) -> list[int]:
 
 
 class _Sums:
-    """Adds up products of rows, many rows at a time."""
+    """Adds up products of rows, many rows at a time; those of inputs with themselves may be known."""
 
-    def __init__(self, *, centred: bool) -> None:
-        self.centred, self.count = centred, 0
+    def __init__(self, *, centred: bool, known: Moments | None = None) -> None:
+        self.centred, self.known, self.count = centred, known, 0
         self.waiting: list[tuple[Real, Real]] = []
         self.totals: list[NDArray[np.float64]] = []
 
@@ -169,20 +190,24 @@ class _Sums:
     def _flush(self) -> None:
         x = np.concatenate([inputs for inputs, _ in self.waiting])
         y = np.concatenate([wanted for _, wanted in self.waiting])
-        sums = [x.T @ x, y.T @ x, np.square(y).sum(0), x.sum(0, dtype=np.float64), y.sum(0, dtype=np.float64)]
+        sums = [y.T @ x, np.square(y).sum(0), x.sum(0, dtype=np.float64), y.sum(0, dtype=np.float64)]
+        if self.known is None:
+            sums.append(x.T @ x)
         if not self.totals:
             self.totals = [np.zeros(part.shape) for part in sums]
-        self.totals = [total + part for total, part in zip(self.totals, sums, strict=True)]
+        for total, part in zip(self.totals, sums, strict=True):
+            np.add(total, part, out=total)
         self.count += len(x)
         self.waiting = []
 
     def moments(self) -> Moments:
         if self.waiting:
             self._flush()
-        hessian, cross, power, mean_x, mean_y = (total / self.count for total in self.totals)
+        cross, power, mean_x, mean_y, *squares = (total / self.count for total in self.totals)
         if not self.centred:
+            hessian = squares[0] if self.known is None else self.known.hessian
             return Moments(hessian, cross, power, np.zeros_like(mean_x), np.zeros_like(mean_y), self.count)
         return Moments(
-            hessian - np.outer(mean_x, mean_x), cross - np.outer(mean_y, mean_x),
-            power - np.square(mean_y), mean_x, mean_y, self.count,
+            squares[0] - np.outer(mean_x, mean_x) if self.known is None else self.known.hessian,
+            cross - np.outer(mean_y, mean_x), power - np.square(mean_y), mean_x, mean_y, self.count,
         )  # fmt: skip

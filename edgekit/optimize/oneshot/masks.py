@@ -19,7 +19,7 @@ from edgekit.optimize.oneshot.sparsegpt import find_mask
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-LONGEST = 2000
+LONGEST = 1000
 _KNOTS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97)  # sparsities at which SparseGPT's error is computed
 
 

@@ -117,6 +117,8 @@ def _stored(path: Path, info: TensorInfo, array: NDArray[Any]) -> NDArray[Any]:
         raise SourceError(
             f"{path}: {info.name!r} is {array.dtype} {list(array.shape)}, not n x {list(info.shape)}"
         )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise SourceError(f"{path}: {info.name!r} has numbers that are not finite")
     rows = array.reshape(-1, *info.shape)
     if rows.dtype.kind == "f" and info.dtype.kind in "iu":
         limits = np.iinfo(info.dtype)

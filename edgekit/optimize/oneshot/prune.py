@@ -1,9 +1,10 @@
 """One-shot pruning of a quantised network: nothing is trained, each layer is solved for what it should give.
 
 First each layer is looked at by itself in the dense network: how its error grows as it gets sparser, and what
-that does to the network's outputs. One budget, of weights or of milliseconds, is then spent where it buys
-most. Last the layers are pruned in the order in which they run, each on what the layers before it now give
-and towards what it gave in the dense network, so that errors do not pile up.
+that does to the network's outputs for inputs that it was not solved for. One budget, of weights or of
+milliseconds, is then spent where it buys most. Last the layers are pruned in the order in which they run,
+each on what the layers before it now give and towards what it gave in the dense network, so that errors do
+not pile up.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def _prunable(graph: Graph) -> list[Layer]:
 class _Run:
     def __init__(self, dense: Graph, calibration: Calibration, goal: Goal, progress: Progress) -> None:
         self.dense, self.calibration, self.goal, self.progress = dense, calibration, goal, progress
-        self.outputs = Outputs(dense, calibration.part(_TRIAL_INPUTS))
+        self.shown, trial = calibration.split(_TRIAL_INPUTS)
+        self.outputs = Outputs(dense, trial)
 
     def look_at(self, layers: Sequence[Layer]) -> list[Candidate]:
         """Each layer by itself, in the dense network."""
@@ -86,7 +88,8 @@ class _Run:
 
     def _candidate(self, layer: Layer) -> Candidate:
         goal = self.goal
-        moments, problem = self._problem(layer, self.dense)
+        self.shown.hold(self.dense, number=layer.number)
+        moments, problem = self._problem(self.shown, layer, self.dense)
         how = trace(problem, layer.matrix, layer.channels, goal.pattern)
         levels = how.levels(goal.levels)
         masks = [how.mask(level) if level else layer.matrix != 0 for level in levels]
@@ -101,7 +104,8 @@ class _Run:
 
         Each is pruned alone to about its level. What its own error does to the outputs varies with the level,
         so the weight is the square root of their ratio; but where there is one level only, as of N:M, the
-        ratio itself.
+        ratio itself. It is tried on inputs that no layer was solved for: what was learnt by heart, as where
+        a layer sees a picture as one row, does not count.
         """
         power = 1.0 if self.goal.pattern.of else 0.5
         weighed = []
@@ -113,13 +117,14 @@ class _Run:
             graph = replaced(
                 self.dense, layer, *_solution(self.dense, layer, candidate.moments, candidate.problem, mask)
             )
+            self.outputs.calibration.hold(self.dense, number=layer.number)
             effect, own = self.outputs.error(graph), float(candidate.losses[place])
             weight = float((effect / own) ** power) if own > 0 else 1.0
             weighed.append(replace(candidate, losses=candidate.losses * weight, effect=effect))
         return weighed
 
-    def _problem(self, layer: Layer, graph: Graph) -> tuple[Moments, Problem]:
-        moments = self.calibration.moments(layer, graph, self.dense)
+    def _problem(self, shown: Calibration, layer: Layer, graph: Graph) -> tuple[Moments, Problem]:
+        moments = shown.moments(layer, graph, self.dense)
         return moments, damped(moments, layer.real, _DAMPING)
 
     def settle(
@@ -129,6 +134,7 @@ class _Run:
         graph, errors = self.dense, {}
         for count, layer in enumerate(layers):
             self.progress(f"pruning layer {count + 1} of {len(layers)}: {layer.name}")
+            self.calibration.hold(self.dense, graph, number=layer.number)
             if layer.number in chosen:
                 graph, errors[layer.number] = self._settle(graph, layer, *chosen[layer.number])
             elif layer.kind == "DEPTHWISE_CONV_2D" and graph is not self.dense:
@@ -138,14 +144,14 @@ class _Run:
     def _settle(self, graph: Graph, layer: Layer, candidate: Candidate, level: float) -> tuple[Graph, float]:
         if graph is self.dense and level <= candidate.trace.least:
             return graph, 0.0
-        moments, problem = self._problem(layer, graph)
+        moments, problem = self._problem(self.calibration, layer, graph)
         mask = layer.matrix != 0
         if level:
             mask = trace(problem, layer.matrix, layer.channels, self.goal.pattern).mask(level)
         matrix, bias = _solution(self.dense, layer, moments, problem, mask)
         if output_limits(self.dense, layer):
             solved = matrix * layer.scale[:, None], bias
-            moments = self.calibration.moments(layer, graph, self.dense, solved)
+            moments = self.calibration.moments(layer, graph, self.dense, solved, moments)
             problem = damped(moments, layer.real, _DAMPING)
             matrix, bias = _solution(self.dense, layer, moments, problem, mask)
         return replaced(graph, layer, matrix, bias), moments.error(matrix * layer.scale[:, None])

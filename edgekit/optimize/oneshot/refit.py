@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-_FEW = 0.1  # damping where there is one sample for each input
+_FEW = 0.4  # damping where there is one sample for each input
+_LEAST = 1e-5  # damping where inputs hardly vary, by their mean square
 _CACHE_BYTES = 2**24  # of the matrices of the rows that are solved together
 
 
@@ -55,10 +56,12 @@ def damped(moments: Moments, weights: Array, damping: float) -> Problem:
     """The problem that also holds the weights to what they were, by `damping` of the mean square of an input.
 
     The fewer samples there are for each input, the more, as they would be learnt by heart. An input that
-    never varies has no say; so that all stays solvable, there is a least damping.
+    never varies has no say; so that all stays solvable, there is a least damping, above what rounding leaves
+    of the squares of inputs that are far from 0.
     """
     few = _FEW * len(moments.hessian) / moments.count
-    extra = (damping + few) * float(np.diag(moments.hessian).mean()) + 1e-9
+    spread = float(np.diag(moments.hessian).mean())
+    extra = (damping + few) * spread + _LEAST * (spread + float(np.square(moments.input_mean).mean())) + 1e-9
     eye = np.eye(len(moments.hessian))
     return Problem(moments.hessian + extra * eye, moments.cross + extra * weights)
 

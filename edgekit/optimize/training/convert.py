@@ -19,6 +19,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from edgekit.errors import ModelError
+from edgekit.files import write_bytes
 from edgekit.model import write
 from edgekit.model.graph import Graph, Tensor
 from edgekit.optimize.training.builder import ARITHMETIC, INT8, KNOWN, MAPS, PARTS, TO_NHWC, Builder
@@ -36,8 +37,16 @@ from edgekit.optimize.training.geometry import (
     window,
 )  # fmt: skip
 from edgekit.optimize.training.layers import ActivationRange, QuantConv2d, QuantLinear, QuantScale
-from edgekit.optimize.training.quantization import SIZES, device_of, graph_of, ranges
+from edgekit.optimize.training.quantization import (
+    NORMS,
+    SIZES,
+    device_of,
+    graph_of,
+    ranges,
+    traced_for_int8,
+)
 
+LAYERS = (nn.Conv2d, nn.Linear)  # that quantisation replaces
 BIAS_LIMITS = np.iinfo(np.int32)
 
 
@@ -49,7 +58,7 @@ def export(model: nn.Module, example: torch.Tensor, path: Path | str | None = No
     """
     content = write(build(model, example, name))
     if path is not None:
-        Path(path).write_bytes(content)
+        write_bytes(Path(path), content)
     return content
 
 
@@ -67,6 +76,19 @@ def build(model: nn.Module, example: torch.Tensor, name: str = "", outputs: Sequ
         for module, was in modes.items():
             module.training = was
     return _Converter(traced).run(name or type(model).__name__, outputs)
+
+
+def check(model: nn.Module) -> None:
+    """ModelError, before anything is trained, for layers of a float model that have no int8 form.
+
+    Functions that it calls are only known with an input: those `export` tells.
+    """
+    traced = traced_for_int8(model)
+    known = _Converter(fx.GraphModule({}, fx.Graph())).handlers
+    for node in traced.graph.nodes:
+        kind = type(traced.module(node))
+        if node.op == "call_module" and kind not in known and not issubclass(kind, (*LAYERS, *NORMS)):
+            raise ModelError(f"{node.target}: {kind.__name__} has no int8 form here: {KNOWN}")
 
 
 class _Converter(Builder):

@@ -29,7 +29,8 @@ def equalize(traced: Traced) -> None:
                 share = _shares(norm)
                 norm.weight.div_(share)
                 norm.bias.div_(share)
-                reader.weight.mul_(share.reshape(-1, 1, 1, 1))
+                each = reader.out_channels // reader.in_channels  # that read the same channel
+                reader.weight.mul_(share.repeat_interleave(each).reshape(-1, 1, 1, 1))
 
 
 def _depthwise_reader(traced: Traced, node: fx.Node) -> Any:

@@ -85,6 +85,14 @@ def rate(stage: RateStage, done: int, steps: int) -> float:
 class QuantizeModifier(Modifier):
     stage: QuantizeStage
 
+    def __init__(self, stage: Any, place: Place) -> None:
+        """ModelError, before an epoch is spent, for a network that has no int8 form."""
+        from edgekit.optimize.training.convert import check
+
+        super().__init__(stage, place)
+        if not is_quantized(place.model):
+            check(place.model)
+
     def enter(self) -> None:
         self.place.masks.freeze(list(self.place.masks.masks))
         if not is_quantized(self.place.model):

@@ -7,6 +7,7 @@ stay the same objects (so an optimiser keeps them), and `forward` becomes that o
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,7 +52,7 @@ def quantize(model: nn.Module, average: float = 0.99, input_range: tuple[float, 
     """
     if is_quantized(model):
         raise ModelError(f"{type(model).__name__} is quantised already")
-    traced = trace(model)
+    traced = traced_for_int8(model)
     sink_pools(traced)
     equalize(traced)
     for node in list(traced.graph.nodes):
@@ -62,6 +63,19 @@ def quantize(model: nn.Module, average: float = 0.99, input_range: tuple[float, 
     _Ranges(traced, average, input_range).insert()
     graph_module = traced.compile()
     model.forward = graph_module.forward
+
+
+def traced_for_int8(model: nn.Module) -> Traced:
+    """The graph of a float model. ModelError where it cannot be followed or has weights of no int8 form."""
+    traced = trace(model)
+    _check_called_once(traced)
+    for node in traced.graph.nodes:
+        layer = traced.module(node)
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
+            raise ModelError(
+                f"{node.target}: padding_mode {layer.padding_mode!r} has no int8 form: only zeros"
+            )
+    return traced
 
 
 def is_quantized(model: nn.Module) -> bool:
@@ -102,6 +116,18 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
         model(images)
     for module, was in training.items():
         module.training = was
+
+
+def _check_called_once(traced: Traced) -> None:
+    """Weights that are read at two places would need two scales. ModelError."""
+    called = Counter(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
+    for name, times in called.items():
+        module = traced.modules[name]
+        if times > 1 and (isinstance(module, NORMS) or next(module.parameters(), None) is not None):
+            raise ModelError(
+                f"{name}: {type(module).__name__} is called {times} times, which has no int8 form: "
+                "give each call a layer of its own"
+            )
 
 
 def _fold(traced: Traced, node: fx.Node) -> None:

@@ -21,6 +21,7 @@ from edgekit import model
 from edgekit.device import load_device
 from edgekit.device.speeds import calibration_of
 from edgekit.errors import ConfigError, UsageError
+from edgekit.files import write_text
 from edgekit.model.graph import Graph, Op
 from edgekit.optimize.training.stages import Schedule
 
@@ -117,8 +118,8 @@ def check_devices(recipe: Schedule, devices: Sequence[str]) -> None:
 def write_report(facts: dict[str, Any], out_dir: Path) -> list[Path]:
     """Write both forms; returns their paths."""
     as_json, as_html = out_dir / "report.json", out_dir / "report.html"
-    as_json.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    as_html.write_text(_page(facts), encoding="utf-8")
+    write_text(as_json, json.dumps(facts, indent=1, allow_nan=False) + "\n")
+    write_text(as_html, _page(facts))
     return [as_json, as_html]
 
 

@@ -6,9 +6,9 @@ batches depend on the seed, the epoch and their number alone, and so does every 
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, EdgekitError
+from edgekit.files import make_folder, write_bytes
 from edgekit.optimize.training.accelerator import layout, maker, title
 from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
 from edgekit.optimize.training.recording import Gradients
@@ -126,6 +127,7 @@ class _Run:
         self, task: Task, schedule: Schedule, settings: RunSettings, out_dir: Path, watch: Watch,
         device: torch.device,
     ) -> None:  # fmt: skip
+        make_folder(out_dir)
         self.task, self.settings, self.out_dir, self.watch, self.device = (
             task,
             settings,
@@ -145,7 +147,6 @@ class _Run:
         self.spent = 0.0
 
     def go(self, *, resume: bool) -> Outcome:
-        self.out_dir.mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
         self.begun = self.saved = time.monotonic()
@@ -246,12 +247,9 @@ class _Run:
             "history": vars(self.history),
             "seconds": self._seconds(),
         }
-        new = self.out_dir / f"checkpoint.{os.getpid()}"  # another process may run the same trial of a sweep
-        with new.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.out_dir / CHECKPOINT)
+        content = io.BytesIO()  # so that a full disk is told as such
+        torch.save(state, content)
+        write_bytes(self.out_dir / CHECKPOINT, content.getvalue())
 
     def _restore(self) -> None:
         path = self.out_dir / CHECKPOINT

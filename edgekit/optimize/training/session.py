@@ -23,6 +23,7 @@ from torch import nn
 
 from edgekit.config.fields import PlaceError
 from edgekit.errors import ConfigError, UsageError
+from edgekit.files import write_bytes
 from edgekit.optimize.training.freezing import FreezeModifier
 from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import Modifier, Place, QuantizeModifier, RateModifier
@@ -130,7 +131,7 @@ class Session:
         `inputs` (n, ...) give the shape; for stages `one_shot` give some hundred of the training data.
         """
         content = self.content(inputs, name)
-        Path(path).write_bytes(content)
+        write_bytes(Path(path), content)
         return content
 
     def content(self, inputs: torch.Tensor, name: str = "") -> bytes:
