@@ -216,7 +216,7 @@ def test_the_command_prints_the_confusion(tmp_path: Path, monkeypatch: Any, caps
         (["--coco", "a.json"], "give --coco with --images, or --data"),
         (["--coco", "a.json", "--images", ".", "--data", "b"], "give --coco with --images, or --data"),
         (["--coco", "a.json", "--images", "."], "give --rule: person or crops"),
-        (["--data", "nothing"], "nothing: expected a .npz file, or a folder"),
+        (["--data", "nothing"], "nothing: there is no such file or folder"),
     ],
 )
 def test_a_wrong_command_is_told(arguments: list[str], said: str, monkeypatch: Any, capsys: Any) -> None:

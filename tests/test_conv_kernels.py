@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgekit.plan.pack import Entries, in_arrays
+from edgekit.plan.pack import Entries
 from edgekit.plan.pack_runs import in_runs
 
 LEVELS = [level for family, level in native.kernels() if family == "conv"]
@@ -102,7 +102,9 @@ def entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     plain = Entries(shape.group, np.array(starts, np.int32), records)
     isa = "avx2" if native.FLIP else "neon"
     entries, runs = in_runs(plain, isa) if shape.runs else (plain, np.zeros((0, 2), np.int32))
-    fields = {"starts": entries.starts, **in_arrays(entries), "runs": runs}
+    fields = {"starts": entries.starts, "entries": entries.records, "runs": runs}
+    if shape.group >= 16:
+        fields |= {"entries": records[:, 1:].copy(), "offsets": records[:, 0].copy()}
     if shape.runs and shape.group == 1 and random.random() < 0.5:
         fields["flipped"] = random.integers(runs[:, 1], entries.starts[1:] + 1, dtype=np.int32)
     return fields

@@ -154,7 +154,8 @@ class _Convolution:
         plane, pixel = _taps(layer.window, places, self.value)
         quads = np.arange(-(-depth // QUAD)) * planes.stride
         offsets = ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
-        entries = pack.pack_entries(words, starts, offsets, best.group, channels)
+        apart = costs.UNITS[planner.isa].kernels[best.group].strip > 0
+        entries = pack.pack_entries(words, starts, offsets, best.group, channels, apart=apart)
         zeros = 1 - float(
             words[: layer.channels].any(axis=2).mean()
         )  # split weights have words in two layers
@@ -172,7 +173,7 @@ class _Convolution:
             pack.pack_planar(part.reshape(len(part), -1), offsets.reshape(-1)) for _, part in layer.parts()
         ]
         entries = pack.join_entries(parts, channels)
-        fields = {"starts": entries.starts, "entries": entries.records, "planar": 1}
+        fields = entries.fields | {"planar": 1}
         return _Lists(1 - float(used.mean()), choices, self._ranked(choices), fields)
 
     def _ranked(self, choices: list[costs.Choice]) -> costs.Choice:
@@ -231,15 +232,14 @@ def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32
     """The fields of a layer's lists, and what they owe to its biases."""
     is_short = len(entries.records) < costs.SHORT_LIST * (len(entries.starts) - 1)
     if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
-        return {"starts": entries.starts} | pack.in_arrays(entries), _NONE
+        return entries.fields, _NONE
     if isa != "avx2" or entries.group > 1:
         entries, runs = in_runs(entries, isa)
-        return {"starts": entries.starts, "entries": entries.records, "runs": runs}, _NONE
+        return entries.fields | {"runs": runs}, _NONE
     plain, flipped, owed = part_flipped(entries)
     plain, runs = in_runs(plain, isa)
     both, before = behind(plain, flipped), flipped.starts[:-1]
-    fields = {"starts": both.starts, "entries": both.records, "runs": runs + before[:, None]}
-    return fields | {"flipped": plain.starts[1:] + before}, owed
+    return both.fields | {"runs": runs + before[:, None], "flipped": plain.starts[1:] + before}, owed
 
 
 def _note(layer: Layer, lists: _Lists) -> str:

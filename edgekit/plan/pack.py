@@ -18,18 +18,24 @@ from numpy.typing import NDArray
 
 from edgekit.plan.layout import ALIGNMENT, QUAD
 
-WIDE_GROUP = 16  # channels, from which the words of an entry are whole lines of the cache
 PART = 1 << 13  # entries that are made at once, of four words or fewer
 LARGEST_PAIR = 32767 // 255  # of two weights of one sign, that AVX2's vpmaddubsw adds up in 16 bits
 
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """What EK_CONV in native/ops_conv.h calls starts and entries."""
+    """What EK_CONV in native/ops_conv.h calls starts, entries and offsets."""
 
     group: int
     starts: NDArray[np.int32]
-    records: NDArray[np.int32]  # (entries, 1 + group); of planar input (entries, 5)
+    records: NDArray[np.int32]  # (entries, 1 + group); of planar input (entries, 5); or (entries, group)
+    offsets: NDArray[np.int32] | None = None  # of the last kind
+
+    @property
+    def fields(self) -> dict[str, NDArray[np.int32]]:
+        """Those of EK_CONV."""
+        own = {"starts": self.starts, "entries": self.records}
+        return own if self.offsets is None else own | {"offsets": self.offsets}
 
 
 def quads_of(weights: NDArray[np.integer]) -> NDArray[np.int16]:
@@ -109,36 +115,31 @@ def pack_entries(
     quads: NDArray[np.int64],
     group: int,
     channels: int,
+    *,
+    apart: bool = False,
 ) -> Entries:
     """Entries of the first `channels` outputs in groups of `group`; `words` are those of `words_of`.
 
     `starts_of` has the byte offset at which each output's inputs start, the same throughout a group, and
-    `quads` that of each quad from there.
+    `quads` that of each quad from there. Offsets that are kept `apart` leave words to be lines of the cache.
     """
     # (groups, quads and layers, channels): a group lists a quad and layer if one of its channels has it
     grouped = words[:channels].reshape(channels // group, group, -1).transpose(0, 2, 1)
     used = np.asarray(grouped.any(axis=2) if group > 1 else grouped[..., 0] != 0)
     starts = np.zeros(len(grouped) + 1, np.int32)
     np.cumsum(np.count_nonzero(used, axis=1), out=starts[1:])
-    records = np.empty((int(starts[-1]), 1 + group), np.int32)
+    count = int(starts[-1])
+    records = aligned((count, group), np.int32) if apart else np.empty((count, 1 + group), np.int32)
+    offsets = np.empty(count, np.int32) if apart else records[:, 0]
     layered, begins = np.repeat(quads, words.shape[2]).astype(np.int32), starts_of[:channels:group]
     step = max(1, 4 * PART // (max(1, used.shape[1]) * max(4, group)) // 2) * 2
     for first in range(0, len(grouped), step):  # some after another: offsets of all would take much memory
         some = slice(first, min(first + step, len(grouped)))
-        listed = records[starts[some.start] : starts[some.stop]]
+        listed = slice(starts[some.start], starts[some.stop])
         kept, places = _there_and_back(used[some]), begins[some, None].astype(np.int32) + layered
-        listed[:, 0] = _there_and_back(places)[kept]
-        listed[:, 1:] = _there_and_back(grouped[some])[kept]
-    return Entries(group, starts, records)
-
-
-def in_arrays(entries: Entries) -> dict[str, NDArray[np.int32]]:
-    """Entries as fields of EK_CONV: words of wide groups are lines of the cache, without their offsets."""
-    if entries.group < WIDE_GROUP:
-        return {"entries": entries.records}
-    words = aligned((len(entries.records), entries.group), np.int32)
-    words[:] = entries.records[:, 1:]
-    return {"entries": words, "offsets": np.ascontiguousarray(entries.records[:, 0])}
+        offsets[listed] = _there_and_back(places)[kept]
+        records[listed, -group:] = _there_and_back(grouped[some])[kept]
+    return Entries(group, starts, records, offsets if apart else None)
 
 
 def aligned(shape: Sequence[int], dtype: type[np.generic]) -> NDArray[Any]:
