@@ -14,6 +14,7 @@ enum {
     MOST = 14,       /* vectors in a tile */
     MOST_PLANAR = 4, /* vectors of bytes in a tile of planar input, each worth 4 */
     ABREAST = 2,     /* tiles that are walked channel by channel */
+    SOON_LISTED = 64, /* entries between a fetch and its use */
     RUN = 4
 };
 

@@ -52,7 +52,10 @@ INLINE void start(vector *sums, const int n, int32_t bias) {
 
 INLINE void add_entries(vector *sums, const int rows, const int n, const uint8_t *in, const int32_t *entry,
                         const int32_t *end, const int run) {
-    LOOP for (; entry != end; entry += run * (1 + rows)) add_run(sums, rows, n, in, entry, run);
+    LOOP for (; entry != end; entry += run * (1 + rows)) {
+        if (rows == EK_QUAD) __builtin_prefetch(entry + SOON_LISTED * (1 + rows)); /* dense lists are long */
+        add_run(sums, rows, n, in, entry, run);
+    }
 }
 
 /* The list of a group: its entries in fours, then in twos, then one by one, and those whose bytes are inverted */
