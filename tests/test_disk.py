@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from boxes import Time, boot, left_alone, numbers, on_disk, put, taken
 from examples import examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgekit.mqtt.disk import Pace
@@ -470,6 +470,7 @@ def test_an_outbox_cut_off_anywhere_gives_what_is_whole_and_tells_the_rest(
 
 @examples(25)
 @given(at=st.integers(0, 10**6), junk=st.binary(min_size=1, max_size=40))
+@example(at=7989, junk=b"$")
 def test_an_outbox_with_flipped_bytes_never_stops_edgekit(
     tmp_path_factory: pytest.TempPathFactory, at: int, junk: bytes
 ) -> None:

@@ -229,7 +229,7 @@ def test_all_files_of_a_config_are_looked_at_and_secrets_may_become_credentials(
         (porch / name).chmod(0o600)
     told = {line.partition(":")[0]: line for line in Service(config).faults()}
     assert {"mqtt.password", "mqtt.tls.key", "cameras.front.source"} <= told.keys()
-    assert not {"mqtt.tls.cert", "CONFIG", "edgekit"} & told.keys()
+    assert not {"mqtt.tls.cert", "CONFIG"} & told.keys()
     password = "write password: !credential password and give --credential password="
     assert told["mqtt.password"].endswith(f"{password}{porch}/password")
     key = "write key: ${CREDENTIALS_DIRECTORY}/client.key and give --credential client.key="

@@ -26,6 +26,10 @@ from edgekit.device.machine import Boot
 from edgekit.mqtt.database import COLUMNS, INSERT, PAGE_BYTES, lock, open_database, size_of, told
 from edgekit.mqtt.messages import Message
 
+_BOOTS = (
+    "SELECT first, boot, since FROM boots"
+    " WHERE typeof(first) = 'integer' AND typeof(since) IN ('integer', 'real') ORDER BY first"
+)
 _UNSAID = "WHERE data IS NOT NULL"
 
 
@@ -124,7 +128,7 @@ class Journal:
             self.last_seq = max(last_seq, self.said)
             empty = self._db.execute("SELECT max(key) FROM messages WHERE data IS NULL").fetchone()
             self._stub = -1 if empty[0] is None else empty[0]
-            rows = self._db.execute("SELECT first, boot, since FROM boots ORDER BY first").fetchall()
+            rows = self._db.execute(_BOOTS).fetchall()  # a damaged file may hold anything
             if not rows or rows[-1][1] != self._boot.id:
                 rows.append((self.last_key + 1, self._boot.id, self._boot.now_s()))
                 self._db.execute("INSERT OR REPLACE INTO boots VALUES(?, ?, ?)", rows[-1])
@@ -138,6 +142,7 @@ class Journal:
         except (zlib.error, UnicodeDecodeError, TypeError):
             return None
         first, _, since_s = self._since
+        at_s = at_s if isinstance(at_s, int | float) else since_s
         return Message(text, payload, seq=seq, key=key, since_s=at_s if key >= first else since_s)
 
     def _erase(self, keys: Collection[int]) -> None:
