@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from edgekit.config.document import read_document
-from edgekit.config.fields import Float, Int, Part, PlaceError, Text, to_number
+from edgekit.config.fields import Bool, Float, Int, Part, PlaceError, Text, to_number
 from edgekit.optimize.training.stages import Schedule, check_recipe
 
 Size = Annotated[int, Field(strict=True, ge=64, le=1024, multiple_of=32), BeforeValidator(to_number)]
@@ -51,6 +51,11 @@ class Recipe(Schedule):
         description="What to start from, seen from --out: `float.pt` or a `.tflite` of an earlier training; "
         "unset: the teacher.",
     )
+    labels: Bool = Field(
+        default=True,
+        description="Whether boxes and the teacher's opinion of them are learnt; false: only what stages "
+        "distill say.",
+    )
     weight_decay: Float = Field(default=0.02, ge=0, le=1)
     feature_weight: Float = Field(
         default=0.5, ge=0, le=1e3, description="Of the likeness to the teacher's features, which falls to 0."
@@ -69,6 +74,8 @@ class Recipe(Schedule):
                 raise PlaceError(
                     ("stages", number, "one_shot", "even"), "only a classifier's data has classes"
                 )
+        if not self.labels and not any(stage.distill for stage in self.stages):
+            raise PlaceError(("labels",), "false without a stage distill: nothing would be learnt")
         if not any(stage.quantize for stage in self.stages):
             raise PlaceError(("stages",), "no stage quantize: the files are int8")
         return self

@@ -217,6 +217,8 @@ class Lesson:
         """Their sum; those of classes, boxes and features."""
         recipe, teacher = self.job.recipe, self.job.teacher
         images = images.contiguous(memory_format=layout(self.job.device))
+        if not recipe.labels:
+            return self._unlabelled(images)
         grid = self.grids[images.shape[-1]]
         self.features.clear()
         with torch.no_grad():
@@ -227,6 +229,12 @@ class Lesson:
         classes, apart = detection_loss(maps, target, grid, len(recipe.classes))
         losses = torch.stack((classes, apart, likeness * self._unlikeness(classes)))
         return losses.sum(), losses
+
+    def _unlabelled(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """A loss of 0 from which gradients flow back, for stages `distill` to put theirs in their place."""
+        nothing = torch.stack([(0 * one).sum() for one in self.session.model(images)]).sum()
+        nought = nothing.detach()
+        return nothing, torch.stack((nought, nought, self.session.unlikeness().to(nought)))
 
     def _unlikeness(self, like: Tensor) -> Tensor:
         """Of the features; int8 channels have scales of their own, so only while the network is float."""

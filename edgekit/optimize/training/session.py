@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgekit.config.fields import PlaceError
 from edgekit.errors import ConfigError, UsageError
@@ -113,6 +113,16 @@ class Session:
     def step(self, closure: Any = None) -> Any:
         """One step of the optimiser; the same as `optimizer.step()`."""
         return self.optimizer.step(closure)
+
+    def unlikeness(self) -> Tensor:
+        """The mean loss of what stages `distill` compared with their teachers in the last step; 0 for none."""
+        found = [
+            one
+            for modifier in self.modifiers
+            if isinstance(modifier, DistillModifier) and modifier.active
+            for one in modifier.unlikeness.values()
+        ]
+        return torch.stack(found).mean() if found else torch.zeros(())
 
     def sparsity(self) -> dict[str, float]:
         """Share of zeros that the masks of each pruned layer hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ class DistillModifier(Modifier):
     def __init__(self, stage: DistillStage, place: Place) -> None:
         super().__init__(stage, place)
         self.features: dict[str, Tensor] = {}
+        self.unlikeness: dict[str, Tensor] = {}  # to the teacher, of what the last step compared
         self._hooks: list[Any] = []
         if stage.teacher is None and place.teacher is None:
             raise PlaceError((), "no teacher: name a file or self, or give wrap(..., teacher=module)")
@@ -65,21 +67,29 @@ class DistillModifier(Modifier):
         wanted, features = self.teacher(inputs)
         share = self.stage.weight
         if self.stage.loss != "none":
-            for own, goal in zip(as_tuple(output), wanted, strict=False):
+            for number, (own, goal) in enumerate(zip(as_tuple(output), wanted, strict=False)):
                 if own.requires_grad:
-                    own.register_hook(self._blend(own.detach(), goal, share))
+                    own.register_hook(self._blend(f"output {number}", own.detach(), goal, share))
         for name, theirs in self.stage.features.items():
             mine = self.features.pop(name)
-            mine.register_hook(self._add(mine.detach(), features[theirs]))
+            mine.register_hook(self._add(name, mine.detach(), features[theirs]))
 
-    def _blend(self, own: Tensor, goal: Tensor, share: float) -> Any:
+    def _blend(self, name: str, own: Tensor, goal: Tensor, share: float) -> Any:
         kind, temperature = self.stage.loss, self.stage.temperature
-        taught = _gradient(own, lambda x: likeness(x, goal, kind, temperature))
+        taught = self._gradient(name, own, lambda x: likeness(x, goal, kind, temperature))
         return lambda gradient: torch.lerp(gradient, taught.to(gradient.dtype), share)
 
-    def _add(self, own: Tensor, goal: Tensor) -> Any:
-        taught = self.stage.feature_weight * _gradient(own, lambda x: feature_likeness(x, goal))
+    def _add(self, name: str, own: Tensor, goal: Tensor) -> Any:
+        taught = self._gradient(name, own, lambda x: feature_likeness(x, goal)) * self.stage.feature_weight
         return lambda gradient: gradient + taught.to(gradient.dtype)
+
+    def _gradient(self, name: str, own: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        with torch.enable_grad():
+            point = own.float().requires_grad_()
+            found = loss(point)
+            (gradient,) = torch.autograd.grad(found, point)
+        self.unlikeness[name] = found.detach()
+        return gradient
 
     def leave(self) -> None:
         self.close()
@@ -97,13 +107,6 @@ class DistillModifier(Modifier):
             self.teacher.module.load_state_dict(state)
         if self.active:
             self._hang()
-
-
-def _gradient(own: Tensor, loss: Any) -> Tensor:
-    with torch.enable_grad():
-        point = own.float().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(point), point)
-    return gradient
 
 
 def _check_layer(model: nn.Module, name: str) -> None:
