@@ -131,6 +131,13 @@ TARGET void ek_mul_planes__avx2(const void *op_, uint8_t *arena, int64_t begin, 
     }
 }
 
+typedef union lookup {
+    struct {
+        uint8_t base[16], slope[16], bend[16], bow[16], extra[2][16];
+    } pieces;
+    uint8_t steps[256];
+} lookup;
+
 /* What each 16 of a table change against the 16 before them, in each half of the table */
 static void take_steps(const uint8_t *table, uint8_t *steps) {
     for (int i = 0; i < 256; i++) steps[i] = i % 128 < 16 ? table[i] : table[i] ^ table[i - 16];
@@ -139,33 +146,62 @@ static void take_steps(const uint8_t *table, uint8_t *steps) {
 /* A shuffle picks by the lower four bits, and nothing where the index is negative. The index falls by 16 for each 16 of
    the table, so that the steps up to the byte's own 16 are taken and no others; the upper half's turn comes with the
    sign turned over. (The idea is Wojciech Mula's.) */
-VECTOR vector looked_up(const uint8_t *steps, vector bytes) {
+VECTOR vector by_steps(const lookup *by, vector bytes) {
     vector found = every(0);
     EACH(half, 2) {
         vector index = half ? _mm256_xor_si256(bytes, every_byte(0x80)) : bytes;
         EACH(i, 8) {
-            found = _mm256_xor_si256(found, _mm256_shuffle_epi8(every_quad(steps + 128 * half + 16 * i), index));
+            found = _mm256_xor_si256(found, _mm256_shuffle_epi8(every_quad(by->steps + 128 * half + 16 * i), index));
             index = _mm256_subs_epi8(index, every_byte(16));
         }
     }
     return found;
 }
 
-VECTOR void look_up(const uint8_t *table, const uint8_t *in, uint8_t *out, int64_t bytes) {
-    uint8_t steps[256];
-    take_steps(table, steps);
-    for (int64_t i = 0; i < bytes; i += BYTES) store(out + i, looked_up(steps, load(in + i)));
+/* Where among its 256 bits a table has a 1, all bits of the byte are set */
+VECTOR vector extras(const lookup *by, vector bytes, vector piece) {
+    const vector of_piece = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    vector lower = _mm256_shuffle_epi8(every_quad(by->pieces.extra[0]), bytes);
+    vector upper = _mm256_shuffle_epi8(every_quad(by->pieces.extra[1]), _mm256_xor_si256(bytes, every_byte(0x80)));
+    vector bit = _mm256_shuffle_epi8(of_piece, piece);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_or_si256(lower, upper), bit), bit);
+}
+
+VECTOR vector by_pieces(const lookup *by, vector bytes) {
+    const vector nibble = every_byte(15);
+    vector piece = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble), place = _mm256_and_si256(bytes, nibble);
+    vector slope = _mm256_shuffle_epi8(every_quad(by->pieces.slope), piece);
+    vector bend = _mm256_shuffle_epi8(every_quad(by->pieces.bend), piece);
+    vector bow = _mm256_shuffle_epi8(every_quad(by->pieces.bow), place);
+    vector low = _mm256_maddubs_epi16(interleave_low(place, bow), interleave_low(slope, bend));
+    vector high = _mm256_maddubs_epi16(interleave_high(place, bow), interleave_high(slope, bend));
+    vector risen = _mm256_packs_epi16(_mm256_srai_epi16(low, EK_PIECE_SHIFT), _mm256_srai_epi16(high, EK_PIECE_SHIFT));
+    vector smooth = _mm256_add_epi8(_mm256_shuffle_epi8(every_quad(by->pieces.base), piece), risen);
+    return _mm256_sub_epi8(smooth, extras(by, bytes, piece));
+}
+
+VECTOR void look_up(const lookup *by, const int in_pieces, const uint8_t *in, uint8_t *out, int64_t bytes) {
+    const lookup own = *by; /* stores of bytes could change anything but a copy */
+    for (int64_t i = 0; i < bytes; i += BYTES)
+        store(out + i, in_pieces ? by_pieces(&own, load(in + i)) : by_steps(&own, load(in + i)));
 }
 
 TARGET void ek_lut_planes__avx2(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_lut_planes *op = op_;
     const ek_margins margins = EK_MARGINS(op, op->zero_point);
     const int64_t bytes = EK_QUAD * margins.pixels;
+    lookup by;
+    if (op->pieces_size)
+        memcpy(&by.pieces, op->pieces, sizeof by.pieces);
+    else if (op->table_size)
+        take_steps(op->table, by.steps);
     for (int64_t q = begin; q < end; q++) {
         const uint8_t *in = arena + op->input + q * op->input_stride;
         uint8_t *out = arena + op->output + q * op->output_stride;
-        if (op->table_size)
-            look_up(op->table, in, out, bytes);
+        if (op->pieces_size)
+            look_up(&by, 1, in, out, bytes);
+        else if (op->table_size)
+            look_up(&by, 0, in, out, bytes);
         else
             memcpy(out, in, (size_t)bytes);
         restore(&margins, out);

@@ -121,6 +121,7 @@ const char *ek_lut_planes_check(const void *op_, int64_t arena_bytes, int64_t *u
     CHECK_READ(op->input, op->input_stride, op->planes,
                ek_pixels(op->images, op->height, op->period, op->output_pitch));
     CHECK(op->table_size == 0 || op->table_size == 256, "another number of entries");
+    CHECK(op->pieces_size == 0 || (op->pieces_size == EK_PIECES && op->table_size), "another number of pieces");
     CHECK(ek_is_stored(op->zero_point), "an impossible zero point");
     *units = op->planes;
     return NULL;

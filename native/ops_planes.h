@@ -107,14 +107,19 @@
     NUMBER(int32_t, high)
 
 /* out = table[stored byte taken as unsigned] on planes of the same pitch and period; margins become `zero_point`.
-   `table` has 256 entries, or none: then bytes are copied. A unit is a plane. */
+   `table` has 256 entries, or none: then bytes are copied. `pieces` may say the same table once more, in a form that
+   vectors compute: entry 16 b + p is base[b] + (slope[b] * p + bend[b] * bow[p] >> EK_PIECE_SHIFT), modulo 256, and 1
+   more where bit b of extra[p], or b - 8 of extra[16 + p], is set. It holds base, slope, bend, bow and extra, 16 bytes
+   each and 32, or nothing. A unit is a plane. */
+enum { EK_PIECE_SHIFT = 5, EK_PIECES = 96 };
 #define EK_LUT_PLANES(NUMBER, ARRAY)                                                       \
     EK_PLANES(NUMBER, input)                                                               \
     EK_PLANES(NUMBER, output)                                                              \
     EK_PICTURE(NUMBER)                                                                     \
     NUMBER(int32_t, planes)                                                                \
     NUMBER(int32_t, zero_point)                                                            \
-    ARRAY(uint8_t, table)
+    ARRAY(uint8_t, table)                                                                  \
+    ARRAY(uint8_t, pieces)
 
 /* Maximum or average over windows of a picture in planes, as TFLite's: only pixels inside the input count. The window
    of output pixel (y, x) starts at input pixel (y * stride_y - top, x * stride_x - left). The average is of int8

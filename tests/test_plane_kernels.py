@@ -25,6 +25,7 @@ from planes import (
 )  # fmt: skip
 
 from edgekit.plan.arithmetic import multiplier, multiply
+from edgekit.plan.pieces import pieces
 
 ZEROS = st.tuples(STORED, STORED)
 
@@ -123,18 +124,58 @@ def rescaling(factor: float, *, exact: bool) -> dict[str, Any]:
     return {"exact": 1, "multiplier": fixed, "shift": shift} if exact else {"scale": factor}
 
 
-@given(SCENES, BOOLS)
-def test_lut_planes(scene: Scene, copies: bool) -> None:
+def silu_table(scale_in: float, scale_out: float, zeros: tuple[int, int]) -> NDArray[np.uint8]:
+    """Of stored bytes: x times its sigmoid."""
+    x = scale_in * (np.arange(256) - zeros[0])
+    y = x / (1 + np.exp(-x)) / scale_out + zeros[1]
+    return np.asarray(np.clip(np.rint(y), 0, 255), np.uint8)
+
+
+BYTES = st.integers(0, 255)
+SILUS = st.builds(silu_table, st.floats(0.01, 0.5), st.floats(0.01, 0.5), st.tuples(BYTES, BYTES))
+TABLES = st.one_of(
+    SILUS, st.binary(min_size=256, max_size=256).map(lambda given: np.frombuffer(given, np.uint8))
+)
+
+
+def value_of_pieces(form: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The table (256,) by the formula that native/ops_planes.h gives."""
+    base, slope, bend, bow = form[:64].reshape(4, 16).astype(int)
+    slope, bend = slope.astype(np.int8).astype(int), bend.astype(np.int8).astype(int)
+    entries = [
+        base[b] + (slope[b] * p + bend[b] * bow[p] >> 5) + (form[64 + 16 * (b // 8) + p] >> b % 8 & 1)
+        for b in range(16)
+        for p in range(16)
+    ]
+    return np.array(entries).astype(np.uint8)
+
+
+@given(TABLES)
+def test_pieces_say_the_same_as_their_table(table: NDArray[np.uint8]) -> None:
+    form = pieces(table)
+    assert form.dtype == np.uint8
+    assert len(form) == 0 or np.array_equal(value_of_pieces(form), table)
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.03, 0.05])
+def test_tables_of_silu_have_pieces(scale: float) -> None:
+    assert len(pieces(silu_table(scale, scale, (128, 12)))) == 96
+
+
+@given(SCENES, st.one_of(st.none(), TABLES))
+def test_lut_planes(scene: Scene, given_table: NDArray[np.uint8] | None) -> None:
     memory = Memory(scene.seed)
     source, out = memory.picture(scene.size, scene.planes, spare=scene.spare), scene.out(memory)
     arena = memory.arena()
-    table = memory.rng.integers(0, 256, 256).astype(np.uint8)
+    table = np.zeros(0, np.uint8) if given_table is None else given_table
     expected = aligned_copy(arena)
-    out.put(expected, source.view(arena) if copies else table[source.view(arena)], scene.zero)
+    out.put(expected, table[source.view(arena)] if len(table) else source.view(arena), scene.zero)
     fields: dict[str, Any] = (
-        source.read() | out.written() | {"planes": scene.planes, "zero_point": scene.zero}
+        source.read() | out.written() | {"planes": scene.planes, "zero_point": scene.zero, "table": table}
     )
-    run_levels("lut_planes", fields | ({} if copies else {"table": table}), arena, expected, out)
+    run_levels("lut_planes", fields, arena, expected, out)
+    if len(table):
+        run_levels("lut_planes", fields | {"pieces": pieces(table)}, arena, expected, out)
 
 
 def rounded_mean(part: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from edgekit.model.graph import Graph
 from edgekit.plan.layout import PLAIN, PLANES, QUAD, Form, Layout, Picture, Planes, Value
+from edgekit.plan.pieces import pieces
 from edgekit.plan.step import Step
 
+BY_SIXTEEN = ("avx2", "avxvnni")  # levels whose vectors look up 16 entries at a time
 MAX_SPLIT = 32  # phases of planes that can be told apart
 FAULTS = Value(-1 - 2**31, PLAIN)  # memory of its own that all operators which can fail share
 Function = tuple[int, NDArray[np.uint8]]  # of the bytes of which tensor, and its table
@@ -300,6 +302,8 @@ def look_up(
     fields |= {"planes": places.of(out).planes, "zero_point": stored_zero(planner, out.tensor)}
     if entries is not None:
         fields["table"] = stored_table(entries, stored_flip(planner.isa))
+        if planner.isa in BY_SIXTEEN:
+            fields["pieces"] = pieces(fields["table"])
     return Step("lut_planes", fields)
 
 
