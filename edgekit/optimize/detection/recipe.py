@@ -51,6 +51,11 @@ class Recipe(Schedule):
         description="What to start from, seen from --out: `float.pt` or a `.tflite` of an earlier training; "
         "unset: the teacher.",
     )
+    twin: Text | None = Field(
+        default=None,
+        description="A `.tflite` of an earlier training, seen from --out: the teacher of stages distill that "
+        "name none.",
+    )
     labels: Bool = Field(
         default=True,
         description="Whether boxes and the teacher's opinion of them are learnt; false: only what stages "

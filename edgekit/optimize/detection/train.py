@@ -129,7 +129,7 @@ def _run(job: Job, *, resume: bool) -> tuple[Session, Course]:
     torch.manual_seed(recipe.seed)
     student = _student(job).to(job.device, memory_format=layout(job.device))
     optimiser = torch.optim.AdamW(_groups(student, recipe.weight_decay))
-    session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch)
+    session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch, _twin(job))
     first, course = _restore(job, session) if resume else (0, Course())
     if first < session.epochs:
         _train(job, session, first, course)
@@ -165,14 +165,27 @@ def _student(job: Job) -> Detector:
     """As the recipe wants it: the teacher's twin, or what an earlier training left."""
     if job.recipe.start is None:
         return make_student(job.teacher, _calibration(job), job.recipe.columns)
-    path = (job.out_dir / job.recipe.start).resolve()
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file: train the recipe first whose weights `start` names")
+    path = _earlier(job, "start", job.recipe.start)
     if path.suffix == ".tflite":
         return from_file(path)
     student = student_network()
     student.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     return student
+
+
+def _twin(job: Job) -> Detector | None:
+    """The network that stages `distill` without a teacher of their own learn from."""
+    if job.recipe.twin is None:
+        return None
+    twin = from_file(_earlier(job, "twin", job.recipe.twin))
+    return twin.to(job.device, memory_format=layout(job.device))
+
+
+def _earlier(job: Job, key: str, name: str) -> Path:
+    path = (job.out_dir / name).resolve()
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file: train the recipe first whose file `{key}` names")
+    return path
 
 
 class Lesson:
