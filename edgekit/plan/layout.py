@@ -14,7 +14,7 @@ from typing import NamedTuple
 ALIGNMENT = 64
 SLACK = 64
 QUAD = 4
-PAGE = 4096
+CONFLICT = 512  # bytes apart, too many planes meet in the same few sets of a first cache
 
 
 class Form(NamedTuple):
@@ -160,7 +160,7 @@ def _settle(picture: Picture, whole: Picture, group: list[Picture], first_plane:
     lead = _align(QUAD * before)
     pixels = ((picture.images - 1) * period + picture.height) * pitch
     stride = _align(lead + QUAD * (pixels + after + whole.overrun) + slack)
-    stride += ALIGNMENT if stride % PAGE == 0 else 0
+    stride += ALIGNMENT if stride % CONFLICT == 0 else 0
     return Planes(
         picture.images, picture.height, picture.width, picture.planes, pitch, period, before, after,
         lead + first_plane * stride, stride,
