@@ -174,6 +174,36 @@ def test_a_sparse_file_is_trained_on_and_keeps_its_zeros(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("random_teacher")
+def test_a_sparse_file_learns_from_its_twin_without_labels(tmp_path: Path) -> None:
+    data, teacher = write_data(tmp_path / "data"), tmp_path / "teacher.onnx"
+    teacher.write_bytes(b"stands for the teacher")
+    dense_stages = [one for one in STAGES if "prune" not in one]
+    recipe = write_recipe(tmp_path / "dense.yaml", sizes_px=[64], stages=dense_stages)
+    optimize(recipe, data, teacher, tmp_path / "dense")
+    names = ["trunk.dark3", "trunk.up5", "levels.0", "levels.1", "levels.2"]
+    stages = [
+        {"learning_rate": {"end": 8, "peak": 0.002, "warmup": 0}},
+        {"distill": {"end": 7, "loss": "none", "features": {name: name for name in names}}},
+        {"prune": {"end": 1, "sparsity": 0.5, "pattern": "1x4", "skip": ["trunk.stem.*"]}},
+        {"quantize": {"start": 7, "end": 8, "input_range": [0, 255]}},
+    ]
+    twin = "../dense/64/model.tflite"
+    recipe = write_recipe(
+        tmp_path / "sparse.yaml", sizes_px=[64], stages=stages, start=twin, twin=twin, labels=False
+    )
+    with pytest.raises(SourceError, match=r"model\.tflite: no such file: .* whose file `start` names"):
+        optimize(recipe, data, teacher, tmp_path / "far" / "away")
+    lines: list[str] = []
+    path = optimize(recipe, data, teacher, tmp_path / "sparse", watch=Lines(lines.append))[0]
+    told = [line.split() for line in lines if line.startswith("epoch")]
+    losses = [[float(value) for value in words[3:6]] for words in told]
+    assert all(classes == boxes == 0 for classes, boxes, _ in losses)
+    assert 0 < losses[6][2] < losses[1][2], "it grows like its twin again"
+    largest = max((np.asarray(t.data) for t in model.read(path).tensors if t.data is not None), key=np.size)
+    assert (largest.reshape(-1, 4) == 0).all(axis=1).mean() > 0.4
+
+
+@pytest.mark.usefixtures("random_teacher")
 def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "out"
     (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")
@@ -240,6 +270,7 @@ def test_recipes_that_ship_are_valid_and_named_as_their_files(path: Path) -> Non
         ({"sede": 1}, "sede: unknown key, did you mean 'seed'"),
         ({"stages": [{"prune": {"end": 2, "sparsity": 1}}]}, r"stages\[0\].prune.sparsity: .* below 1"),
         ({"stages": [{"learning_rate": {"end": 2, "peak": 1}}]}, "stages: no stage quantize"),
+        ({"labels": False}, "labels: false without a stage distill: nothing would be learnt"),
         ({"sizes_px": [100]}, r"sizes_px\[0\]: expected a multiple of 32 from 64 to 1024, not 100"),
         ({"name": "tiny"}, "name: expected task/family-{size}/variant"),
     ],
