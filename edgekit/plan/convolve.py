@@ -103,7 +103,10 @@ def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
     pixels = picture.images * picture.height * picture.width
     planar = costs.choose_planar(planner.isa, np.concatenate(counts), picture.planes, pixels)
     shape = picture.images, picture.height, picture.width
-    return planar[0].cycles < costs.choose(planner.isa, np.concatenate(quads), pixels, shape)[0].cycles
+    return (
+        planar[0].cycles
+        < costs.choose(planner.isa, np.concatenate(quads), pixels, shape, picture.planes)[0].cycles
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +150,9 @@ class _Convolution:
         out = places.of(self.out)
         choices = [
             choice
-            for choice in costs.choose(planner.isa, used, out.pixels, (out.images, out.height, out.width))
+            for choice in costs.choose(
+                planner.isa, used, out.pixels, (out.images, out.height, out.width), planes.planes
+            )
             if channels % choice.group == 0 and _fits(starts[:channels], choice.group)
         ]
         best = self._ranked(choices)

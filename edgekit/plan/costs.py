@@ -24,7 +24,9 @@ class Kernel:
     `far` is what an entry costs more where a channel has LONG_LIST of them: the first cache loses what one
     list has read before the next one reads it too. `fetch` is what it costs once, to come from beyond the
     second cache. Lists of fewer than SHORT_LIST entries a channel leave registers for tiles of `short_tile`.
-    `abreast` tiles are walked channel by channel where their inputs fit the first cache together.
+    `abreast` tiles are walked channel by channel where their inputs fit the first cache together. A tile
+    whose own inputs take more than `near` bytes costs CROWDED times as much: of like tiles those that leave
+    room win.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -38,6 +40,7 @@ class Kernel:
     fetch: float = 0
     short_tile: int = 0
     abreast: int = 1
+    near: int = 1 << 30
 
     @property
     def most(self) -> int:
@@ -68,6 +71,7 @@ Picture = tuple[int, int, int]  # images, height, width
 
 LONG_LIST = 64
 SHORT_LIST = 7  # entries a channel; runs of fewer end too often to be foreseen
+CROWDED = 1.01
 STEP = 1500  # cycles of a step more: its call and its first misses
 
 # x86: measured on one core of 3 GHz, in the first cache, planar ones within networks. ARM: counted
@@ -97,7 +101,7 @@ UNITS = {
     "avx2": Unit(
         8,
         {
-            1: Kernel((4, 7, 8, 10, 12, 13), 1.5, 0, 0.9, 47, 4.4, short_tile=14, abreast=2),
+            1: Kernel((4, 7, 8, 10, 12, 13), 1.5, 0, 0.9, 47, 4.4, short_tile=14, abreast=2, near=20 * 1024),
             4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12),
         },
         Kernel((1, 2), 0, 0.7, 7, 18, 19),
@@ -150,17 +154,24 @@ def pieces(kernel: Kernel, tile: int, vectors: int, picture: Picture, pixels: in
     return strips, images * height * width / pixels / strips
 
 
-def choose(isa: str, used: NDArray[np.bool_], pixels: int, picture: Picture) -> list[Choice]:
-    """The kernels that could run the layer over that many pixels, margins included; best first."""
+def choose(isa: str, used: NDArray[np.bool_], pixels: int, picture: Picture, planes: int) -> list[Choice]:
+    """The kernels that could run the layer over that many pixels, margins included; best first.
+
+    `planes` are those of its input.
+    """
     unit = UNITS[isa]
     choices = [
-        Choice(group, tile, _cycles(kernel, entries, len(used), *walked))
+        Choice(group, tile, _cycles(kernel, entries, len(used), *walked) * _crowd(kernel, unit, tile, planes))
         for group, kernel in unit.kernels.items()
         for entries in [entries_by_group(used, group)]
         for tile in kernel.tiles_for(entries, len(used))
         for walked in [pieces(kernel, tile, -(-pixels // unit.pixels), picture, unit.pixels)]
     ]
     return sorted(choices, key=lambda choice: choice.cycles)
+
+
+def _crowd(kernel: Kernel, unit: Unit, tile: int, planes: int) -> float:
+    return CROWDED if planes * QUAD * unit.pixels * tile > kernel.near else 1
 
 
 def choose_planar(isa: str, nonzero: NDArray[np.integer], planes: int, pixels: int) -> list[Choice]:
