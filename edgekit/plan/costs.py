@@ -24,9 +24,8 @@ class Kernel:
     `far` is what an entry costs more where a channel has LONG_LIST of them: the first cache loses what one
     list has read before the next one reads it too. `fetch` is what it costs once, to come from beyond the
     second cache. Lists of fewer than SHORT_LIST entries a channel leave registers for tiles of `short_tile`.
-    `abreast` tiles are walked channel by channel where their inputs fit the first cache together. A tile
-    whose own inputs take more than `near` bytes costs CROWDED times as much: of like tiles those that leave
-    room win.
+    `abreast` tiles are walked channel by channel where their inputs fit the first cache together. Long lists
+    cost CROWDED times as much where a tile's own inputs take more than `near` bytes.
     """
 
     tiles: tuple[int, ...]  # numbers of vectors that are worth trying
@@ -71,7 +70,7 @@ Picture = tuple[int, int, int]  # images, height, width
 
 LONG_LIST = 64
 SHORT_LIST = 7  # entries a channel; runs of fewer end too often to be foreseen
-CROWDED = 1.01
+CROWDED = 1.1
 STEP = 1500  # cycles of a step more: its call and its first misses
 
 # x86: measured on one core of 3 GHz, in the first cache, planar ones within networks. ARM: counted
@@ -101,8 +100,10 @@ UNITS = {
     "avx2": Unit(
         8,
         {
-            1: Kernel((4, 7, 8, 10, 12, 13), 1.5, 0, 0.9, 47, 4.4, short_tile=14, abreast=2, near=20 * 1024),
-            4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12),
+            1: Kernel(
+                (4, 7, 8, 10, 12, 13), 1.5, 0.5, 0.9, 47, 4.4, fetch=3.2, short_tile=14, abreast=2, near=20480
+            ),
+            4: Kernel((2, 3), 2.4, 0, 3.6, 15, 12, fetch=8),
         },
         Kernel((1, 2), 0, 0.7, 7, 18, 19),
         7,
@@ -161,17 +162,15 @@ def choose(isa: str, used: NDArray[np.bool_], pixels: int, picture: Picture, pla
     """
     unit = UNITS[isa]
     choices = [
-        Choice(group, tile, _cycles(kernel, entries, len(used), *walked) * _crowd(kernel, unit, tile, planes))
+        Choice(group, tile, _cycles(kernel, entries, len(used), *walked) * crowd)
         for group, kernel in unit.kernels.items()
         for entries in [entries_by_group(used, group)]
         for tile in kernel.tiles_for(entries, len(used))
         for walked in [pieces(kernel, tile, -(-pixels // unit.pixels), picture, unit.pixels)]
+        for is_near in [planes * QUAD * unit.pixels * tile <= kernel.near]
+        for crowd in [1 if is_near or entries < LONG_LIST * len(used) else CROWDED]
     ]
     return sorted(choices, key=lambda choice: choice.cycles)
-
-
-def _crowd(kernel: Kernel, unit: Unit, tile: int, planes: int) -> float:
-    return CROWDED if planes * QUAD * unit.pixels * tile > kernel.near else 1
 
 
 def choose_planar(isa: str, nonzero: NDArray[np.integer], planes: int, pixels: int) -> list[Choice]:
