@@ -37,11 +37,15 @@ INLINE void add_run(vector *sums, const int rows, const int n, const uint8_t *in
     }
 }
 
-INLINE void add_flipped(vector *sums, const int n, const uint8_t *in, const int32_t *entry) {
-    const vector ones = _mm256_set1_epi16(1), odd = _mm256_set1_epi16((int16_t)0xFF00), word = every(entry[1]);
-    EACH(v, n) {
-        vector pairs = _mm256_maddubs_epi16(_mm256_xor_si256(load(in + entry[0] + v * BYTES), odd), word);
-        sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(pairs, ones));
+INLINE void add_flipped(vector *sums, const int rows, const int n, const uint8_t *in, const int32_t *entry) {
+    const vector ones = _mm256_set1_epi16(1), odd = _mm256_set1_epi16((int16_t)0xFF00);
+    EACH(r, rows) {
+        __asm__("" : "+r"(in)); /* load again, as above */
+        const vector word = every(entry[1 + r]);
+        EACH(v, n) {
+            vector pairs = _mm256_maddubs_epi16(_mm256_xor_si256(load(in + entry[0] + v * BYTES), odd), word);
+            sums[r * n + v] = _mm256_add_epi32(sums[r * n + v], _mm256_madd_epi16(pairs, ones));
+        }
     }
 }
 

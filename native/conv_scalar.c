@@ -91,7 +91,7 @@ static const char *check_runs(const ek_conv *conv, int64_t groups) {
 /* Behind the runs */
 static const char *check_flipped(const ek_conv *conv, int64_t groups) {
     if (!conv->flipped_size) return NULL;
-    CHECK(conv->flipped_size == groups && conv->runs_size && conv->group == 1, "inverted bytes without runs");
+    CHECK(conv->flipped_size == groups && conv->runs_size && conv->group <= EK_QUAD, "inverted bytes without runs");
     for (int64_t g = 0; g < groups; g++)
         CHECK(conv->runs[2 * g + 1] <= conv->flipped[g] && conv->flipped[g] <= conv->starts[g + 1], "impossible inverted bytes");
     return NULL;

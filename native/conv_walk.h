@@ -3,7 +3,7 @@
 
      add_run(sums, rows, n, in, entry, run)   how to add `run` entries of a list that `rows` channels share to the
                      sums of n vectors of each channel; `run` is 1, or 4 or 2 if HAS_RUNS
-     add_flipped(sums, n, in, entry)   if HAS_RUNS, how to add an entry of one channel whose bytes are inverted
+     add_flipped(sums, rows, n, in, entry)   if HAS_RUNS, how to add an entry whose bytes are inverted
      SINGLES(TILE)   how lists of single channels are walked for 1, 2, ... vectors: TILE(kept, n), with the sums of
                      4 channels in registers, TILE(kept_abreast, n), or TILE(wide_abreast, n), with those of two;
                      with SINGLES_ABREAST, TILE(wide, n), with those of one, which takes two tiles at once
@@ -79,8 +79,8 @@ INLINE void add_list(vector *sums, const int rows, const int n, const uint8_t *i
     }
     add_entries(sums, rows, n, in, own->twos_end, own->flipped, 1);
 #ifdef HAS_RUNS
-    if (rows == 1 && in_runs)
-        LOOP for (const int32_t *one = own->flipped; one != own->end; one += 2) add_flipped(sums, n, in, one);
+    if (rows <= EK_QUAD && in_runs)
+        LOOP for (const int32_t *one = own->flipped; one != own->end; one += 1 + rows) add_flipped(sums, rows, n, in, one);
 #endif
 }
 

@@ -49,7 +49,7 @@
 
    `flipped` is for pairs that reach too far: of the entries of group g from flipped[g] to starts[g + 1] the second and
    the fourth byte of the quad are inverted, byte ^ 255, before they are multiplied. Their weights have the other sign,
-   and what 255 times them would have been is in the bias. Only with `runs` and groups of 1.
+   and what 255 times them would have been is in the bias. Only with `runs` and groups of 1 and 4.
 
    Of groups of 16 and 32, whose weights fill whole lines of the cache, an entry is its words alone, and `offsets` has its
    byte offset.

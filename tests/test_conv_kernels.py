@@ -105,7 +105,7 @@ def entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     fields = {"starts": entries.starts, "entries": entries.records, "runs": runs}
     if shape.group >= 16:
         fields |= {"entries": records[:, 1:].copy(), "offsets": records[:, 0].copy()}
-    if shape.runs and shape.group == 1 and random.random() < 0.5:
+    if shape.runs and shape.group <= 4 and random.random() < 0.5:
         fields["flipped"] = random.integers(runs[:, 1], entries.starts[1:] + 1, dtype=np.int32)
     return fields
 

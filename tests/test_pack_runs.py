@@ -52,23 +52,28 @@ def test_entries_in_runs(sizes: list[int], group: int, kind: tuple[str, int], se
 
 
 def products(entries: Entries, pixels: np.ndarray) -> np.ndarray:
-    """What each list gives, an entry's offset being the number of a quad of pixels (quads, 4)."""
+    """What each channel's list gives, an entry's offset being the number of a quad of pixels (quads, 4)."""
     weights = np.ascontiguousarray(entries.records[:, 1:]).view(np.int8).astype(int)
-    each = (weights * pixels[entries.records[:, 0]]).sum(1)
-    ends = np.concatenate([[0], np.cumsum(each)])[entries.starts]
-    return np.diff(ends)
+    quads = weights.reshape(len(weights), entries.group, 4)
+    each = (quads * pixels[entries.records[:, 0], None]).sum(2)
+    before = np.concatenate([np.zeros((1, entries.group), int), np.cumsum(each, axis=0)])
+    return np.diff(before[entries.starts], axis=0).ravel()
 
 
 @examples(100)
-@given(st.integers(1, 5), st.integers(1, 12), st.sampled_from([40, 127, 128]), st.integers(0, 2**32 - 1))
+@given(
+    st.integers(1, 5), st.sampled_from([1, 4]), st.integers(1, 12), st.sampled_from([40, 90, 127, 128]),
+    st.integers(0, 2**32 - 1),
+)  # fmt: skip
 def test_inverted_bytes_give_the_same_sums_and_no_pair_reaches_too_far(
-    lists: int, quads: int, reach: int, seed: int
+    lists: int, group: int, quads: int, reach: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    weights = random.integers(-reach, min(reach, 127) + 1, (lists, quads, 4)).astype(np.int16)
-    weights[random.random((lists, quads)) < 0.3] = 0
+    channels = lists * group
+    weights = random.integers(-reach, min(reach, 127) + 1, (channels, quads, 4)).astype(np.int16)
+    weights[random.random((channels, quads)) < 0.3] = 0
     words = words_of(weights, narrow_pairs=True)
-    split = pack_entries(words, np.zeros(lists, np.int64), np.arange(quads), 1, lists)
+    split = pack_entries(words, np.zeros(channels, np.int64), np.arange(quads), group, channels)
     plain, flipped, owed = part_flipped(split)
     pixels = random.integers(0, 256, (quads, 4))
     inverted = pixels ^ [0, 255, 0, 255]
@@ -88,6 +93,21 @@ def test_a_pair_of_one_sign_is_one_entry() -> None:
     plain, flipped, owed = part_flipped(split)
     assert (len(split.records), len(plain.records), len(flipped.records)) == (4, 2, 1)
     assert owed.tolist() == [255 * (127 - 90)]
+
+
+def test_channels_that_share_an_entry_invert_it_together_or_not_at_all() -> None:
+    weights = np.zeros((4, 1, 4), np.int16)
+    weights[0, 0] = 127, 127, -100, -90
+    words = words_of(weights, narrow_pairs=True)
+    split = pack_entries(words, np.zeros(4, np.int64), np.arange(1), 4, 4)
+    plain, flipped, owed = part_flipped(split)
+    assert (len(plain.records), len(flipped.records)) == (0, 1)
+    assert owed.tolist() == [255 * (127 - 90), 0, 0, 0]
+    weights[3, 0] = 127, -127, 0, 0  # which would reach too far, inverted
+    split = pack_entries(words_of(weights, narrow_pairs=True), np.zeros(4, np.int64), np.arange(1), 4, 4)
+    plain, flipped, owed = part_flipped(split)
+    assert (len(plain.records), len(flipped.records)) == (2, 0)
+    assert not owed.any()
 
 
 @pytest.mark.parametrize("group", [1, 4])

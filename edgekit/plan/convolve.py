@@ -238,7 +238,7 @@ def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32
     is_short = len(entries.records) < costs.SHORT_LIST * (len(entries.starts) - 1)
     if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
         return entries.fields, _NONE
-    if isa != "avx2" or entries.group > 1:
+    if isa != "avx2" or entries.group > QUAD:
         entries, runs = in_runs(entries, isa)
         return entries.fields | {"runs": runs}, _NONE
     plain, flipped, owed = part_flipped(entries)

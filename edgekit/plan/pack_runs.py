@@ -49,28 +49,29 @@ def in_runs(entries: Entries, isa: str) -> tuple[Entries, NDArray[np.int32]]:
 
 
 def part_flipped(entries: Entries) -> tuple[Entries, Entries, NDArray[np.int32]]:
-    """Lists of single channels without what AVX2 lists twice as a pair of weights reaches too far, lists of
-    what stands for it, and what that adds to each bias: see `flipped` in native/ops_conv.h.
+    """Lists without what AVX2 lists twice as a pair of weights reaches too far, lists of what stands for it,
+    and what that adds to each channel's bias: see `flipped` in native/ops_conv.h.
 
     w * x = 255 * w - w * (255 - x): with the second byte of a pair inverted its weight has the other sign,
-    and two weights of one sign become two that never reach too far.
+    and two weights of one sign become two that never reach too far. Other pairs of a group may come to do so.
     """
-    lists, count = _numbers(entries), len(entries.records)
+    lists, count, group = _numbers(entries), len(entries.records), entries.group
     alike = np.zeros(count + 2, bool)  # in the same place as the one before
     alike[1:count] = (np.diff(lists) == 0) & (np.diff(entries.records[:, 0]) == 0)
     first = np.flatnonzero(~alike[:count] & alike[1 : count + 1] & ~alike[2:])
     whole = _weights(entries.records[first, 1:]) + _weights(entries.records[first + 1, 1:])
-    turned = whole * np.array([[1], [-1], [1], [-1]], np.int32)
+    turned = whole * np.tile(np.array([[1], [-1]], np.int32), (2 * group, 1))
     reach = np.abs(turned[::2] + turned[1::2]).max(axis=0, initial=0)
     fits = (reach <= LARGEST_PAIR) & (np.abs(whole).max(axis=0, initial=0) <= 127)
     first, whole, turned = first[fits], whole[:, fits], turned[:, fits]
     words = np.ascontiguousarray(turned.T.astype(np.int8)).view(np.int32)
     stays = np.ones(count, bool)
     stays[first] = stays[first + 1] = False
-    owed = np.zeros(len(entries.starts) - 1, np.int32)
-    np.add.at(owed, lists[first], 255 * (whole[1] + whole[3]))
+    owed = np.zeros((len(entries.starts) - 1, group), np.int32)
+    np.add.at(owed, lists[first], 255 * (whole[1::4] + whole[3::4]).T)
     flipped = np.concatenate([entries.records[first, :1], words], axis=1)
-    return _listed(entries.records[stays], lists[stays], owed), _listed(flipped, lists[first], owed), owed
+    plain, others = _listed(entries.records[stays], lists[stays], owed), _listed(flipped, lists[first], owed)
+    return plain, others, owed.ravel()
 
 
 def _numbers(entries: Entries) -> Numbers:
@@ -80,7 +81,7 @@ def _numbers(entries: Entries) -> Numbers:
 
 def _listed(records: NDArray[np.int32], lists: Numbers, like: NDArray[np.int32]) -> Entries:
     starts = np.concatenate([[0], np.cumsum(np.bincount(lists, minlength=len(like)))])
-    return Entries(1, starts.astype(np.int32), records)
+    return Entries(records.shape[1] - 1, starts.astype(np.int32), records)
 
 
 def behind(entries: Entries, others: Entries) -> Entries:
