@@ -115,7 +115,7 @@ class Session:
         return self.optimizer.step(closure)
 
     def unlikeness(self) -> Tensor:
-        """The mean loss of what stages `distill` compared with their teachers in the last step; 0 for none."""
+        """The mean loss of what stages `distill` compared with their teachers in the last step, or 0."""
         found = [
             one
             for modifier in self.modifiers
