@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.errors import ConfigError, ModelError, UsageError
+from edgekit.errors import ConfigError, DivergedError, ModelError, UsageError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edgekit[train]'")
 
@@ -24,6 +24,7 @@ from edgekit import engine, model  # noqa: E402
 from edgekit.optimize import wrap  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.distillation import feature_likeness, likeness  # noqa: E402
+from edgekit.optimize.training.divergence import are_finite  # noqa: E402
 from edgekit.optimize.training.equalization import equalize  # noqa: E402
 from edgekit.optimize.training.layers import ActivationRange, QuantConv2d, QuantScale  # noqa: E402
 from edgekit.optimize.training.masks import (  # noqa: E402
@@ -986,6 +987,35 @@ def test_a_resumed_training_ends_with_the_same_bytes(tmp_path: Path, score: str)
         state = torch.load(tmp_path / "state.pt", weights_only=True)
         again = train(recipe, steps=24, state=state)
         assert convert.export(again.model, pictures(1)) == wanted, step
+
+
+def test_a_loop_of_ones_own_is_stopped_before_bad_gradients_reach_the_weights() -> None:
+    net = small()
+    optimizer = torch.optim.SGD(net.parameters(), 0.05)
+    session = wrap(net, optimizer, WHOLE, STEPS)
+    net.train()(pictures(8)).square().mean().backward()
+    before = {name: one.detach().clone() for name, one in net.named_parameters()}
+    net.wide.weight.grad[0, 0] = torch.nan
+    with pytest.raises(DivergedError, match=r"gradients are no number at step 0 \(epoch 0.00, learning rate"):
+        optimizer.step()
+    assert all(torch.equal(one, before[name]) for name, one in net.named_parameters())
+    assert session.steps == 0
+    assert session.state_dict()["steps"] == 0
+
+
+def test_weights_that_are_no_numbers_are_neither_saved_nor_exported() -> None:
+    session = train(WHOLE, steps=24)
+    with torch.no_grad():
+        session.model.wide.weight[0, 0] = torch.inf
+    for wanted in (session.state_dict, lambda: session.content(pictures(1))):
+        with pytest.raises(DivergedError, match="weights are no number at step 24"):
+            wanted()
+
+
+def test_sums_that_overflow_are_no_divergence() -> None:
+    assert are_finite([torch.full((4,), 3e38)])
+    assert not are_finite([torch.ones(2), torch.tensor([1.0, torch.inf])])
+    assert not are_finite([torch.tensor([-torch.inf, torch.inf])])
 
 
 def test_a_checkpoint_of_another_recipe_is_refused() -> None:

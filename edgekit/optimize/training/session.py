@@ -8,7 +8,9 @@
             optimizer.step()
     session.export("model.tflite", images[:1])
 
-The optimiser's own `step` drives the recipe by hooks, so that a loop need not be changed at all.
+The optimiser's own `step` drives the recipe by hooks, so that a loop need not be changed at all. It raises
+`DivergedError` for gradients that are no numbers, and `state_dict` for such weights, so that what was saved
+before stays as it is.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from edgekit.config.fields import PlaceError
 from edgekit.errors import ConfigError, UsageError
 from edgekit.files import write_bytes
+from edgekit.optimize.training.divergence import check_gradients, check_state
 from edgekit.optimize.training.freezing import FreezeModifier
 from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import Modifier, Place, QuantizeModifier, RateModifier
@@ -150,6 +153,7 @@ class Session:
         from edgekit.optimize.training.convert import export
         from edgekit.optimize.training.finish import prune_file
 
+        check_state(self.model.state_dict(), self)
         content = export(self.model, inputs[:1], name=name)
         for stage in self.schedule.stages:
             if stage.one_shot is not None:
@@ -159,7 +163,11 @@ class Session:
     # ---- checkpoints ----
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a training needs to go on: network, recipe and, unless it is over, the optimiser."""
+        """All that a training needs to go on: network, recipe and, unless it is over, the optimiser.
+
+        DivergedError for a network that holds what is no number: an earlier state is better than that.
+        """
+        check_state(self.model.state_dict(), self)
         over = self.steps >= self.epochs * self.steps_per_epoch
         return {
             "steps": self.steps,
@@ -201,6 +209,7 @@ class Session:
         return round(stage.start * self.steps_per_epoch), round(stage.end * self.steps_per_epoch)
 
     def _before_step(self, *_arguments: object) -> None:
+        check_gradients(self)
         for one in self.modifiers:
             if one.active:
                 one.before_step()
