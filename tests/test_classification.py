@@ -416,6 +416,26 @@ def test_a_training_that_diverges_says_so_and_keeps_the_checkpoint_from_before(
     assert (out / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("nn.Sequential(nn.Conv2d(3, 8, 20), nn.Flatten())", "pictures of 16 x 16: Calculated padded"),
+        ("nn.Sequential(nn.Flatten(), nn.Linear(768, 5))", "shape [1, 5] for a picture: expected [1, 3]"),
+        ("nn.Conv2d(3, 3, 1)", "gives values of shape [1, 3, 16, 16] for a picture"),
+        ("nn.GRU(16, 3)", "cannot take pictures of 16 x 16: GRU"),
+    ],
+)  # fmt: skip
+def test_a_network_that_does_not_fit_the_pictures_is_told_before_training(
+    folder: Path, made: str, said: str
+) -> None:
+    name = f"unfit_{abs(hash(made))}"
+    (folder / f"{name}.py").write_text(f"from torch import nn\n\ndef make(classes):\n    return {made}\n")
+    with pytest.raises(ConfigError) as caught:
+        train(write_recipe(folder, network={"python": f"{name}:make"}), folder / "out")
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{folder / 'recipe.yaml'}:")
+
+
 def test_too_high_a_rate_is_told_in_one_line(folder: Path, capsys: Any) -> None:
     rates = [{"learning_rate": {"end": 4, "peak": 100.0, "shape": "constant", "warmup": 0}}, STAGES[-1]]
     (folder / "hot_net.py").write_text(
