@@ -36,6 +36,7 @@ from edgekit.optimize.training.masks import (  # noqa: E402
     stored_order,
 )
 from edgekit.optimize.training.modifiers import rate  # noqa: E402
+from edgekit.optimize.training.sensitivity import complaint, rounding_errors  # noqa: E402
 from edgekit.optimize.training.sparsifying import cubic  # noqa: E402
 from edgekit.optimize.training.stages import PruneStage, RateStage, load_schedule  # noqa: E402
 from edgekit.optimize.training.tracing import trace  # noqa: E402
@@ -807,6 +808,52 @@ def test_a_lone_batch_norm_keeps_small_channels_apart() -> None:
     quantized(net)
     layer = next(one for one in net.modules() if isinstance(one, QuantScale))
     assert (layer.integers()[0].abs() == 127).all()
+
+
+class Wide(nn.Module):
+    """A tensor of which a few values reach a thousand times as far as those that matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+def test_the_tensor_that_int8_is_too_coarse_for_is_named() -> None:
+    torch.manual_seed(0)
+    net = Wide().eval()
+    even = rounding_errors(quantized(copy.deepcopy(net)), pictures())
+    assert not complaint(even)
+    assert set(even) >= {"the weights of first", "the weights of head", "what x gives", "what head gives"}
+    with torch.no_grad():
+        net.second.bias[0] = 1000.0
+        net.head.weight[:, 0] = 0
+    quantized(net)
+    wanted = net(pictures())
+    errors = rounding_errors(net, pictures())
+    worst = next(iter(errors))
+    assert worst == "what ReLU of second gives"
+    assert errors[worst] == max(errors.values()) > 0.1
+    assert worst in complaint(errors)
+    assert torch.equal(net(pictures()), wanted)  # everything is rounded again
+
+
+def test_parts_that_are_called_alike_are_told_apart() -> None:
+    class Gates(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.act = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.SiLU()
+            self.relu = nn.ReLU()
+
+        def forward(self, x: Any) -> Any:
+            return self.relu(self.second(self.relu(self.act(self.first(x)))))
+
+    net = quantized(Gates())
+    names = rounding_errors(net, pictures())
+    assert len(names) == len(quantization.ranges(net)) + 2
+    assert "what Sigmoid of first gives" in names
 
 
 # ---- transposed convolutions -----------------------------------------------------------------------

@@ -29,7 +29,7 @@ class ActivationRange(nn.Module):
 
     def __init__(self, average: float = 0.99, fixed: Quant | None = None) -> None:
         super().__init__()
-        self.average, self.fixed, self.observing = average, fixed, True
+        self.average, self.fixed, self.observing, self.rounds = average, fixed, True, True
         self.least = -math.inf
         self.group: list[ActivationRange] = [self]
         self.seen = False  # no tensor: asking an accelerator for it would stop the training at each layer
@@ -77,7 +77,7 @@ class ActivationRange(nn.Module):
         x = x.float()
         if self.observing and self.training and self.fixed is None:
             self.observe(x)
-        if not self.is_set:
+        if not self.is_set or not self.rounds:
             return x
         return torch.fake_quantize_per_tensor_affine(x, *self.steps(), LOWEST, HIGHEST)
 
@@ -94,6 +94,7 @@ class _QuantWeights:
     """What layers with int8 weights share; `source` is the range of what they read."""
 
     outputs_axis = 0  # of the weights: where the output channels stand
+    rounds = True  # or weights and biases are taken as they are
     weight: Tensor
     bias: Tensor | None
     _source: tuple[ActivationRange, ...]
@@ -120,7 +121,7 @@ class _QuantWeights:
 
     def rounded(self) -> tuple[Tensor, Tensor | None]:
         """Weights and bias as int8 arithmetic has them; gradients pass straight through."""
-        if not self.source.is_set:
+        if not self.source.is_set or not self.rounds:
             return self.weight, self.bias
         input_scale = self._input_scale()
         scales = self._weight_scales(input_scale)

@@ -25,12 +25,14 @@ from edgekit.optimize.training.accelerator import layout, maker, title
 from edgekit.optimize.training.divergence import LOOK, check_loss
 from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
 from edgekit.optimize.training.recording import Gradients
+from edgekit.optimize.training.sensitivity import complaint, rounding_errors
 from edgekit.optimize.training.session import Session, wrap
 from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
 from edgekit.optimize.training.showing import choose_inputs
 from edgekit.optimize.training.stages import Schedule
 
 CHECKPOINT = "checkpoint.pt"
+SHOWN = 32  # inputs by which what int8 does to a network is told
 Batch = tuple[Tensor, Tensor]  # inputs, and what the loss wants
 
 
@@ -167,8 +169,16 @@ class _Run:
             self._save()
         self.session.finish()
         network.cpu()  # the file is written there
+        if is_quantized(network):
+            self._tell_what_breaks()
         content = self.session.content(self._inputs(), self.settings.name) if is_quantized(network) else None
         return Outcome(network.eval(), self.history, content, self._seconds())
+
+    def _tell_what_breaks(self) -> None:
+        """Name the part of the network that int8 is too coarse for, if there is one."""
+        inputs = choose_inputs(self.task.batches(0, 0), SHOWN).float()
+        if line := complaint(rounding_errors(self.session.model, inputs)):
+            self.watch.say(line)
 
     def _inputs(self) -> Tensor:
         """Inputs of the first epoch, as many as the file's one-shot pruning wants."""

@@ -31,6 +31,7 @@ from edgekit.optimize.training.freezing import FreezeModifier
 from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import Modifier, Place, QuantizeModifier, RateModifier
 from edgekit.optimize.training.quantization import is_quantized, quantize
+from edgekit.optimize.training.sensitivity import rounding_errors
 from edgekit.optimize.training.sparsifying import PruneModifier, SparseTrainModifier, TransferModifier
 from edgekit.optimize.training.stages import QuantizeStage, Schedule, Stage, load_schedule
 from edgekit.optimize.training.teaching import DistillModifier
@@ -126,6 +127,10 @@ class Session:
             for one in modifier.unlikeness.values()
         ]
         return torch.stack(found).mean() if found else torch.zeros(())
+
+    def rounding_errors(self, images: Tensor) -> dict[str, float]:
+        """What int8 does to the outputs by each layer's weights and each tensor alone: see `sensitivity`."""
+        return rounding_errors(self.model, images)
 
     def sparsity(self) -> dict[str, float]:
         """Share of zeros that the masks of each pruned layer hold."""
