@@ -9,6 +9,7 @@ EdgekitError                    1   something failed while running
 ├── CrashError                  1   the engine's process has died, or hangs
 ├── ModelError                  1   a model file is damaged, hostile or needs what edgekit lacks
 ├── SourceError                 1   a file, folder or photograph cannot be read
+├── DivergedError               1   a training's numbers are none any more
 └── MissingExtraError           1   an optional package is not installed
 
 A message is one line: what is wrong, with the name of the thing, then what to do next.
@@ -66,6 +67,10 @@ class ModelError(EdgekitError):
 
 class SourceError(EdgekitError):
     """A source of frames that exists as a name but cannot be read."""
+
+
+class DivergedError(EdgekitError):
+    """A training that cannot go on from where it is; what it saved before is still there."""
 
 
 class MissingExtraError(EdgekitError):

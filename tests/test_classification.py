@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from edgekit.errors import ConfigError, EdgekitError, ModelError, SourceError, UsageError
+from edgekit.errors import ConfigError, DivergedError, EdgekitError, ModelError, SourceError, UsageError
 from edgekit.evaluate.labelled import Photo
 from edgekit.optimize import recipe_schema
 from edgekit.optimize.classification.recipe import AugmentConfig
@@ -37,7 +38,7 @@ from edgekit.optimize.classification.images import (  # noqa: E402
     load_views,
 )
 from edgekit.optimize.classification.nets import NETWORKS  # noqa: E402
-from edgekit.optimize.classification.task import class_weights  # noqa: E402
+from edgekit.optimize.classification.task import Classification, class_weights  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.accelerator import accelerator  # noqa: E402
 from edgekit.optimize.training.imported import import_model  # noqa: E402
@@ -383,6 +384,70 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder: Path, trained: Pat
     (again,) = optimize(recipe, None, None, out, watch=Lines(said.append))
     assert said[0] == f"going on from step {steps}"
     assert again.read_bytes() == trained.read_bytes()
+
+
+def spoil_losses(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Make the losses behind so many steps infinite."""
+    calls, real = itertools.count(), Classification.loss
+
+    def loss(self: Any, outputs: Any, wanted: Any) -> Any:
+        return real(self, outputs, wanted) * (torch.inf if next(calls) >= after else 1)
+
+    monkeypatch.setattr(Classification, "loss", loss)
+
+
+def test_a_training_that_diverges_says_so_and_keeps_the_checkpoint_from_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_losses(monkeypatch, 8)
+    recipe, out = write_recipe(folder, checkpoint="1ms"), folder / "out"
+    with pytest.raises(DivergedError) as caught:
+        train(recipe, out)
+    told = str(caught.value)
+    assert "gradients are no number at step 8 (epoch 1.33, learning rate 0.0" in told
+    assert told.endswith(f"give another --out; {out / 'checkpoint.pt'} is from before and was kept")
+    kept = torch.load(out / "checkpoint.pt", weights_only=True)["session"]
+    assert kept["steps"] == 8
+    assert all(bool(one.isfinite().all()) for one in kept["model"].values() if torch.is_tensor(one))
+    assert not (out / "model.tflite").exists()
+    before = (out / "checkpoint.pt").read_bytes()
+    with pytest.raises(DivergedError, match="step 8"):
+        train(recipe, out)
+    assert (out / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("nn.Sequential(nn.Conv2d(3, 8, 20), nn.Flatten())", "pictures of 16 x 16: Calculated padded"),
+        ("nn.Sequential(nn.Flatten(), nn.Linear(768, 5))", "shape [1, 5] for a picture: expected [1, 3]"),
+        ("nn.Conv2d(3, 3, 1)", "gives values of shape [1, 3, 16, 16] for a picture"),
+        ("nn.GRU(16, 3)", "cannot take pictures of 16 x 16: GRU"),
+    ],
+)  # fmt: skip
+def test_a_network_that_does_not_fit_the_pictures_is_told_before_training(
+    folder: Path, made: str, said: str
+) -> None:
+    name = f"unfit_{abs(hash(made))}"
+    (folder / f"{name}.py").write_text(f"from torch import nn\n\ndef make(classes):\n    return {made}\n")
+    with pytest.raises(ConfigError) as caught:
+        train(write_recipe(folder, network={"python": f"{name}:make"}), folder / "out")
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{folder / 'recipe.yaml'}:")
+
+
+def test_too_high_a_rate_is_told_in_one_line(folder: Path, capsys: Any) -> None:
+    rates = [{"learning_rate": {"end": 4, "peak": 100.0, "shape": "constant", "warmup": 0}}, STAGES[-1]]
+    (folder / "hot_net.py").write_text(
+        "from torch import nn\n\ndef make(classes):\n"
+        "    deep = [part for _ in range(6) for part in (nn.Linear(32, 32), nn.ReLU())]\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(768, 32), *deep, nn.Linear(32, classes))\n"
+    )
+    recipe = write_recipe(folder, stages=rates, network={"python": "hot_net:make"})
+    assert main(["optimize", str(recipe), "--out", str(folder / "out")]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "training has diverged" in error
+    assert "learning rate 100): lower the learning rate's peak, and give another --out" in error
 
 
 def test_a_recipe_trains_the_teacher_of_another(folder: Path) -> None:

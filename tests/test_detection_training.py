@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from edgekit.errors import ConfigError, ModelError, SourceError, UsageError
+from edgekit.errors import ConfigError, DivergedError, ModelError, SourceError, UsageError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edgekit[train]'")
 
@@ -22,6 +22,7 @@ from edgekit.optimize import Lines, find_recipe, optimize  # noqa: E402
 from edgekit.optimize.detection import train  # noqa: E402
 from edgekit.optimize.detection.album import NOTHING, make_album  # noqa: E402
 from edgekit.optimize.detection.augment import Strength, Truth, boxes_of, draw, paint  # noqa: E402
+from edgekit.optimize.detection.losses import detection_loss  # noqa: E402
 from edgekit.optimize.detection.nets import teacher_network  # noqa: E402
 from edgekit.optimize.detection.photos import Photo, load_photos  # noqa: E402
 from edgekit.optimize.detection.recipe import load_recipe  # noqa: E402
@@ -126,6 +127,29 @@ def test_training_is_the_same_for_the_same_seed_also_when_interrupted(tmp_path: 
         weights = [np.asarray(t.data) for t in graph.tensors if t.data is not None and len(t.shape) == 4]
         largest = max(weights, key=np.size)
         assert 0.4 < (largest.reshape(-1, 4) == 0).all(axis=1).mean() < 1
+
+
+@pytest.mark.usefixtures("random_teacher")
+def test_a_training_that_diverges_says_so_and_keeps_the_checkpoint_from_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, recipe = write_data(tmp_path / "data"), write_recipe(tmp_path / "recipe.yaml")
+    (tmp_path / "teacher.onnx").write_bytes(b"stands for the teacher")
+    arguments = recipe, data, tmp_path / "teacher.onnx", tmp_path / "out"
+    with pytest.raises(Stopped):
+        optimize(*arguments, watch=STOP)
+    before = (tmp_path / "out" / "checkpoint.pt").read_bytes()
+
+    def spoilt(*given: Any) -> Any:
+        classes, apart = detection_loss(*given)
+        return classes * torch.nan, apart
+
+    monkeypatch.setattr(train, "detection_loss", spoilt)
+    with pytest.raises(
+        DivergedError, match=r"step 2 \(epoch 1.00, .*checkpoint.pt is from before and was kept"
+    ):
+        optimize(*arguments)
+    assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
 
 
 @pytest.mark.usefixtures("random_teacher")

@@ -55,6 +55,10 @@ def make(classes):
         print("dying", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, classes))
+
+def deep(classes):
+    hidden = [part for _ in range(6) for part in (nn.Linear(32, 32), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 32), *hidden, nn.Linear(32, classes))
 """
 
 
@@ -107,6 +111,23 @@ def test_two_processes_finish_a_study_of_which_a_third_was_killed(folder: Path) 
     assert "best" in outputs[0][0]
     for trial in done:
         assert (folder / trial.user_attrs["folder"] / "model.tflite").exists()
+
+
+def test_a_training_that_diverges_is_a_trial_and_ends_no_sweep(folder: Path) -> None:
+    rates = {"stages.0.learning_rate.peak": {"choices": [0.01, 100.0]}}
+    stages = [{"learning_rate": {"end": 2, "peak": 0.01}}, {"quantize": {"start": 1, "end": 2}}]
+    recipe = {**RECIPE, "stages": stages, "network": {"python": "net_of_the_sweep:deep"}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    plan = {**SWEEP, "parameters": rates, "trials": 6}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(plan))
+    said: list[str] = []
+    best = sweeping.sweep(folder / "sweep.yaml", None, folder / "trials", said.append)
+    assert {one["values"]["stages.0.learning_rate.peak"] for one in best} == {"0.01"}
+    assert any("training has diverged" in line for line in said)
+    rates["stages.0.learning_rate.peak"]["choices"] = [100.0]
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({**plan, "study": "hot", "trials": 2}))
+    with pytest.raises(ConfigError, match="every training has diverged"):
+        sweeping.sweep(folder / "sweep.yaml", None, folder / "trials", said.append)
 
 
 def test_a_wrong_sweep_is_told(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.errors import ConfigError, ModelError, UsageError
+from edgekit.errors import ConfigError, DivergedError, ModelError, UsageError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edgekit[train]'")
 
@@ -24,6 +24,7 @@ from edgekit import engine, model  # noqa: E402
 from edgekit.optimize import wrap  # noqa: E402
 from edgekit.optimize.training import convert, quantization  # noqa: E402
 from edgekit.optimize.training.distillation import feature_likeness, likeness  # noqa: E402
+from edgekit.optimize.training.divergence import are_finite  # noqa: E402
 from edgekit.optimize.training.equalization import equalize  # noqa: E402
 from edgekit.optimize.training.layers import ActivationRange, QuantConv2d, QuantScale  # noqa: E402
 from edgekit.optimize.training.masks import (  # noqa: E402
@@ -35,6 +36,7 @@ from edgekit.optimize.training.masks import (  # noqa: E402
     stored_order,
 )
 from edgekit.optimize.training.modifiers import rate  # noqa: E402
+from edgekit.optimize.training.sensitivity import complaint, rounding_errors  # noqa: E402
 from edgekit.optimize.training.sparsifying import cubic  # noqa: E402
 from edgekit.optimize.training.stages import PruneStage, RateStage, load_schedule  # noqa: E402
 from edgekit.optimize.training.tracing import trace  # noqa: E402
@@ -164,6 +166,7 @@ def test_rate_warms_up_and_falls_by_a_cosine() -> None:
         ("prune: {end: 2, pattern: 1-4, sparsity: 0.5}", "N:M like 2:4"),
         ("prune: {end: 2, sparsity: 0.4, pattern: '2:4'}", "prune.sparsity: 2:4 has a sparsity of 0.5"),
         ("prune: {end: 2}", "missing sparsity"),
+        ("prune: {end: 2, sparsity: 0.5, pattern: channels, score: output}", "prune.score: output compares"),
         ("prune: {end: 2, sparsity: 0.5}\n    distill: {end: 1}", "expected one key"),
         ("pruning: {end: 2}", "did you mean 'prune'?"),
         ("sparse_train: {end: 2, pattern: '2:4'}", "prune to it"),
@@ -205,6 +208,14 @@ def test_unstructured_masks_take_the_smallest_weights_of_all_layers() -> None:
     gone = torch.cat([s[m == 0].abs() for s, m in zip(scaled, masks, strict=True)])
     assert gone.max() <= kept.min()
     assert len(gone) == int(0.7 * (8 * 4 * 9 + 48))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_of_equal_weights_no_more_go_than_shall(together: bool) -> None:
+    """As in a network that was read from integers."""
+    weights = [torch.ones(8, 8), torch.ones(16, 8)]
+    masks = choose(weights, 0.25, Pattern(), together=together)
+    assert sum(int((mask == 0).sum()) for mask in masks) == 48
 
 
 @pytest.mark.parametrize(
@@ -294,7 +305,7 @@ def test_sparse_training_moves_weights_to_steep_gradients_and_keeps_their_number
     weight = torch.nn.Parameter(torch.randn(8, 8))
     mask = choose([weight], 0.75, Pattern(), together=False)[0]
     weight.grad = torch.rand(8, 8)
-    after = moved(mask, weight, 0.25, Pattern())
+    after = moved(mask, weight, weight.grad, 0.25, Pattern())
     assert after.sum() == mask.sum() == 16
     gone, come = (mask > after), (after > mask)
     assert weight[gone].abs().max() <= weight[(mask > 0) & ~gone].abs().min()
@@ -664,7 +675,9 @@ def test_weights_that_are_called_twice_are_told(shared: Any) -> None:
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (lambda: nn.ConvTranspose2d(8, 8, 2, 2), "shared: ConvTranspose2d has no int8 form"),
+        (lambda: nn.ConvTranspose2d(8, 8, 2, 2, groups=8), "shared: a transposed convolution of groups"),
+        (lambda: nn.ConvTranspose2d(8, 8, 2, dilation=2), "shared: a dilated transposed convolution"),
+        (lambda: nn.Conv1d(8, 8, 2), "shared: Conv1d has no int8 form"),
         (nn.GELU, "shared: GELU has no int8 form"),
         (lambda: nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), "shared: padding_mode 'reflect'"),
     ],
@@ -786,6 +799,228 @@ def test_every_operation_is_exported_as_it_was_trained(name: str) -> None:
     assert (apart <= 1).mean() >= 0.988, np.unique(apart, return_counts=True)
 
 
+def test_a_lone_batch_norm_keeps_small_channels_apart() -> None:
+    """Each channel has a scale of its own: a factor of a thousandth of the largest is no zero."""
+    norm = nn.BatchNorm2d(8)
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), norm, nn.Conv2d(8, 4, 1)).eval()
+    with torch.no_grad():
+        norm.weight[1:] = 1e-3
+    quantized(net)
+    layer = next(one for one in net.modules() if isinstance(one, QuantScale))
+    assert (layer.integers()[0].abs() == 127).all()
+
+
+class Wide(nn.Module):
+    """A tensor of which a few values reach a thousand times as far as those that matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+def test_the_tensor_that_int8_is_too_coarse_for_is_named() -> None:
+    torch.manual_seed(0)
+    net = Wide().eval()
+    even = rounding_errors(quantized(copy.deepcopy(net)), pictures())
+    assert not complaint(even)
+    assert set(even) >= {"the weights of first", "the weights of head", "what x gives", "what head gives"}
+    with torch.no_grad():
+        net.second.bias[0] = 1000.0
+        net.head.weight[:, 0] = 0
+    quantized(net)
+    wanted = net(pictures())
+    errors = rounding_errors(net, pictures())
+    worst = next(iter(errors))
+    assert worst == "what ReLU of second gives"
+    assert errors[worst] == max(errors.values()) > 0.1
+    assert worst in complaint(errors)
+    assert torch.equal(net(pictures()), wanted)  # everything is rounded again
+
+
+def test_parts_that_are_called_alike_are_told_apart() -> None:
+    class Gates(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.act = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.SiLU()
+            self.relu = nn.ReLU()
+
+        def forward(self, x: Any) -> Any:
+            return self.relu(self.second(self.relu(self.act(self.first(x)))))
+
+    net = quantized(Gates())
+    names = rounding_errors(net, pictures())
+    assert len(names) == len(quantization.ranges(net)) + 2
+    assert "what Sigmoid of first gives" in names
+
+
+# ---- transposed convolutions -----------------------------------------------------------------------
+
+
+def ways_up() -> list[Any]:
+    """Windows, strides, paddings and output paddings of transposed convolutions."""
+    found = itertools.product((2, 3, 4), (1, 2, 3), (0, 1), (0, 1))
+    return [way for way in found if way[3] < way[1] and 2 * way[2] < way[0] + way[3]]
+
+
+@pytest.mark.parametrize("way", ways_up(), ids=str)
+def test_transposed_convolutions_are_exported_as_they_were_trained(way: Any) -> None:
+    torch.manual_seed(sum(way))
+    behind: list[list[nn.Module]] = [[], [nn.ReLU()], [nn.BatchNorm2d(8), nn.ReLU6()]]
+    layers = behind[sum(way) % 3]
+    up = nn.ConvTranspose2d(6, 8, *way, bias=not layers)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), up, *layers).train()
+    net(pictures())
+    net = quantized(net.eval(), pictures(64))
+    graph = model.read_bytes(convert.export(net, pictures(1)))
+    kinds = [op.kind for op in graph.ops]
+    assert kinds in (["CONV_2D", "TRANSPOSE_CONV"], ["CONV_2D", "TRANSPOSE_CONV", "SLICE"])
+    assert (compare(net, pictures(4, seed=8)) <= 1).mean() >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("way", "padding", "cut"),
+    [((2, 2), "VALID", 0), ((4, 2, 1), "SAME", 0), ((3, 2, 1, 1), "VALID", 1), ((3, 1, 1), "SAME", 0)],
+    ids=str,
+)
+def test_an_output_is_cut_only_where_no_padding_says_it(way: Any, padding: str, cut: int) -> None:
+    net = quantized(nn.Sequential(nn.Conv2d(3, 6, 1), nn.ConvTranspose2d(6, 8, *way)))
+    graph = model.read_bytes(convert.export(net, pictures(1)))
+    (op,) = [op for op in graph.ops if op.kind == "TRANSPOSE_CONV"]
+    assert op.options["padding"] == padding
+    assert sum(op.kind == "SLICE" for op in graph.ops) == cut
+
+
+def test_each_output_channel_of_a_transposed_convolution_has_its_scale() -> None:
+    up = nn.ConvTranspose2d(6, 4, 3)
+    with torch.no_grad():
+        up.weight.mul_(torch.tensor([1.0, 10, 100, 1000]).reshape(1, 4, 1, 1))
+    net = quantized(nn.Sequential(nn.Conv2d(3, 6, 1), up))
+    largest = net[1].weight.detach().abs().amax((0, 2, 3))
+    torch.testing.assert_close(net[1].weight_scales(), largest / 127)
+    tensors = model.read_bytes(convert.export(net, pictures(1))).tensors
+    stored = next(one for one in tensors if one.shape == (4, 3, 3, 6))
+    assert stored.data is not None
+    assert (np.abs(np.asarray(stored.data, np.int64)).max((1, 2, 3)) == 127).all()
+
+
+class Unet(nn.Module):
+    """Down and up again by transposed convolutions, with what it saw on the way down beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.block(3, 8)
+        self.second = self.block(8, 16)
+        self.up = nn.ConvTranspose2d(16, 8, 2, 2, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.last = self.block(16, 8)
+        self.more = nn.ConvTranspose2d(8, 8, 3, 2, 1, 1)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def block(self, inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
+
+    def forward(self, x: Any) -> Any:
+        wide = self.first(x)
+        deep = self.second(functional.max_pool2d(wide, 2))
+        both = torch.cat([wide, functional.relu(self.norm(self.up(deep)))], 1)
+        return self.head(functional.relu6(self.more(self.last(both))))
+
+
+def unet() -> Any:
+    torch.manual_seed(2)
+    net = Unet().train()
+    for _ in range(3):
+        net(pictures())
+    return net
+
+
+def train_unet(stages: list[Any], steps: int, **options: Any) -> Any:
+    net = unet()
+    optimizer = torch.optim.SGD(net.parameters(), 0.02, momentum=0.9)
+    session = wrap(net, optimizer, stages, STEPS)
+    for step in range(steps):
+        images = pictures(8, seed=step)
+        optimizer.zero_grad()
+        (net(images)[:, 0] - functional.interpolate(images, scale_factor=2)[:, 0]).square().mean().backward()
+        optimizer.step()
+    return session
+
+
+def test_a_norm_behind_a_transposed_convolution_is_folded_into_it() -> None:
+    net = unet().eval()
+    with torch.no_grad():
+        net.norm.weight.uniform_(0.5, 2)
+        before = net(pictures())
+        quantization.quantize(net)
+        after = net(pictures())  # no range is set yet, so nothing is rounded
+    assert isinstance(net.norm, nn.Identity)
+    torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "1x4", "2:4", "channels"])
+@pytest.mark.parametrize("kind", ["prune", "sparse_train"])
+def test_transposed_convolutions_are_pruned_along_their_inputs_if_named(kind: str, pattern: str) -> None:
+    if (kind, pattern) == ("sparse_train", "2:4"):
+        pytest.skip("a recipe cannot say it")
+    sparsity = {} if pattern == "2:4" else {"sparsity": 0.5}
+    stage = {"end": 2, "every": 2, "pattern": pattern, "layers": ["up"], **sparsity}
+    stage |= {"score": "output"} if kind == "prune" and pattern != "channels" else {}
+    session = train_unet([{kind: stage}, {"quantize": {"start": 2, "end": 3}}], 3 * STEPS)
+    graph = model.read_bytes(session.content(pictures(1)))
+    stored = next(t for t in graph.tensors if t.name == "up_weights")
+    assert stored.data is not None
+    assert stored.shape == (8, 2, 2, 16)
+    tiles = (stored.data != 0).reshape(-1, {"1x4": 4, "2:4": 4, "channels": 64}.get(pattern, 1))
+    kept = session.masks.masks["up"].permute(1, 2, 3, 0).numpy().reshape(tiles.shape) != 0
+    assert not (tiles & ~kept).any()
+    assert set(kept.mean(1)) == ({0.5} if pattern == "2:4" else {0.0, 1.0})
+    assert kept.mean() == pytest.approx(0.5, abs=0.02)
+    assert (compare(session.model, pictures(4, seed=8)) <= 1).mean() >= 0.98
+
+
+def test_transposed_convolutions_stay_dense_unless_they_are_named() -> None:
+    session = train_unet([{"prune": {"end": 1, "sparsity": 0.5}}], STEPS)
+    assert set(session.masks.masks) == {"second.0", "last.0"}
+    with torch.no_grad():
+        session.model.up.weight[:, ::2] = 0
+    kept = wrap(session.model, session.optimizer, [{"transfer": {"end": 1}}], STEPS)
+    assert torch.equal(kept.masks.masks["up"], (session.model.up.weight != 0).float())
+
+
+def test_a_sparse_transposed_convolution_makes_the_file_smaller() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 32, 1), nn.ConvTranspose2d(32, 32, 3, 2, 1, 1))
+    with torch.no_grad():
+        net[1].weight[:, torch.arange(32) % 8 > 0] = 0
+    graph = model.read_bytes(convert.export(quantized(net), pictures(1)))
+    plain, sparse = model.write(graph), model.write(graph, sparse=True)
+    assert len(sparse) < 0.6 * len(plain)
+    stored = np.random.default_rng(0).integers(-128, 128, (1, 8, 8, 3)).astype(np.int8)
+    wanted = run_litert(plain, stored)[0]
+    np.testing.assert_array_equal(run_litert(sparse, stored)[0], wanted)
+    runner = engine.load_graph(model.read_bytes(sparse), "net", "native", exact=True)
+    np.testing.assert_array_equal(runner.run(stored)[0], wanted)
+
+
+def test_one_shot_leaves_transposed_convolutions_as_they_are() -> None:
+    from edgekit.optimize.oneshot import Calibration, Goal, prune
+    from edgekit.optimize.oneshot.pattern import parse_pattern
+
+    graph = model.read_bytes(convert.export(quantized(unet().eval()), pictures(1)))
+    rng = np.random.default_rng(0)
+    inputs = [[rng.integers(-128, 128, (1, 8, 8, 3)).astype(np.int8)] for _ in range(16)]
+    pruned, report = prune(graph, Calibration(inputs), Goal(parse_pattern("1x4"), 0.5), lambda _line: None)
+    notes = {line.name: line.note for line in report.lines}
+    assert notes["up_weights"] == notes["more_weights"] == "dense: transposed"
+    before, after = ({t.name: t.data for t in one.tensors} for one in (graph, pruned))
+    np.testing.assert_array_equal(before["up_weights"], after["up_weights"])
+    assert report.sparsity > 0.45
+
+
 # ---- checkpoints -----------------------------------------------------------------------------------
 
 
@@ -799,6 +1034,35 @@ def test_a_resumed_training_ends_with_the_same_bytes(tmp_path: Path, score: str)
         state = torch.load(tmp_path / "state.pt", weights_only=True)
         again = train(recipe, steps=24, state=state)
         assert convert.export(again.model, pictures(1)) == wanted, step
+
+
+def test_a_loop_of_ones_own_is_stopped_before_bad_gradients_reach_the_weights() -> None:
+    net = small()
+    optimizer = torch.optim.SGD(net.parameters(), 0.05)
+    session = wrap(net, optimizer, WHOLE, STEPS)
+    net.train()(pictures(8)).square().mean().backward()
+    before = {name: one.detach().clone() for name, one in net.named_parameters()}
+    net.wide.weight.grad[0, 0] = torch.nan
+    with pytest.raises(DivergedError, match=r"gradients are no number at step 0 \(epoch 0.00, learning rate"):
+        optimizer.step()
+    assert all(torch.equal(one, before[name]) for name, one in net.named_parameters())
+    assert session.steps == 0
+    assert session.state_dict()["steps"] == 0
+
+
+def test_weights_that_are_no_numbers_are_neither_saved_nor_exported() -> None:
+    session = train(WHOLE, steps=24)
+    with torch.no_grad():
+        session.model.wide.weight[0, 0] = torch.inf
+    for wanted in (session.state_dict, lambda: session.content(pictures(1))):
+        with pytest.raises(DivergedError, match="weights are no number at step 24"):
+            wanted()
+
+
+def test_sums_that_overflow_are_no_divergence() -> None:
+    assert are_finite([torch.full((4,), 3e38)])
+    assert not are_finite([torch.ones(2), torch.tensor([1.0, torch.inf])])
+    assert not are_finite([torch.tensor([-torch.inf, torch.inf])])
 
 
 def test_a_checkpoint_of_another_recipe_is_refused() -> None:

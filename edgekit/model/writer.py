@@ -27,7 +27,7 @@ from edgekit.model.sparsity import Folded, fold
 
 _ALIGNMENT = 16  # of constant data, for kernels that read it by vectors
 _SPARSE_BYTES = 512  # that a sparse constant takes beside its numbers: tables, and an operator
-_WEIGHTED = ("CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
+_WEIGHTED = ("CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV")
 _SCALARS = {
     "bool": flatbuffers.Builder.PrependBoolSlot,
     "byte": flatbuffers.Builder.PrependInt8Slot,

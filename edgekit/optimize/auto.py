@@ -18,7 +18,7 @@ from edgekit import latency, model, plan
 from edgekit.device import Device, load_device
 from edgekit.errors import BudgetError, UsageError
 from edgekit.model.graph import Graph
-from edgekit.optimize.oneshot.layers import Layer, bias_of, find_layers, replaced
+from edgekit.optimize.oneshot.layers import UNGAINLY, Layer, bias_of, find_layers, replaced
 
 BLOCK = 4
 LEVELS = tuple(round(0.05 * step, 2) for step in range(20))  # sparsities that are looked at
@@ -40,15 +40,15 @@ def model_ms(graph: Graph, device: Device, sparsity: float | None = None) -> flo
 
     UsageError for a device of whose kernels nothing is known, ModelError for a network that they cannot run.
     """
-    layers = [layer for layer in find_layers(graph) if layer.kind != "DEPTHWISE_CONV_2D"]
+    layers = [layer for layer in find_layers(graph) if layer.kind not in UNGAINLY]
     for layer in prunable(layers) if sparsity else ():
         graph = replaced(graph, layer, layer.matrix * _blocks(layer, sparsity or 0.0), bias_of(graph, layer))
     return latency.predict(plan.prepare(graph), device).latency_ms
 
 
 def prunable(layers: list[Layer]) -> list[Layer]:
-    """What a stage `prune` takes by itself: all but the first, the last, and depthwise ones."""
-    return [layer for layer in layers[1:-1] if layer.kind != "DEPTHWISE_CONV_2D"]
+    """What a stage `prune` takes by itself: all but the first, the last, depthwise and transposed ones."""
+    return [layer for layer in layers[1:-1] if layer.kind not in UNGAINLY]
 
 
 def _blocks(layer: Layer, sparsity: float) -> NDArray[np.bool_]:

@@ -33,11 +33,12 @@ from pydantic import Field, model_validator
 from edgekit.config.complaint import check, similar
 from edgekit.config.document import read_document
 from edgekit.config.fields import Bool, Duration, Float, Id, Int, Part, PlaceError, Text
-from edgekit.errors import ConfigError, EdgekitError, MissingExtraError
+from edgekit.errors import ConfigError, DivergedError, EdgekitError, MissingExtraError
 
 BEAT = "beat_s"  # of a trial: when it last said that it lives, in seconds since 1970
 FOLDER = "folder"
 RESULTS = "results"
+DIVERGED = "diverged"  # of a trial: that its loss became no number
 
 
 class Parameter(Part):
@@ -108,7 +109,10 @@ def sweep(
         _find(base, name, f"{path}: parameters")
     run = _Sweep(plan, recipe_path, path.parent, data_dir, out_dir, say, accelerator)
     run.take_part()
-    return run.best()
+    best = run.best()
+    if not best:
+        raise ConfigError(f"{path}: parameters: every training has diverged: allow lower learning rates")
+    return best
 
 
 def _recipe(path: Path) -> dict[str, Any]:
@@ -167,9 +171,9 @@ class _Sweep:
 
     def take_part(self) -> None:
         """Run trials until enough are complete; wait where others run the last ones."""
-        while self._count("COMPLETE") < self.plan.trials:
+        while self._over() < self.plan.trials:
             self._bury_the_dead()
-            if self._count("COMPLETE") + self._count("RUNNING") < self.plan.trials:
+            if self._over() + self._count("RUNNING") < self.plan.trials:
                 self._trial(self.study.ask())
             else:
                 time.sleep(min(self.plan.patience / 4, 5.0))
@@ -179,6 +183,10 @@ class _Sweep:
 
     def _count(self, state: str) -> int:
         return len(self._trials(state))
+
+    def _over(self) -> int:
+        """Trials that ended by themselves: complete, or diverged, which their values would do again."""
+        return self._count("COMPLETE") + sum(DIVERGED in one.user_attrs for one in self._trials("FAIL"))
 
     def _bury_the_dead(self) -> None:
         """Give up trials whose process is gone, and let their values be tried again."""
@@ -197,13 +205,16 @@ class _Sweep:
     def _trial(self, trial: Any) -> None:
         try:
             found = self._run(trial)
+            if found is None:
+                return
             self.study.tell(trial, [found[goal] for goal in self.plan.goals])
         except self.optuna.exceptions.UpdateFinishedTrialError:
             self.say(f"trial {trial.number} took so long to say that it lives that another process has it")
             return
         self.say(f"trial {trial.number}: " + " ".join(f"{goal} {found[goal]:g}" for goal in self.plan.goals))
 
-    def _run(self, trial: Any) -> dict[str, float]:
+    def _run(self, trial: Any) -> dict[str, float] | None:
+        """Train and tell the figures; None for a training that diverged, which a sweep may try."""
         from edgekit.optimize import Lines, optimize
 
         with self._beating(trial):
@@ -218,6 +229,11 @@ class _Sweep:
                 path, *_ = optimize(
                     recipe, self.data_dir, None, folder, watch=quiet, accelerator=self.accelerator
                 )
+            except DivergedError as error:
+                trial.set_user_attr(DIVERGED, str(error))
+                self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+                self.say(f"trial {trial.number}: {error}")
+                return None
             except EdgekitError:
                 self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
                 raise

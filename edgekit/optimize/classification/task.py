@@ -79,7 +79,9 @@ class Classification:
         return tuple(self.recipe.classes or self.train.names)
 
     def network(self) -> nn.Module:
-        return network_of(self.recipe, self.names, self.folders)
+        network = network_of(self.recipe, self.names, self.folders)
+        _try_out(network, self.recipe, len(self.names))
+        return network
 
     def teacher(self) -> nn.Module | None:
         """The float network that the recipe's stages learn from, where it is one."""
@@ -105,6 +107,26 @@ class Classification:
             ]
         found = torch.cat(parts).cpu().numpy()
         return {"accuracy": accuracy(found, self.val), "recall": mean_recall(found, self.val)}
+
+
+def _try_out(network: nn.Module, recipe: ClassifyRecipe, classes: int) -> None:
+    """ConfigError where a network cannot take the recipe's pictures, or gives no score for each class."""
+    place, size = recipe.where("network"), recipe.size
+    training = {module: module.training for module in network.modules()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            given: Any = network.eval()(as_input(torch.zeros(1, 3, size, size)))
+    except Exception as error:  # torch and networks of one's own raise all kinds
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"{place}: it cannot take pictures of {size} x {size}: {said}") from error
+    finally:
+        for module, was in training.items():
+            module.training = was
+    if not isinstance(given, Tensor) or given.shape != (1, classes):
+        found = f"values of shape {list(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+        raise ConfigError(
+            f"{place}: it gives {found} for a picture: expected {[1, classes]}, a score a class"
+        )
 
 
 def _pictures(recipe: ClassifyRecipe, folders: list[Path]) -> tuple[Pictures, Pictures]:

@@ -32,9 +32,10 @@ from edgekit.optimize.detection.teacher import load_teacher
 from edgekit.optimize.detection.transplant import from_file, make_student
 from edgekit.optimize.training import report
 from edgekit.optimize.training.accelerator import layout, maker, title
+from edgekit.optimize.training.divergence import LOOK, check_loss, check_state
 from edgekit.optimize.training.quantization import device_of, is_quantized
 from edgekit.optimize.training.recording import Gradients
-from edgekit.optimize.training.run import History
+from edgekit.optimize.training.run import CHECKPOINT, History, told_with
 from edgekit.optimize.training.session import Session, wrap
 
 FIDELITY_PHOTOS = 20
@@ -132,7 +133,8 @@ def _run(job: Job, *, resume: bool) -> tuple[Session, Course]:
     session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch, _twin(job))
     first, course = _restore(job, session) if resume else (0, Course())
     if first < session.epochs:
-        _train(job, session, first, course)
+        with told_with(job.out_dir / CHECKPOINT):
+            _train(job, session, first, course)
     student.eval()
     return session, course
 
@@ -158,6 +160,7 @@ def _train(job: Job, session: Session, first: int, course: Course) -> None:
             _save(job, session, epoch + 1, course)
             job.progress(_told(job, scores))
         if not is_quantized(session.model) and job.recipe.turns_int8(epoch + 1):
+            check_state(session.model.state_dict(), session)
             _write(job.out_dir / FLOAT, session.model.state_dict())
 
 
@@ -210,9 +213,12 @@ class Lesson:
         for batch in batches:
             sums += self._step(batch)
             count += 1
+            if self.job.device.type == "cpu" or count % LOOK == 0:
+                check_loss(float(sums.sum()), self.session)
             if time.monotonic() - told > SILENCE_S:
                 told = time.monotonic()
                 self.job.progress(f"step {self.session.steps}/{self.total} loss {_shown(sums / count)}")
+        check_loss(float(sums.sum()), self.session)
         return sums / max(count, 1)
 
     def _step(self, batch: Batch) -> Tensor:
@@ -310,7 +316,7 @@ def opinion(network: nn.Module, classes: int) -> Predict:
 
 def _save(job: Job, session: Session, epoch: int, course: Course) -> None:
     told = {"before": course.before, "history": vars(course.history), "seconds": course.seconds}
-    _write(job.out_dir / "checkpoint.pt", {"epoch": epoch, "session": session.state_dict(), "course": told})
+    _write(job.out_dir / CHECKPOINT, {"epoch": epoch, "session": session.state_dict(), "course": told})
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
@@ -322,7 +328,7 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 
 def _restore(job: Job, session: Session) -> tuple[int, Course]:
     """Take up the checkpoint, if there is one; the epochs behind it, and what happened in them."""
-    path = job.out_dir / "checkpoint.pt"
+    path = job.out_dir / CHECKPOINT
     if not path.exists():
         return 0, Course()
     saved: dict[str, Any] = torch.load(path, weights_only=True, map_location=job.device)

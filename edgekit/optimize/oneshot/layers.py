@@ -14,6 +14,8 @@ from edgekit.plan.convolution import Window, window_of
 
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 Real = NDArray[np.float32]
+UNGAINLY = ("DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")  # kinds that engines run densely, zeros or not
+_KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV")
 _CUTS = {"RELU": (0.0, math.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
 
@@ -56,31 +58,35 @@ def find_layers(graph: Graph) -> list[Layer]:
     """Every convolution and product with a constant matrix of 8 bits, in the order in which they run."""
     layers = []
     for number, op in enumerate(graph.ops):
-        place = _place_of_weights(op)
-        if place is None or len(op.inputs) <= place or min(op.inputs[:2]) < 0:
+        if op.kind not in _KINDS or len(op.inputs) < 2 or min(op.inputs[:2]) < 0:
             continue
-        weights = graph.tensors[op.inputs[place]]
+        weights = graph.tensors[op.inputs[1]]
         if weights.data is not None and weights.dtype in _BYTES and weights.scale is not None:
             layers.append(_layer(graph, number, op, weights))
     return layers
 
 
-def _place_of_weights(op: Op) -> int | None:
-    return 1 if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL") else None
+def _place_of_bias(op: Op) -> int:
+    return 3 if op.kind == "TRANSPOSE_CONV" else 2
+
+
+def _bias(op: Op) -> int:
+    """The tensor of the bias; -1 where there is none."""
+    place = _place_of_bias(op)
+    return op.inputs[place] if op.kind != "BATCH_MATMUL" and len(op.inputs) > place else -1
 
 
 def _layer(graph: Graph, number: int, op: Op, weights: Tensor) -> Layer:
-    source, window = op.inputs[0], None
+    source, window = op.inputs[2 if op.kind == "TRANSPOSE_CONV" else 0], None
     if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         window, source = window_of(graph, op, (weights.shape[1], weights.shape[2]))
     matrix = _as_matrix(op, np.asarray(weights.data)).astype(np.int64)
     zero = int(weights.zero_point[0]) if weights.zero_point is not None else 0
     info, scale = np.iinfo(weights.dtype), np.asarray(weights.scale, np.float64)
     least = max(int(info.min), -127) if weights.dtype == np.int8 else int(info.min)
-    has_bias = op.kind != "BATCH_MATMUL" and len(op.inputs) > 2 and op.inputs[2] >= 0
     return Layer(
-        number, weights.name, op.kind, source, op.outputs[0], op.inputs[1], op.inputs[2] if has_bias else -1,
-        weights.shape, matrix - zero, np.broadcast_to(scale, matrix.shape[:1]),
+        number, weights.name, op.kind, source, op.outputs[0], op.inputs[1], _bias(op), weights.shape,
+        matrix - zero, np.broadcast_to(scale, matrix.shape[:1]),
         (least - zero, int(info.max) - zero), matrix.shape[1] if window is None else weights.shape[3],
         window, _reason(graph, op, weights),
     )  # fmt: skip
@@ -106,9 +112,10 @@ def _as_stored(op: Op, matrix: NDArray[Any], shape: tuple[int, ...]) -> NDArray[
 def _reason(graph: Graph, op: Op, weights: Tensor) -> str:
     """Why weights of this operator must stay as they are; empty if they need not."""
     readers, points = graph.readers[op.inputs[1]], weights.zero_point
-    bias = op.inputs[2] if len(op.inputs) > 2 else -1
+    bias = _bias(op)
     reasons = {
         "depthwise": op.kind == "DEPTHWISE_CONV_2D",
+        "transposed": op.kind == "TRANSPOSE_CONV",
         "its weights are shared": len(readers) > 1 or op.inputs[1] in graph.outputs,
         "grouped": op.kind == "CONV_2D" and weights.shape[3] != graph.tensors[op.inputs[0]].shape[3],
         "shuffled weights": op.options.get("weights_format", "DEFAULT") != "DEFAULT",
@@ -133,7 +140,7 @@ def replaced(graph: Graph, layer: Layer, matrix: NDArray[np.int64], bias: NDArra
         tensors[layer.bias] = _with_bias(graph, layer, bias)
     elif layer.bias >= 0:  # others read the old one
         tensors.append(_with_bias(graph, layer, bias))
-        ops[layer.number] = replace(op, inputs=(*op.inputs[:2], len(tensors) - 1))
+        ops[layer.number] = replace(op, inputs=(*op.inputs[: _place_of_bias(op)], len(tensors) - 1))
     return replace(graph, tensors=tuple(tensors), ops=tuple(ops))
 
 

@@ -14,7 +14,7 @@ from torch import fx, nn
 from edgekit.errors import ModelError
 from edgekit.model.graph import Op, Tensor
 from edgekit.optimize.training.geometry import before, pair, same, shape_of
-from edgekit.optimize.training.layers import ActivationRange, Quant, QuantConv2d, QuantLinear
+from edgekit.optimize.training.layers import FUSING, ActivationRange, Quant
 from edgekit.optimize.training.quantization import ACTIVATIONS
 
 INT8, INT32 = np.dtype(np.int8), np.dtype(np.int32)
@@ -22,7 +22,7 @@ INT8_MIN = -128
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 VERSIONS = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 3,
-    "RESIZE_BILINEAR": 3, "HARD_SWISH": 1, "QUANTIZE": 2,
+    "RESIZE_BILINEAR": 3, "HARD_SWISH": 1, "QUANTIZE": 2, "TRANSPOSE_CONV": 4,
 }  # fmt: skip
 PARTS = ("chunk", "split")
 ARITHMETIC = {operator.add: "ADD", operator.sub: "SUB", operator.mul: "MUL"}
@@ -60,7 +60,7 @@ class Builder:
         if not isinstance(self._module(node), ACTIVATIONS):
             return False
         source = before(node)
-        absorbs = isinstance(self._module(source), QuantConv2d | QuantLinear) or source.target in ARITHMETIC
+        absorbs = isinstance(self._module(source), FUSING) or source.target in ARITHMETIC
         return absorbs and len(source.users) == 1
 
     def _activation(self, node: fx.Node) -> str:
@@ -109,6 +109,10 @@ class Builder:
         data = np.asarray(values, np.int32)
         self.tensors.append(Tensor(name, data.shape, INT32, data=data))
         return len(self.tensors) - 1
+
+    def _part(self, name: str, begin: Sequence[int], size: Sequence[int]) -> list[int]:
+        """What SLICE takes behind the tensor."""
+        return [self._constant(f"{name}_{key}", one) for key, one in (("begin", begin), ("size", size))]
 
     def _emit(self, kind: str, inputs: Sequence[int], node: fx.Node, options: dict[str, Any] | None = None,
               *, plain: bool = False) -> None:  # fmt: skip

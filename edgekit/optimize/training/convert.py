@@ -1,12 +1,14 @@
 """A quantised torch model to an int8 `.tflite`: torch.fx nodes to operators, NCHW to NHWC.
 
-Known: convolutions (depthwise, grouped, dilated, any stride and padding), linear layers, batch norms, ReLU,
-ReLU6, SiLU, Hardswish, Hardsigmoid, LeakyReLU, sigmoid, tanh, softmax, sums, differences and products (with
-numbers too), concatenation, max and average pools, means, resizes, zero padding, reshapes, permutations.
+Known: convolutions (depthwise, grouped, dilated, transposed; any stride and padding), linear layers, batch
+norms, ReLU, ReLU6, SiLU, Hardswish, Hardsigmoid, LeakyReLU, sigmoid, tanh, softmax, sums, differences and
+products (with numbers too), concatenation, max and average pools, means, resizes, zero padding, reshapes,
+permutations.
 """
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,11 +36,19 @@ from edgekit.optimize.training.geometry import (
     same,
     shape_of,
     sides_of,
+    transposed_padding,
     window,
 )  # fmt: skip
-from edgekit.optimize.training.layers import ActivationRange, QuantConv2d, QuantLinear, QuantScale
+from edgekit.optimize.training.layers import (
+    ActivationRange,
+    QuantConv2d,
+    QuantConvTranspose2d,
+    QuantLinear,
+    QuantScale,
+)
 from edgekit.optimize.training.quantization import (
     NORMS,
+    REPLACED,
     SIZES,
     device_of,
     graph_of,
@@ -46,8 +56,9 @@ from edgekit.optimize.training.quantization import (
     traced_for_int8,
 )
 
-LAYERS = (nn.Conv2d, nn.Linear)  # that quantisation replaces
 BIAS_LIMITS = np.iinfo(np.int32)
+
+_log = logging.getLogger("edgekit.optimize")
 
 
 def export(model: nn.Module, example: torch.Tensor, path: Path | str | None = None, name: str = "") -> bytes:
@@ -87,7 +98,7 @@ def check(model: nn.Module) -> None:
     known = _Converter(fx.GraphModule({}, fx.Graph())).handlers
     for node in traced.graph.nodes:
         kind = type(traced.module(node))
-        if node.op == "call_module" and kind not in known and not issubclass(kind, (*LAYERS, *NORMS)):
+        if node.op == "call_module" and kind not in known and not issubclass(kind, (*REPLACED, *NORMS)):
             raise ModelError(f"{node.target}: {kind.__name__} has no int8 form here: {KNOWN}")
 
 
@@ -98,6 +109,7 @@ class _Converter(Builder):
         super().__init__(traced)
         self.handlers: dict[Any, Callable[[fx.Node, Any], None]] = {
             QuantConv2d: self._convolution,
+            QuantConvTranspose2d: self._transposed_convolution,
             QuantScale: self._scale,
             QuantLinear: self._linear,
             nn.LeakyReLU: self._leaky,
@@ -186,6 +198,30 @@ class _Converter(Builder):
         if deep:
             options["depth_multiplier"] = conv.out_channels // conv.in_channels
         self._emit("DEPTHWISE_CONV_2D" if deep else "CONV_2D", [data, *weights], node, options)
+
+    def _transposed_convolution(self, node: fx.Node, conv: QuantConvTranspose2d) -> None:
+        """TFLite says by its padding how far the output begins behind the first window; else it is cut."""
+        data = self._nhwc(before(node))
+        weights, bias = self._weights(node.name, conv, (1, 2, 3, 0), deep=False)
+        images, channels, *wanted = shape_of(node)
+        _, height, width, _ = self.tensors[data].shape
+        padding, size = transposed_padding(conv, (height, width), (wanted[0], wanted[1]))
+        options: dict[str, Any] = {
+            "padding": padding,
+            "stride_w": conv.stride[1],
+            "stride_h": conv.stride[0],
+            "fused_activation_function": self._activation(node),
+        }
+        shape = (images, *size, channels)
+        inputs = [self._constant(f"{node.name}_shape", shape), weights, data, bias]
+        if list(size) == wanted:
+            self._emit("TRANSPOSE_CONV", inputs, node, options)
+            return
+        _log.info("%s: its padding %s costs an operator SLICE", node.name, conv.padding)
+        whole = self._add(f"{node.name}_whole", shape, self._quant(node))
+        self._op("TRANSPOSE_CONV", inputs, whole, options)
+        part = self._part(node.name, [0, *pair(conv.padding), 0], (images, *wanted, channels))
+        self._emit("SLICE", [whole, *part], node)
 
     def _scale(self, node: fx.Node, scale: QuantScale) -> None:
         """A lone batch norm as a depthwise convolution of 1 x 1."""
@@ -295,10 +331,7 @@ class _Converter(Builder):
         plain = source in self.plain or len(size) != 4
         if not plain:
             begin, size = ([one[axis] for axis in TO_NHWC] for one in (begin, size))
-        bounds = [
-            self._constant(f"{node.name}_{key}", one) for key, one in (("begin", begin), ("size", size))
-        ]
-        self._emit("SLICE", [self.value(source), *bounds], node, plain=plain)
+        self._emit("SLICE", [self.value(source), *self._part(node.name, begin, size)], node, plain=plain)
 
     def _max_pool(self, node: fx.Node, pool: nn.MaxPool2d) -> None:
         check_pool(node, pool)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import fx
 
 from edgekit.errors import ModelError
-from edgekit.optimize.training.layers import QuantConv2d
+from edgekit.optimize.training.layers import QuantConv2d, QuantConvTranspose2d
 
 
 def before(node: fx.Node) -> Any:
@@ -44,6 +44,24 @@ def same(length: int, kernel: int, stride: int) -> tuple[int, int]:
     """What TFLite's SAME pads before and after an axis."""
     total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
     return total // 2, total - total // 2
+
+
+def transposed_padding(
+    conv: QuantConvTranspose2d, source: tuple[int, int], wanted: tuple[int, int]
+) -> tuple[str, tuple[int, int]]:
+    """TFLite's padding of a transposed convolution and the height and width that it makes with it.
+
+    That is what is wanted, or more of it, of which the layer's padding is to be cut off. SAME cuts what a
+    convolution of the same window from the output to the input would pad.
+    """
+    size, step, cut = pair(conv.kernel_size), pair(conv.stride), pair(conv.padding)
+    axes = list(zip(source, wanted, size, step, cut, strict=True))
+    if cut == (0, 0):
+        return "VALID", wanted
+    if all(-(-n // s) == count and same(n, k, s)[0] == c for count, n, k, s, c in axes):
+        return "SAME", wanted
+    whole = [max((count - 1) * s + k, c + n) for count, n, k, s, c in axes]
+    return "VALID", (whole[0], whole[1])
 
 
 def check_pool(node: fx.Node, pool: Any) -> None:

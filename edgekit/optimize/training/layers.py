@@ -29,7 +29,7 @@ class ActivationRange(nn.Module):
 
     def __init__(self, average: float = 0.99, fixed: Quant | None = None) -> None:
         super().__init__()
-        self.average, self.fixed, self.observing = average, fixed, True
+        self.average, self.fixed, self.observing, self.rounds = average, fixed, True, True
         self.least = -math.inf
         self.group: list[ActivationRange] = [self]
         self.seen = False  # no tensor: asking an accelerator for it would stop the training at each layer
@@ -77,7 +77,7 @@ class ActivationRange(nn.Module):
         x = x.float()
         if self.observing and self.training and self.fixed is None:
             self.observe(x)
-        if not self.is_set:
+        if not self.is_set or not self.rounds:
             return x
         return torch.fake_quantize_per_tensor_affine(x, *self.steps(), LOWEST, HIGHEST)
 
@@ -91,8 +91,10 @@ class ActivationRange(nn.Module):
 
 
 class _QuantWeights:
-    """What `QuantConv2d` and `QuantLinear` share; `source` is the range of what they read."""
+    """What layers with int8 weights share; `source` is the range of what they read."""
 
+    outputs_axis = 0  # of the weights: where the output channels stand
+    rounds = True  # or weights and biases are taken as they are
     weight: Tensor
     bias: Tensor | None
     _source: tuple[ActivationRange, ...]
@@ -119,11 +121,11 @@ class _QuantWeights:
 
     def rounded(self) -> tuple[Tensor, Tensor | None]:
         """Weights and bias as int8 arithmetic has them; gradients pass straight through."""
-        if not self.source.is_set:
+        if not self.source.is_set or not self.rounds:
             return self.weight, self.bias
         input_scale = self._input_scale()
         scales = self._weight_scales(input_scale)
-        near = self._weight_steps(scales) * _column(scales, self.weight)
+        near = self._weight_steps(scales) * self._column(scales)
         weight = self.weight + (near - self.weight).detach()
         if self.bias is None:
             return weight, None
@@ -133,8 +135,8 @@ class _QuantWeights:
 
     def _weight_scales(self, input_scale: Tensor | None) -> Tensor:
         """So that every weight has a step, and every bias has one where the scale of the input is known."""
-        weight = self.weight.detach().float()
-        scales = (weight.abs().amax(tuple(range(1, weight.ndim))) / HIGHEST).clamp(min=LEAST_WEIGHT_SCALE)
+        rows = self.weight.detach().float().abs().movedim(self.outputs_axis, 0)
+        scales = (rows.reshape(len(rows), -1).amax(1) / HIGHEST).clamp(min=LEAST_WEIGHT_SCALE)
         if self.bias is not None and input_scale is not None:
             room = self.bias.detach().float().abs() / (input_scale * BIAS_STEPS)
             scales = torch.maximum(scales, room)
@@ -142,7 +144,7 @@ class _QuantWeights:
 
     def _weight_steps(self, scales: Tensor) -> Tensor:
         weight = self.weight.detach().float()
-        return (weight / _column(scales, weight)).round().clamp(-HIGHEST, HIGHEST)
+        return (weight / self._column(scales)).round().clamp(-HIGHEST, HIGHEST)
 
     def _bias_steps(self, bias_scales: Tensor) -> Tensor:
         if self.bias is None:
@@ -154,9 +156,9 @@ class _QuantWeights:
         scale = self.source.steps()[0]
         return scale if isinstance(scale, Tensor) else self.weight.new_full((), scale, dtype=torch.float32)
 
-
-def _column(scales: Tensor, like: Tensor) -> Tensor:
-    return scales.reshape(-1, *[1] * (like.ndim - 1))
+    def _column(self, scales: Tensor) -> Tensor:
+        """One value per output channel in the shape that the weights are divided by."""
+        return scales.reshape(*[1] * self.outputs_axis, -1, *[1] * (self.weight.ndim - 1 - self.outputs_axis))
 
 
 class QuantConv2d(_QuantWeights, nn.Conv2d):
@@ -175,6 +177,27 @@ class QuantConv2d(_QuantWeights, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.rounded()
         return functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class QuantConvTranspose2d(_QuantWeights, nn.ConvTranspose2d):
+    """A transposed convolution with int8 weights (i, o, kh, kw)."""
+
+    outputs_axis = 1
+
+    @staticmethod
+    def of(conv: nn.ConvTranspose2d, weight: Any, bias: Any) -> QuantConvTranspose2d:
+        made = QuantConvTranspose2d(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
+            conv.output_padding, conv.groups, bias is not None, conv.dilation,
+        )  # fmt: skip
+        made.weight, made.bias = weight, bias
+        return made.train(conv.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.rounded()
+        return functional.conv_transpose2d(
+            x, weight, bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
 
 
 class QuantLinear(_QuantWeights, nn.Linear):
@@ -201,3 +224,6 @@ class QuantScale(_QuantWeights, nn.Module):
         weight, bias = self.rounded()
         shape = (1, -1, 1, 1)
         return x * weight.reshape(shape) + (0 if bias is None else bias.reshape(shape))
+
+
+FUSING = (QuantConv2d, QuantConvTranspose2d, QuantLinear)  # with an activation behind them

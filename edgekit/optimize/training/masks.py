@@ -1,7 +1,8 @@
 """Which weights are zero: patterns of sparsity, choice by magnitude, masks that hold through a training.
 
 Weights are seen as (output channels, kernel places, input channels), the order in which a `.tflite` file
-stores them, so that a block of 1x4 is four consecutive bytes of the file.
+stores them, so that a block of 1x4 is four consecutive bytes of the file. Those of transposed convolutions,
+which torch keeps with the input channels first, are turned before and after.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def choose(
 ) -> list[Tensor]:
     """Masks (1 keeps) that make the share `sparsity` of the weights zero, those of least magnitude.
 
-    With `together` one threshold serves all layers, on squares in units of the layer's mean if `relative`;
+    With `together` all layers are compared, by squares in units of the layer's mean if `relative`;
     else each layer gets the same share. N:M goes towards its share by keeping ever fewer of every M.
     """
     if pattern.of:
@@ -87,14 +88,15 @@ def choose(
     seen = [_scores(weight, pattern, relative=relative) for weight in weights]
     scores, sizes = [one for one, _ in seen], [size for _, size in seen]
     if together:
-        limits = [_threshold(torch.cat([s.ravel() for s in scores]), torch.cat(sizes), sparsity)] * len(
-            scores
-        )
+        gone = _weakest(torch.cat([one.ravel() for one in scores]), torch.cat(sizes), sparsity)
+        parts = list(gone.split([one.numel() for one in scores]))
     else:
-        limits = [_threshold(s.ravel(), size, sparsity) for s, size in zip(scores, sizes, strict=True)]
+        parts = [_weakest(one.ravel(), size, sparsity) for one, size in zip(scores, sizes, strict=True)]
     masks = []
-    for weight, score, limit in zip(weights, scores, limits, strict=True):
-        kept = (score > limit) | (score == score.max())  # a layer keeps its strongest block
+    for weight, score, part in zip(weights, scores, parts, strict=True):
+        kept = ~part.reshape(score.shape)
+        if not kept.any():
+            kept.view(-1)[score.argmax()] = True  # a layer keeps its strongest block
         shape = stored_order(weight).shape
         masks.append(torch_order(spread(kept.to(weight.dtype), pattern, shape), weight.shape))
     return masks
@@ -122,12 +124,13 @@ def contributions(weight: Tensor, power: Tensor) -> Tensor:
     return seen / energy.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def _threshold(scores: Tensor, sizes: Tensor, sparsity: float) -> Tensor:
-    """The largest score such that the blocks up to it hold at most the share `sparsity` of the weights."""
+def _weakest(scores: Tensor, sizes: Tensor, sparsity: float) -> Tensor:
+    """Which blocks of least score hold at most the share `sparsity` of the weights; of equals the first."""
     order = torch.argsort(scores, stable=True)
     within = sizes[order].cumsum(0) <= sparsity * sizes.sum() + 1e-3
-    count = int(within.sum())
-    return scores[order[count - 1]] if count else scores.new_tensor(-1.0)
+    gone = torch.zeros_like(scores, dtype=torch.bool)
+    gone[order] = within
+    return gone
 
 
 def _keep_of(weight: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
@@ -161,14 +164,14 @@ def densities(shapes: list[torch.Size], density: float, distribution: str) -> li
         dense |= over
 
 
-def moved(mask: Tensor, weight: Tensor, fraction: float, pattern: Pattern) -> Tensor:
+def moved(mask: Tensor, weight: Tensor, gradient: Tensor, fraction: float, pattern: Pattern) -> Tensor:
     """A mask with as many blocks, where `fraction` of them went from the weakest to where the gradient is
     steepest (RigL, Evci et al. 2020). What comes starts at zero.
     """
     stored = stored_order(mask)
     alive = blocks(stored, pattern) > 0
     strength = blocks(stored_order(weight.detach()).square() * stored, pattern)
-    steepness = blocks(stored_order(weight.grad.detach()).square(), pattern)
+    steepness = blocks(stored_order(gradient).square(), pattern)
     count = round(float(alive.sum()) * fraction)
     kept = _top(torch.where(alive, strength, -1.0), int(alive.sum()) - count)
     grown = _top(torch.where(kept, -1.0, steepness), count)
@@ -199,8 +202,14 @@ class Masks:
         weight: Any = self.model.get_submodule(name).weight
         return weight
 
+    def turned(self, name: str, values: Tensor) -> Tensor:
+        """Values of a layer's weights with the output channels first; and back again."""
+        turn = isinstance(self.model.get_submodule(name), nn.ConvTranspose2d)
+        return values.transpose(0, 1).contiguous() if turn else values
+
     def set(self, name: str, mask: Tensor, *, regrow: bool = False) -> None:
-        """Take a mask over; without `regrow` it is final until the next call."""
+        """Take a mask over, output channels first; without `regrow` it is final until the next call."""
+        mask = self.turned(name, mask)
         self.masks[name] = mask
         if regrow:
             self.hidden.setdefault(name, torch.zeros_like(mask))

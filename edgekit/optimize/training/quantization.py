@@ -18,9 +18,11 @@ from torch.nn import functional
 from edgekit.errors import ModelError
 from edgekit.optimize.training.equalization import equalize
 from edgekit.optimize.training.layers import (
+    FUSING,
     ActivationRange,
     Quant,
     QuantConv2d,
+    QuantConvTranspose2d,
     QuantLinear,
     QuantScale,
 )
@@ -33,9 +35,13 @@ FIXED: dict[type[nn.Module], Quant] = {
     nn.Softmax: (1 / 256, -128),
     nn.Tanh: (1 / 128, 0),
 }
+REPLACED: dict[type[nn.Module], Any] = {
+    nn.Conv2d: QuantConv2d,
+    nn.ConvTranspose2d: QuantConvTranspose2d,
+    nn.Linear: QuantLinear,
+}
 ROUNDED = (
-    QuantConv2d, QuantLinear, QuantScale, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.Sigmoid,
-    nn.Softmax, nn.Tanh,
+    *FUSING, QuantScale, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.Sigmoid, nn.Softmax, nn.Tanh,
 )  # fmt: skip
 SIZES = (getattr, "size", "dim")  # nodes whose value is no tensor
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
@@ -75,7 +81,19 @@ def traced_for_int8(model: nn.Module) -> Traced:
             raise ModelError(
                 f"{node.target}: padding_mode {layer.padding_mode!r} has no int8 form: only zeros"
             )
+        if isinstance(layer, nn.ConvTranspose2d):
+            _check_transposed(node, layer)
     return traced
+
+
+def _check_transposed(node: fx.Node, layer: nn.ConvTranspose2d) -> None:
+    """ModelError for what TFLite's TRANSPOSE_CONV cannot say."""
+    if layer.groups != 1:
+        raise ModelError(f"{node.target}: a transposed convolution of groups has no int8 form: only groups=1")
+    if layer.dilation != (1, 1):
+        raise ModelError(f"{node.target}: a dilated transposed convolution has no int8 form: only dilation=1")
+    if len(node.args) > 1 or node.kwargs:
+        raise ModelError(f"{node.target}: is called with an output_size: give the layer an output_padding")
 
 
 def is_quantized(model: nn.Module) -> bool:
@@ -139,10 +157,11 @@ def _fold(traced: Traced, node: fx.Node) -> None:
     source: Any = node.args[0]
     layer: Any = traced.module(source)
     factor, offset = _factor_and_offset(norm)
-    takes_it: bool = isinstance(layer, nn.Conv2d | nn.Linear) and len(source.users) == 1
+    takes_it: bool = isinstance(layer, tuple(REPLACED)) and len(source.users) == 1
     with torch.no_grad():
         if takes_it:
-            layer.weight.mul_(factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+            rows = layer.weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight
+            rows.mul_(factor.reshape(-1, *[1] * (rows.ndim - 1)))
             if layer.bias is not None:
                 offset = offset + layer.bias * factor
             layer.bias = _parameter(norm.bias, offset)
@@ -172,10 +191,8 @@ def _parameter(old: nn.Parameter | None, value: Tensor) -> nn.Parameter:
 
 def _replace_layer(traced: Traced, node: fx.Node) -> None:
     layer = traced.module(node)
-    if type(layer) is nn.Conv2d:
-        _put(traced, str(node.target), QuantConv2d.of(layer, layer.weight, layer.bias))
-    elif type(layer) is nn.Linear:
-        _put(traced, str(node.target), QuantLinear.of(layer, layer.weight, layer.bias))
+    if type(layer) in REPLACED:
+        _put(traced, str(node.target), REPLACED[type(layer)].of(layer, layer.weight, layer.bias))
 
 
 def _put(traced: Traced, name: str, module: nn.Module) -> None:
@@ -235,9 +252,9 @@ class _Ranges:
 
     def _compute(self, node: fx.Node, module: nn.Module | None) -> None:
         """A node whose result has a range of its own, behind the activation that is fused with it."""
-        if isinstance(module, QuantConv2d | QuantLinear | QuantScale):
+        if isinstance(module, (*FUSING, QuantScale)):
             module.read_from(self._source(node))
-        if isinstance(module, QuantConv2d | QuantLinear) or node.target in ABSORBING:
+        if isinstance(module, FUSING) or node.target in ABSORBING:
             users = list(node.users)
             if len(users) == 1 and isinstance(self.traced.module(users[0]), ACTIVATIONS):
                 self.fused.add(node)  # the activation gets the range

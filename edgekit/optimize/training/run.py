@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 import signal
 import time
 from collections.abc import Iterator
@@ -20,18 +19,20 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from edgekit.errors import ConfigError, EdgekitError
+from edgekit.errors import ConfigError, DivergedError
 from edgekit.files import make_folder, write_bytes
 from edgekit.optimize.training.accelerator import layout, maker, title
+from edgekit.optimize.training.divergence import LOOK, check_loss
 from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
 from edgekit.optimize.training.recording import Gradients
+from edgekit.optimize.training.sensitivity import complaint, rounding_errors
 from edgekit.optimize.training.session import Session, wrap
 from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
 from edgekit.optimize.training.showing import choose_inputs
 from edgekit.optimize.training.stages import Schedule
 
 CHECKPOINT = "checkpoint.pt"
-LOOK = 20  # steps on a GPU between two looks at the loss, for which the CPU waits
+SHOWN = 32  # inputs by which what int8 does to a network is told
 Batch = tuple[Tensor, Tensor]  # inputs, and what the loss wants
 
 
@@ -111,7 +112,8 @@ def run(
     """Train, with a checkpoint in `out_dir` every few minutes and after an interruption.
 
     Raises ConfigError for a recipe that does not fit, KeyboardInterrupt after the checkpoint of an
-    interruption, EdgekitError when the loss is no number any more.
+    interruption, DivergedError when the loss, a gradient or a weight is no number any more; the checkpoint is
+    then one from before.
     """
     torch.manual_seed(settings.seed)
     before = torch.get_num_threads()
@@ -152,7 +154,7 @@ class _Run:
         self.begun = self.saved = time.monotonic()
         self.watch.say(title(self.device))
         network, steps = self.session.model, self.task.steps_per_epoch
-        with interruptible() as stopped:
+        with interruptible() as stopped, told_with(self.out_dir / CHECKPOINT):
             if not self.history.epochs:
                 self._score(0)
             while len(self.history.epochs) <= self.session.epochs:
@@ -167,8 +169,16 @@ class _Run:
             self._save()
         self.session.finish()
         network.cpu()  # the file is written there
+        if is_quantized(network):
+            self._tell_what_breaks()
         content = self.session.content(self._inputs(), self.settings.name) if is_quantized(network) else None
         return Outcome(network.eval(), self.history, content, self._seconds())
+
+    def _tell_what_breaks(self) -> None:
+        """Name the part of the network that int8 is too coarse for, if there is one."""
+        inputs = choose_inputs(self.task.batches(0, 0), SHOWN).float()
+        if line := complaint(rounding_errors(self.session.model, inputs)):
+            self.watch.say(line)
 
     def _inputs(self) -> Tensor:
         """Inputs of the first epoch, as many as the file's one-shot pruning wants."""
@@ -205,10 +215,7 @@ class _Run:
         values = torch.stack(self.losses).tolist() if self.losses else []
         self.losses.clear()
         for done, value in enumerate(values, number - len(values) + 1):
-            if math.isnan(value):
-                raise EdgekitError(
-                    f"the loss is no number at step {self.session.steps}: lower the learning rate's peak"
-                )
+            check_loss(value, self.session)
             self.history.loss_sum += value
             self.history.loss_count += 1
             self.watch.step(done, value)
@@ -267,6 +274,16 @@ class _Run:
         self.history = History(**state["history"])
         self.spent = state["seconds"]
         self.watch.say(f"going on from step {session.steps}")
+
+
+@contextmanager
+def told_with(checkpoint: Path) -> Iterator[None]:
+    """Let a training that diverges say what is left of it, too."""
+    try:
+        yield
+    except DivergedError as error:
+        kept = f"; {checkpoint} is from before and was kept" if checkpoint.exists() else ""
+        raise DivergedError(f"{error}, and give another --out{kept}") from None
 
 
 def optimizer_of(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -8,7 +8,9 @@
             optimizer.step()
     session.export("model.tflite", images[:1])
 
-The optimiser's own `step` drives the recipe by hooks, so that a loop need not be changed at all.
+The optimiser's own `step` drives the recipe by hooks, so that a loop need not be changed at all. It raises
+`DivergedError` for gradients that are no numbers, and `state_dict` for such weights, so that what was saved
+before stays as it is.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from torch import Tensor, nn
 from edgekit.config.fields import PlaceError
 from edgekit.errors import ConfigError, UsageError
 from edgekit.files import write_bytes
+from edgekit.optimize.training.divergence import check_gradients, check_state
 from edgekit.optimize.training.freezing import FreezeModifier
 from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import Modifier, Place, QuantizeModifier, RateModifier
 from edgekit.optimize.training.quantization import is_quantized, quantize
+from edgekit.optimize.training.sensitivity import rounding_errors
 from edgekit.optimize.training.sparsifying import PruneModifier, SparseTrainModifier, TransferModifier
 from edgekit.optimize.training.stages import QuantizeStage, Schedule, Stage, load_schedule
 from edgekit.optimize.training.teaching import DistillModifier
@@ -115,7 +119,7 @@ class Session:
         return self.optimizer.step(closure)
 
     def unlikeness(self) -> Tensor:
-        """The mean loss of what stages `distill` compared with teachers in the last step; 0 for none."""
+        """The mean loss of what stages `distill` compared with their teachers in the last step, or 0."""
         found = [
             one
             for modifier in self.modifiers
@@ -123,6 +127,10 @@ class Session:
             for one in modifier.unlikeness.values()
         ]
         return torch.stack(found).mean() if found else torch.zeros(())
+
+    def rounding_errors(self, images: Tensor) -> dict[str, float]:
+        """What int8 does to the outputs by each layer's weights and each tensor alone: see `sensitivity`."""
+        return rounding_errors(self.model, images)
 
     def sparsity(self) -> dict[str, float]:
         """Share of zeros that the masks of each pruned layer hold."""
@@ -150,6 +158,7 @@ class Session:
         from edgekit.optimize.training.convert import export
         from edgekit.optimize.training.finish import prune_file
 
+        check_state(self.model.state_dict(), self)
         content = export(self.model, inputs[:1], name=name)
         for stage in self.schedule.stages:
             if stage.one_shot is not None:
@@ -159,7 +168,11 @@ class Session:
     # ---- checkpoints ----
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a training needs to go on: network, recipe and, unless it is over, the optimiser."""
+        """All that a training needs to go on: network, recipe and, unless it is over, the optimiser.
+
+        DivergedError for a network that holds what is no number: an earlier state is better than that.
+        """
+        check_state(self.model.state_dict(), self)
         over = self.steps >= self.epochs * self.steps_per_epoch
         return {
             "steps": self.steps,
@@ -201,6 +214,7 @@ class Session:
         return round(stage.start * self.steps_per_epoch), round(stage.end * self.steps_per_epoch)
 
     def _before_step(self, *_arguments: object) -> None:
+        check_gradients(self)
         for one in self.modifiers:
             if one.active:
                 one.before_step()

@@ -16,6 +16,8 @@ from edgekit.optimize.training.masks import Pattern, choose, contributions, dens
 from edgekit.optimize.training.modifiers import Modifier, Place
 from edgekit.optimize.training.stages import PruneStage, SparseTrainStage, TransferStage
 
+WEIGHTY = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
 
 def cubic(stage: PruneStage, share: float) -> float:
     """The sparsity when `share` of the stage is over (Zhu and Gupta 2017)."""
@@ -60,7 +62,7 @@ class PruneModifier(Modifier):
 
     def _choose(self, share: float) -> None:
         masks = self.place.masks
-        weights = [masks.weight(name) for name in self.names]
+        weights = [masks.turned(name, masks.weight(name)) for name in self.names]
         if self.power is not None:
             weights = [
                 contributions(one, self.power.mean[name])
@@ -87,7 +89,7 @@ class Power:
         self._hooks = []
         for name in names:
             layer: Any = model.get_submodule(name)
-            width = layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
+            width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
             self.mean[name] = layer.weight.new_zeros(width).detach()
             self._hooks.append(layer.register_forward_pre_hook(self._watch(name)))
 
@@ -96,7 +98,7 @@ class Power:
         def see(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if layer.training:
                 x = inputs[0].detach()
-                axes = (0, 2, 3) if isinstance(layer, nn.Conv2d) else tuple(range(x.ndim - 1))
+                axes = tuple(range(x.ndim - 1)) if isinstance(layer, nn.Linear) else (0, 2, 3)
                 size = torch.linalg.vector_norm(x, dim=axes, dtype=torch.float32)
                 width = len(self.mean[name])
                 self.mean[name].lerp_(size.square() * (width / x.numel()), 1 - self.KEPT)
@@ -118,11 +120,12 @@ class SparseTrainModifier(Modifier):
 
     def enter(self) -> None:
         """Draw a mask for each layer from torch's generator."""
-        weights = [self.place.masks.weight(name).detach() for name in self.names]
+        masks = self.place.masks
+        weights = [masks.turned(name, masks.weight(name).detach()) for name in self.names]
         shares = densities([one.shape for one in weights], 1 - self.stage.target, self.stage.distribution)
         for name, weight, density in zip(self.names, weights, shares, strict=True):
             drawn = choose([torch.rand_like(weight)], 1 - density, self.pattern, together=False)[0]
-            self.place.masks.set(name, drawn)
+            masks.set(name, drawn)
 
     def after_step(self, done: int) -> None:
         share = done / (self.stage.settle * self.steps)
@@ -133,7 +136,10 @@ class SparseTrainModifier(Modifier):
         for name in self.names:
             weight = masks.weight(name)
             if weight.grad is not None:
-                masks.set(name, moved(masks.masks[name], weight, fraction, self.pattern))
+                mask, own, steep = (
+                    masks.turned(name, one) for one in (masks.masks[name], weight, weight.grad)
+                )
+                masks.set(name, moved(mask, own, steep, fraction, self.pattern))
 
 
 class TransferModifier(Modifier):
@@ -147,14 +153,14 @@ class TransferModifier(Modifier):
 
     def enter(self) -> None:
         for name in self.names:
-            weight = self.place.masks.weight(name).detach()
+            weight = self.place.masks.turned(name, self.place.masks.weight(name).detach())
             if name not in self.place.masks.masks and bool((weight == 0).any()):
                 self.place.masks.set(name, (weight != 0).to(weight.dtype))
 
 
 def weighty(model: nn.Module) -> list[str]:
     """Names of the convolutions and linear layers, in the order in which the model lists them."""
-    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    return [name for name, layer in model.named_modules() if isinstance(layer, WEIGHTY)]
 
 
 def layers(model: nn.Module, patterns: list[str] | None, skip: list[str]) -> list[str]:
@@ -165,7 +171,7 @@ def layers(model: nn.Module, patterns: list[str] | None, skip: list[str]) -> lis
             if not fnmatch.filter(known, pattern):
                 raise PlaceError((key, number), _no_layer(model, pattern, known))
     if patterns is None:
-        found = [name for name in known[1:-1] if not _is_depthwise(model.get_submodule(name))]
+        found = [name for name in known[1:-1] if not _stays_dense(model.get_submodule(name))]
     else:
         found = [name for name in known if any(fnmatch.fnmatchcase(name, one) for one in patterns)]
     found = [name for name in found if not any(fnmatch.fnmatchcase(name, one) for one in skip)]
@@ -180,5 +186,8 @@ def _no_layer(model: nn.Module, pattern: str, known: list[str]) -> str:
     return f"the model has no layer {pattern!r}{similar(pattern, known)}"
 
 
-def _is_depthwise(layer: Any) -> bool:
+def _stays_dense(layer: Any) -> bool:
+    """Whether zeros would save nothing: engines run depthwise and transposed convolutions densely."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        return True
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels and layer.groups > 1

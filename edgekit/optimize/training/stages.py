@@ -60,8 +60,8 @@ class Sparsity(Span):
     layers: list[Text] | None = Field(
         default=None,
         min_length=1,
-        description="Names of layers, with * and ?; unset: all but the first convolution, depthwise ones and "
-        "the last layer.",
+        description="Names of layers, with * and ?; unset: all but the first convolution, depthwise and "
+        "transposed ones and the last layer.",
     )
     skip: list[Text] = Field(default=[], description="Layers that stay dense, although `layers` has them.")
 
@@ -105,6 +105,10 @@ class PruneStage(Sparsity):
     def _grows(self) -> PruneStage:
         if self.initial > self.target:
             raise PlaceError(("initial",), f"more than the final sparsity of {self.target:g}")
+        if self.score == "output" and (self.pattern == "channels" or self.pattern.endswith("xall")):
+            raise PlaceError(
+                ("score",), f"output compares the weights of a channel: {self.pattern} needs magnitude"
+            )
         return self
 
 
