@@ -34,7 +34,7 @@ LISTS_BYTES = 64 * 1024  # of the channels in a unit: they stay in the second ca
 
 def convolution(planner: Planner, op: Op) -> bool:
     if not _is_fused(planner, op):
-        _add_convolution(planner, layer_of(planner.graph, op), op.outputs[0], None)
+        add_convolution(planner, layer_of(planner.graph, op), planner.add_planes(op.outputs[0]))
     return True
 
 
@@ -43,7 +43,7 @@ def depthwise(planner: Planner, op: Op) -> bool:
     source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
         grouped = replace(layer, stored=layer.stored.transpose(3, 1, 2, 0), axes=(1, 2, 3))
-        _add_convolution(planner, grouped, result, None)
+        add_convolution(planner, grouped, planner.add_planes(result))
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
@@ -66,13 +66,15 @@ def depthwise(planner: Planner, op: Op) -> bool:
     return True
 
 
-def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fields | None) -> None:
+def add_convolution(
+    planner: Planner, layer: Layer, out: Value, residual: Fields | None = None, label: str = ""
+) -> None:
+    """Plan a layer whose output is in planes; `label` stands before the note of its step."""
     window, source = layer.window, layer.source
-    out = planner.add_planes(result)
     picture = planner.layout.pictures[out]
     if window.stride_y == window.stride_x == 1:
         value = planner.want_planes(source)
-        margins = window.margins(planner.shape(source), planner.shape(result))
+        margins = window.margins(planner.shape(source), (picture.images, picture.height, picture.width))
         planner.layout.want(value, margins, window.reach_x - 1)
     else:
         form = Form(window.stride_y, window.stride_x, window.top, window.left, window.phases)
@@ -85,7 +87,8 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
     if _is_planar(planner, layer, planner.layout.pictures[value]):
         value = planner.want_spread(value)
     reads = (value,) if other is None else (value, other)
-    work = _Convolution(planner, layer, value, out, residual, planner.ranks.get(planner.number, 0))
+    rank = planner.ranks.get(planner.number, 0)
+    work = _Convolution(planner, layer, value, out, residual, rank, label)
     planner.node(reads, (out,), work.emit)
 
 
@@ -129,6 +132,7 @@ class _Convolution:
     out: Value
     residual: Fields | None
     rank: int
+    label: str
 
     def emit(self, places: Places) -> list[Step]:
         planner, planes = self.planner, places.of(self.out)
@@ -138,7 +142,7 @@ class _Convolution:
         fields = self._fields(places, channels) | _tiles(planner, planes, inputs, channels, lists)
         fields |= lists.fields
         fields["bias"] = fields["bias"] + lists.owed
-        return [Step("conv", fields, _note(self.layer, lists))]
+        return [Step("conv", fields, self.label + _note(self.layer, lists))]
 
     def _quads(self, places: Places, channels: int) -> _Lists:
         planner, layer, planes = self.planner, self.layer, places.of(self.value)
@@ -379,4 +383,4 @@ def add_into_convolution(planner: Planner, op: Op, convolution: Op) -> None:
     assert weights is not None  # noqa: S101  what can be fused has weights
     layer = layer_of(planner.graph, convolution)
     weights |= {"other": planner.want_planes(other), "zero_point": stored_zero(planner, op.outputs[0])}
-    _add_convolution(planner, layer, op.outputs[0], weights)
+    add_convolution(planner, layer, planner.add_planes(op.outputs[0]), weights)
