@@ -15,7 +15,7 @@ from edgekit.plan.convolution import Layer, Window, layer_of
 from edgekit.plan.fully_connected import clamp, scale_of
 from edgekit.plan.layout import QUAD, Form, Margins, Picture, Planes, Value
 from edgekit.plan.pack_depthwise import pack_depthwise
-from edgekit.plan.pack_runs import behind, in_runs, part_flipped
+from edgekit.plan.pack_runs import in_runs, with_flipped
 from edgekit.plan.planner import Places, Planner, read, stored_flip, stored_zero, written
 from edgekit.plan.simplify.arithmetic import fixed_point
 from edgekit.plan.step import Step
@@ -160,9 +160,9 @@ class _Convolution:
         offsets = ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
         apart = costs.UNITS[planner.isa].kernels[best.group].strip > 0
         entries = pack.pack_entries(words, starts, offsets, best.group, channels, apart=apart)
-        zeros = 1 - float(
-            words[: layer.channels].any(axis=2).mean()
-        )  # split weights have words in two layers
+        # split weights have words in two layers
+        zeros = 1 - float(words[: layer.channels].any(axis=2).mean())
+        del words, used  # they would stand in memory beside the lists that are put in order
         return _Lists(zeros, choices, best, *_in_lists(entries, planner.isa))
 
     def _planar(self, places: Places, channels: int) -> _Lists:
@@ -240,10 +240,8 @@ def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32
     if isa != "avx2" or entries.group > 1:
         entries, runs = in_runs(entries, isa)
         return entries.fields | {"runs": runs}, _NONE
-    plain, flipped, owed = part_flipped(entries)
-    plain, runs = in_runs(plain, isa)
-    both, before = behind(plain, flipped), flipped.starts[:-1]
-    return both.fields | {"runs": runs + before[:, None], "flipped": plain.starts[1:] + before}, owed
+    both = with_flipped(entries)
+    return both.entries.fields | {"runs": both.runs, "flipped": both.flipped}, both.owed
 
 
 def _note(layer: Layer, lists: _Lists) -> str:
