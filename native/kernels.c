@@ -45,6 +45,7 @@ int ek_family_count(void) {
     K(pack_planes, AVX2, avx2)    \
     K(unpack_planes, AVX2, avx2)  \
     K(split_phases, AVX2, avx2)   \
+    K(join_phases, AVX2, avx2)    \
     K(add_planes, AVX2, avx2)     \
     K(mul_planes, AVX2, avx2)     \
     K(lut_planes, AVX2, avx2)     \

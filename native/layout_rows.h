@@ -5,6 +5,7 @@
      KERNEL(family)                   the name of its kernel
      fill(out, n, word)               n pixels of four bytes each
      pick_two(in, out, n)             every second pixel; `in` has 16 pixels to spare
+     join_two(a, b, out, n)           pixels of two rows by turns, n in all; the rows have 8 to spare
      unpack_block(in, stride, out, step, n, flips)
                                       four quads of n pixels, 1 to 4, from planes to plain; reads 4 pixels
      restore(margins, plane)          all margins of a plane
@@ -204,6 +205,31 @@ TARGET void KERNEL(split_phases)(const void *op_, uint8_t *arena, int64_t begin,
                 split_plane(op, &margins, arena + op->input + q * op->input_stride, out, a, &ranges[b]);
                 out += op->planes * op->output_stride;
             }
+    }
+}
+
+/* A row of the output, of pixels of `step` rows by turns, each `phase` bytes behind the one before */
+LOOPS void join_row(const uint8_t *in, int64_t phase, uint8_t *out, int64_t pixels, int64_t step) {
+    if (step == 2)
+        join_two(in, in + phase, out, pixels);
+    else
+        for (int64_t b = 0; b < step; b++, in += phase)
+            for (int64_t x = b, from = 0; x < pixels; x += step, from++) memcpy(out + EK_QUAD * x, in + EK_QUAD * from, EK_QUAD);
+}
+
+TARGET void KERNEL(join_phases)(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_join_phases *op = op_;
+    const ek_margins margins = EK_MARGINS(op, op->zero_point);
+    const int64_t phase = op->planes * op->input_stride, in_row = EK_QUAD * (int64_t)op->input_pitch;
+    for (int64_t q = begin; q < end; q++) {
+        uint8_t *out = arena + op->output + q * op->output_stride;
+        for (int64_t i = 0; i < op->images; i++) {
+            const uint8_t *in = arena + op->input + q * op->input_stride + i * op->input_period * in_row;
+            for (int64_t y = 0; y < margins.height; y++)
+                join_row(in + y % op->step_y * op->step_x * phase + y / op->step_y * in_row, phase,
+                         out + EK_QUAD * (i * margins.period + y) * margins.pitch, margins.width, op->step_x);
+        }
+        restore(&margins, out);
     }
 }
 

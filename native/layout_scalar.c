@@ -213,6 +213,62 @@ const char *ek_split_phases_check(const void *op_, int64_t arena_bytes, int64_t 
     return NULL;
 }
 
+/* Every `step`th pixel of a row, from the first on */
+static void put_pixels(const uint8_t *restrict in, uint8_t *restrict out, int64_t pixels, int64_t step) {
+    for (int64_t x = 0; x < pixels; x++) memcpy(out + EK_QUAD * step * x, in + EK_QUAD * x, EK_QUAD);
+}
+
+/* Pixels of two rows by turns, so many of each */
+static void put_turns(const uint8_t *restrict a, const uint8_t *restrict b, uint8_t *restrict out, int64_t pixels) {
+    for (int64_t x = 0; x < pixels; x++) {
+        memcpy(out + 2 * EK_QUAD * x, a + EK_QUAD * x, EK_QUAD);
+        memcpy(out + 2 * EK_QUAD * x + EK_QUAD, b + EK_QUAD * x, EK_QUAD);
+    }
+}
+
+/* A row of pixels of `step` rows by turns, each `phase` bytes behind the one before */
+static void join_row(const uint8_t *in, int64_t phase, uint8_t *out, int64_t pixels, int64_t step) {
+    int64_t done = 0;
+    if (step == 2) {
+        done = pixels / 2 * 2;
+        put_turns(in, in + phase, out, pixels / 2);
+    }
+    for (int64_t b = 0; b < step && done + b < pixels; b++)
+        put_pixels(in + b * phase + EK_QUAD * (done / step), out + EK_QUAD * (done + b), (pixels - done - b + step - 1) / step,
+                   step);
+}
+
+void ek_join_phases__scalar(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
+    const ek_join_phases *op = op_;
+    ek_margins margins = EK_MARGINS(op, op->zero_point);
+    const int64_t phase = op->planes * op->input_stride;
+    for (int64_t q = begin; q < end; q++) {
+        const uint8_t *in = arena + op->input + q * op->input_stride;
+        uint8_t *out = arena + op->output + q * op->output_stride;
+        for (int64_t row = 0; row < (int64_t)op->images * op->height; row++) {
+            int64_t i = row / op->height, y = row % op->height;
+            const uint8_t *from = in + y % op->step_y * op->step_x * phase +
+                                  EK_QUAD * (i * op->input_period + y / op->step_y) * op->input_pitch;
+            uint8_t *to = out + EK_QUAD * (i * op->period + y) * op->output_pitch;
+            join_row(from, phase, to, op->width, op->step_x);
+        }
+        ek_restore_plane(&margins, out);
+    }
+}
+
+const char *ek_join_phases_check(const void *op_, int64_t arena_bytes, int64_t *units) {
+    const ek_join_phases *op = op_;
+    const char *reason = check_steps(op->step_y, op->step_x, 0, 0);
+    if (reason) return reason;
+    CHECK(ek_is_size(op->planes), "impossible sizes");
+    CHECK_PICTURE(op, op->planes);
+    CHECK_INPUT_PICTURE(op, (int64_t)op->planes * op->step_y * op->step_x, (op->height - 1) / op->step_y + 1,
+                        (op->width - 1) / op->step_x + 1);
+    CHECK(ek_is_stored(op->zero_point), "an impossible zero point");
+    *units = op->planes;
+    return NULL;
+}
+
 void ek_resize_planes__scalar(const void *op_, uint8_t *arena, int64_t begin, int64_t end) {
     const ek_resize_planes *op = op_;
     ek_margins margins = EK_MARGINS(op, op->zero_point);

@@ -23,6 +23,7 @@
     FAMILY(pack_planes, EK_PACK_PLANES)                                                    \
     FAMILY(unpack_planes, EK_UNPACK_PLANES)                                                \
     FAMILY(split_phases, EK_SPLIT_PHASES)                                                  \
+    FAMILY(join_phases, EK_JOIN_PHASES)                                                    \
     FAMILY(add_planes, EK_ADD_PLANES)                                                      \
     FAMILY(mul_planes, EK_MUL_PLANES)                                                      \
     FAMILY(lut_planes, EK_LUT_PLANES)                                                      \

@@ -50,6 +50,19 @@
     NUMBER(uint32_t, phases)                                                               \
     NUMBER(int32_t, zero_point)
 
+/* The inverse of EK_SPLIT_PHASES with all phases and no margins of its own: output pixel (y, x) is pixel (y / step_y,
+   x / step_x) of phase (y % step_y, x % step_x), whose planes start at (y % step_y * step_x + x % step_x) * planes.
+   A unit is an output plane. */
+#define EK_JOIN_PHASES(NUMBER, ARRAY)                                                      \
+    EK_PLANES(NUMBER, input)                                                               \
+    NUMBER(int32_t, input_period)                                                          \
+    EK_PLANES(NUMBER, output)                                                              \
+    EK_PICTURE(NUMBER)                                                                     \
+    NUMBER(int32_t, planes)                                                                \
+    NUMBER(int32_t, step_y)                                                                \
+    NUMBER(int32_t, step_x)                                                                \
+    NUMBER(int32_t, zero_point)
+
 /* The sum of two pictures of the same pitch and period. Without `exact`
 
        z = (a * first_weight + b * second_weight + bias) >> shift

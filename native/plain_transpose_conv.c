@@ -59,8 +59,10 @@ const char *ek_transpose_conv_check(const void *raw, int64_t arena_bytes, int64_
         CHECK(window[i] > 0 && window[i] < EK_LIMIT / weights, "impossible sizes");
         weights *= window[i];
     }
-    CHECK((int64_t)op->depth * op->window_height * op->window_width <= EK_MAX_DEPTH >> 1, "sums beyond 32 bits");
     CHECK(0 < op->stride_y && op->stride_y < limit && 0 < op->stride_x && op->stride_x < limit, "impossible strides");
+    CHECK((int64_t)op->depth * ((op->window_height - 1) / op->stride_y + 1) * ((op->window_width - 1) / op->stride_x + 1) <=
+              EK_MAX_DEPTH >> 1,
+          "sums beyond 32 bits");
     CHECK(-limit < op->top && op->top < limit && -limit < op->left && op->left < limit, "impossible margins");
     CHECK(op->weights_size == weights, "weights of another size");
     CHECK(op->bias_size == op->channels && op->multiplier_size == op->channels && op->shift_size == op->channels,

@@ -33,6 +33,17 @@ VECTOR void pick_two(const uint8_t *in, uint8_t *out, int64_t pixels) {
     }
 }
 
+/* Pixels of two rows by turns, so many in all; of either row up to 8 more are read */
+VECTOR void join_two(const uint8_t *first, const uint8_t *second, uint8_t *out, int64_t pixels) {
+    for (int64_t x = 0; x < pixels; x += 2 * PIXELS, first += BYTES, second += BYTES) {
+        const vector a = load(first), b = load(second);
+        const vector low = _mm256_unpacklo_epi32(a, b), high = _mm256_unpackhi_epi32(a, b);
+        store_some(out + EK_QUAD * x, _mm256_permute2x128_si256(low, high, 0x20), pixels - x);
+        if (x + PIXELS < pixels)
+            store_some(out + EK_QUAD * x + BYTES, _mm256_permute2x128_si256(low, high, 0x31), pixels - x - PIXELS);
+    }
+}
+
 /* All margins of a plane */
 VECTOR void restore(const ek_margins *m, uint8_t *plane) {
     fill(plane - EK_QUAD * m->before, m->before, m->word);

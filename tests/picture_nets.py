@@ -76,6 +76,21 @@ class PictureNet(Growing):
         shape = (images, *sizes, channels * multiplier)
         return self.net.op("DEPTHWISE_CONV_2D", [x, kernel, bias], shape, version=3, **options)
 
+    def transposed_convolution(self, x: int) -> int | None:
+        choose = self.choices.choice
+        images, height, width, channels = self.shape(x)
+        window, steps = [choose([1, 2, 3, 4, 5]) for _ in range(2)], [choose([1, 2, 2, 3]) for _ in range(2)]
+        padding, outputs = choose(["SAME", "VALID"]), choose([1, 3, 4, 8, self.choices.randint(1, 20)])
+        given = zip((height, width), steps, window, strict=True)
+        sizes = [n * s if padding == "SAME" else max((n - 1) * s + w, s) for n, s, w in given]
+        if images * sizes[0] * sizes[1] * outputs > LONGEST:
+            return None
+        kernel, bias, facts = self.weights((outputs, *window, channels), 0, x)
+        shape = (images, *sizes, outputs)
+        ends = [self.net.constant(shape), kernel, x, *[bias] * choose([1, 1, 0])]
+        options = {"padding": padding, "stride_h": steps[0], "stride_w": steps[1]} | self.options() | facts
+        return self.net.op("TRANSPOSE_CONV", ends, shape, version=4, **options)
+
     def _usual(self, x: int, options: dict[str, Any]) -> tuple[list[int], list[int], dict[str, Any]]:
         """A square window as networks have them."""
         size, stride = self.choices.choice([3, 5]), self.choices.choice([1, 2])
@@ -248,11 +263,12 @@ def with_float_ends(graph: Graph) -> Graph:
 Step = Callable[[PictureNet, int], int | None]
 _N = PictureNet
 LAYERS: list[Step] = [
-    _N.convolution, _N.depthwise, _N.addition, _N.product, _N.pool, _N.resize, _N.activation,
-    _N.concatenation,
+    _N.convolution, _N.depthwise, _N.transposed_convolution, _N.addition, _N.product, _N.pool, _N.resize,
+    _N.activation, _N.concatenation,
 ]  # fmt: skip
 STEPS: list[Step] = [
-    *[_N.convolution] * 6, *[_N.depthwise] * 3, *[_N.residual] * 3, _N.addition, _N.product,
+    *[_N.convolution] * 6, *[_N.depthwise] * 3, _N.transposed_convolution, *[_N.residual] * 3, _N.addition,
+    _N.product,
     *[_N.concatenation] * 3, _N.split, _N.pool, _N.resize, _N.activation, _N.silu, _N.squeeze_and_excite,
     _N.logistic,
 ]  # fmt: skip

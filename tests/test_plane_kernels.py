@@ -252,7 +252,7 @@ def cases(source: Picture, out: Picture) -> dict[str, dict[str, Any]]:
     return {
         "pack_planes": out.written() | plain, "resize_planes": both | sources, "pool_planes": both | pool,
         "split_phases": both | size | {"step_y": 1, "step_x": 1, "phases": 1}, "lut_planes": lut,
-        "add_planes": sums, "mul_planes": sums,
+        "join_phases": both | {"step_y": 1, "step_x": 1}, "add_planes": sums, "mul_planes": sums,
     }  # fmt: skip
 
 

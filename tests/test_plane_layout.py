@@ -97,6 +97,23 @@ def test_split_phases(scene: Scene, steps: tuple[int, int]) -> None:
     run_levels("split_phases", fields | {"zero_point": scene.zero}, arena, expected, out, scene.seed)
 
 
+@given(SCENES, STEPS)
+def test_join_phases(scene: Scene, steps: tuple[int, int]) -> None:
+    memory = Memory(scene.seed)
+    images, height, width = scene.size
+    rows, columns = (-(-size // step) for size, step in zip(scene.size[1:], steps, strict=True))
+    source = memory.picture((images, rows, columns), scene.planes * steps[0] * steps[1], spare=scene.spare)
+    out = scene.out(memory)
+    arena = memory.arena()
+    phases = source.view(arena).reshape(*steps, scene.planes, images, rows, columns, 4)
+    whole = phases.transpose(2, 3, 4, 0, 5, 1, 6).reshape(scene.planes, images, rows * steps[0], -1, 4)
+    expected = aligned_copy(arena)
+    out.put(expected, whole[:, :, :height, :width], scene.zero)
+    fields = source.read() | out.written() | {"input_period": source.period, "planes": scene.planes}
+    fields |= {"step_y": steps[0], "step_x": steps[1], "zero_point": scene.zero}
+    run_levels("join_phases", fields, arena, expected, out, scene.seed)
+
+
 @given(SCENES, st.sampled_from([0, 1, 2, 3, 4]))
 def test_resize_planes(scene: Scene, factor: int) -> None:
     """By a whole factor, or with sources in any order."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -90,6 +93,62 @@ def test_a_cache_that_cannot_be_written_stops_nothing(folder: Path) -> None:
     folder.rmdir()
     folder.write_text("a file")
     assert tuned(network()) == tuned(network(), tune=False) == expected
+
+
+def as_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+
+
+MADE: dict[str, Callable[[Path], Any]] = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "terminal": lambda path: path.symlink_to("/dev/tty"),
+    "socket": as_socket,
+    "itself": lambda path: path.symlink_to(path),
+    "nothing": lambda path: path.symlink_to("nowhere"),
+    "huge": lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**40),
+    "unreadable": lambda path: path.touch(0),
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_what_is_no_file_is_no_cache_and_is_not_waited_for(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("c")  # the name of a socket is short
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    expected = tuned(network())
+    (kept,) = (folder / "edgekit" / "ranks").iterdir()
+    kept.unlink()
+    MADE[kind](kept)
+    assert tuned(network(), tune=False) == expected
+    assert tuned(network()) == expected
+    assert kind == "folder" or json.loads(kept.read_text())["kind"] == ranks.KIND
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "itself", "nothing", "huge"])
+def test_a_cache_in_what_is_no_folder_stops_nothing(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path_factory.mktemp("c") / "cache"
+    MADE[kind](path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(path))
+    assert tuned(network()) == tuned(network(), tune=False)
+
+
+def test_who_has_no_home_or_may_not_look_there_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for error in (RuntimeError("no home"), PermissionError(13, "no")):
+
+        def fails(*_: Any, error: Exception = error) -> Any:
+            raise error
+
+        monkeypatch.setattr(Path, "home" if isinstance(error, RuntimeError) else "is_dir", fails)
+        monkeypatch.setenv("HOME", "/proc/none")
+        assert tuned(network()) == tuned(network(), tune=False)
+        monkeypatch.undo()
 
 
 @examples(40)

@@ -100,6 +100,16 @@ class _Net:
         options = {"padding": "SAME", "depth_multiplier": 1, **_strides(stride)}
         return self.weighted("DEPTHWISE_CONV_2D", source, weights, shape, 3, **options)
 
+    def enlarged(self, source: int, channels: int, window: int, stride: int) -> int:
+        images, height, width, depth = self.shape(source)
+        weights = self.weights((channels, window, window, depth), 0.5, blocks=True)
+        shape = (images, stride * height, stride * width, channels)
+        sizes = self.constant(np.array(shape, np.int32))
+        scale = np.full(channels, 0.5 / 64 / np.sqrt(depth), np.float32)
+        words = self.constant(weights, scale)
+        return self.add("TRANSPOSE_CONV", (sizes, words, source), shape, padding="SAME",
+                        fused_activation_function="NONE", **_strides(stride))  # fmt: skip
+
     def layer(self, source: int, cols: int, density: float) -> int:
         rows, depth = self.shape(source)
         weights = self.weights((cols, depth), density, blocks=True)
@@ -160,6 +170,7 @@ def _planes(seed: int, size: int, channels: int) -> Graph:
     both = net.add("CONCATENATION", (large, large), (*net.shape(large)[:3], 2 * channels), axis=3,
                    fused_activation_function="NONE")  # fmt: skip
     value = net.conv(both, channels, 1, 1, 0.2, blocks=True)
+    outputs += [net.enlarged(value, channels, window, stride) for window, stride in ((2, 2), (3, 3))]
     outputs.append(net.depthwise(value, 3, 2))
     outputs.append(net.pool("MAX_POOL_2D", value, 2, 2))
     outputs.append(net.conv(value, channels + 1, 1, 1, 0.1, blocks=False))

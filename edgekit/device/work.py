@@ -34,7 +34,7 @@ AMOUNTS = {
     **dict.fromkeys(("fc", "fc_sparse", "pack_phases", "pack_planes", "split_phases", "copy"), 3),
     **dict.fromkeys(("spread_planes", "mean_planes", "lut", "softmax"), 2),
     **dict.fromkeys(("arithmetic", "quantize", "dequantize"), 1),
-    "unpack_planes": 4,
+    **dict.fromkeys(("join_phases", "unpack_planes"), 4),
 }
 
 
@@ -196,6 +196,13 @@ def _split(fields: Fields, _isa: str) -> Measured:
     )
 
 
+def _join(fields: Fields, _isa: str) -> Measured:
+    planes, rows = fields["planes"], fields["images"] * fields["height"]
+    pixels = planes * rows * fields["width"]
+    twos, others = (pixels, 0) if fields["step_x"] == 2 else (0, pixels)
+    return "join_phases", (twos, others, planes * rows, planes), planes, 2 * QUAD * pixels
+
+
 def _mean(fields: Fields, _isa: str) -> Measured:
     planes = -(-fields["channels"] // QUAD)
     pixels = fields["images"] * fields["height"] * fields["width"]
@@ -259,6 +266,7 @@ _MEASURES: dict[str, Callable[[Fields, str], Measured]] = {
     "pack_planes": _pack,
     "unpack_planes": _unpack,
     "split_phases": _split,
+    "join_phases": _join,
     "spread_planes": _spread,
     "mean_planes": _mean,
     "copy": _copy,

@@ -166,10 +166,10 @@ def refusal(graph: Graph, op: Op) -> str | None:
         return "weights with several zero points"
     if str(op.options["fused_activation_function"]) not in ACTIVATIONS:
         return f"activation {op.options['fused_activation_function']!r}"
-    return _reach(layer_of(graph, op))
+    return overflow(layer_of(graph, op))
 
 
-def _reach(layer: Layer) -> str | None:
+def overflow(layer: Layer) -> str | None:
     """Steps are short; sums, and what they are scaled to, must stay within 32 bits."""
     if (stride := max(layer.window.stride_y, layer.window.stride_x)) > MAX_STRIDE:
         return f"a stride of {stride}; {MAX_STRIDE} are the most"

@@ -15,7 +15,7 @@ from edgekit.plan.convolution import Layer, Window, layer_of
 from edgekit.plan.fully_connected import clamp, scale_of
 from edgekit.plan.layout import QUAD, Form, Margins, Picture, Planes, Value
 from edgekit.plan.pack_depthwise import pack_depthwise
-from edgekit.plan.pack_runs import behind, in_runs, part_flipped
+from edgekit.plan.pack_runs import in_runs, with_flipped
 from edgekit.plan.planner import Places, Planner, read, stored_flip, stored_zero, written
 from edgekit.plan.simplify.arithmetic import fixed_point
 from edgekit.plan.step import Step
@@ -34,7 +34,7 @@ LISTS_BYTES = 64 * 1024  # of the channels in a unit: they stay in the second ca
 
 def convolution(planner: Planner, op: Op) -> bool:
     if not _is_fused(planner, op):
-        _add_convolution(planner, layer_of(planner.graph, op), op.outputs[0], None)
+        add_convolution(planner, layer_of(planner.graph, op), planner.add_planes(op.outputs[0]))
     return True
 
 
@@ -43,7 +43,7 @@ def depthwise(planner: Planner, op: Op) -> bool:
     source, result = layer.source, op.outputs[0]
     if layer.channels != planner.shape(source)[3] or not layer.window.is_plain:
         grouped = replace(layer, stored=layer.stored.transpose(3, 1, 2, 0), axes=(1, 2, 3))
-        _add_convolution(planner, grouped, result, None)
+        add_convolution(planner, grouped, planner.add_planes(result))
         return True
     value, out = planner.want_planes(source), planner.add_planes(result)
     planner.layout.want(value, layer.window.margins(planner.shape(source), planner.shape(result)))
@@ -66,13 +66,15 @@ def depthwise(planner: Planner, op: Op) -> bool:
     return True
 
 
-def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fields | None) -> None:
+def add_convolution(
+    planner: Planner, layer: Layer, out: Value, residual: Fields | None = None, label: str = ""
+) -> None:
+    """Plan a layer whose output is in planes; `label` stands before the note of its step."""
     window, source = layer.window, layer.source
-    out = planner.add_planes(result)
     picture = planner.layout.pictures[out]
     if window.stride_y == window.stride_x == 1:
         value = planner.want_planes(source)
-        margins = window.margins(planner.shape(source), planner.shape(result))
+        margins = window.margins(planner.shape(source), (picture.images, picture.height, picture.width))
         planner.layout.want(value, margins, window.reach_x - 1)
     else:
         form = Form(window.stride_y, window.stride_x, window.top, window.left, window.phases)
@@ -85,7 +87,8 @@ def _add_convolution(planner: Planner, layer: Layer, result: int, residual: Fiel
     if _is_planar(planner, layer, planner.layout.pictures[value]):
         value = planner.want_spread(value)
     reads = (value,) if other is None else (value, other)
-    work = _Convolution(planner, layer, value, out, residual, planner.ranks.get(planner.number, 0))
+    rank = planner.ranks.get(planner.number, 0)
+    work = _Convolution(planner, layer, value, out, residual, rank, label)
     planner.node(reads, (out,), work.emit)
 
 
@@ -132,6 +135,7 @@ class _Convolution:
     out: Value
     residual: Fields | None
     rank: int
+    label: str
 
     def emit(self, places: Places) -> list[Step]:
         planner, planes = self.planner, places.of(self.out)
@@ -141,7 +145,7 @@ class _Convolution:
         fields = self._fields(places, channels) | _tiles(planner, planes, inputs, channels, lists)
         fields |= lists.fields
         fields["bias"] = fields["bias"] + lists.owed
-        return [Step("conv", fields, _note(self.layer, lists))]
+        return [Step("conv", fields, self.label + _note(self.layer, lists))]
 
     def _quads(self, places: Places, channels: int) -> _Lists:
         planner, layer, planes = self.planner, self.layer, places.of(self.value)
@@ -161,9 +165,9 @@ class _Convolution:
         offsets = ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
         apart = costs.UNITS[planner.isa].kernels[best.group].strip > 0
         entries = pack.pack_entries(words, starts, offsets, best.group, channels, apart=apart)
-        zeros = 1 - float(
-            words[: layer.channels].any(axis=2).mean()
-        )  # split weights have words in two layers
+        # split weights have words in two layers
+        zeros = 1 - float(words[: layer.channels].any(axis=2).mean())
+        del words, used  # they would stand in memory beside the lists that are put in order
         return _Lists(zeros, choices, best, *_in_lists(entries, planner.isa))
 
     def _planar(self, places: Places, channels: int) -> _Lists:
@@ -241,10 +245,8 @@ def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32
     if isa != "avx2" or entries.group > QUAD:
         entries, runs = in_runs(entries, isa)
         return entries.fields | {"runs": runs}, _NONE
-    plain, flipped, owed = part_flipped(entries)
-    plain, runs = in_runs(plain, isa)
-    both, before = behind(plain, flipped), flipped.starts[:-1]
-    return both.fields | {"runs": runs + before[:, None], "flipped": plain.starts[1:] + before}, owed
+    both = with_flipped(entries)
+    return both.entries.fields | {"runs": both.runs, "flipped": both.flipped}, both.owed
 
 
 def _note(layer: Layer, lists: _Lists) -> str:
@@ -384,4 +386,4 @@ def add_into_convolution(planner: Planner, op: Op, convolution: Op) -> None:
     assert weights is not None  # noqa: S101  what can be fused has weights
     layer = layer_of(planner.graph, convolution)
     weights |= {"other": planner.want_planes(other), "zero_point": stored_zero(planner, op.outputs[0])}
-    _add_convolution(planner, layer, op.outputs[0], weights)
+    add_convolution(planner, layer, planner.add_planes(op.outputs[0]), weights)

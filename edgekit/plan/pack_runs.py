@@ -8,14 +8,16 @@ small ones, so that most find company.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.plan.pack import LARGEST_PAIR, PART, Entries
+from edgekit.plan.pack import LARGEST_PAIR, Entries
 
 Numbers = NDArray[np.int64]
+PART = 1 << 12  # words that are put in order at once
 KEY_BITS, PLACE_BITS = 14, 32  # of what entries are sorted by, and of their number
 LARGEST_SUM = 255  # of magnitudes of weights whose products with int8 ARM adds up
 
@@ -34,18 +36,53 @@ class _Runs:
 
 def in_runs(entries: Entries, isa: str) -> tuple[Entries, NDArray[np.int32]]:
     """The entries, each list in fours, then twos, then the rest; and EK_CONV's runs in native/ops_conv.h."""
-    records, runs, starts = np.empty_like(entries.records), [], entries.starts
-    first = 0
-    while first < len(starts) - 1:  # some lists after another, as all together would take much memory
-        last = int(np.searchsorted(starts, starts[first] + PART, "right")) - 1
+    records, runs = np.empty_like(entries.records), []
+    for part, start in _in_parts(entries):
+        ordered, ends = _in_runs(part, isa)
+        records[start : start + len(part.records)] = ordered.records
+        runs.append(ends + start)
+    return Entries(entries.group, entries.starts, records), np.concatenate(runs)
+
+
+def _in_parts(entries: Entries) -> Iterator[tuple[Entries, int]]:
+    """Some lists after another, and the entry at which they start: all together would take much memory."""
+    starts, first = entries.starts, 0
+    step = PART // entries.group
+    while first < len(starts) - 1:
+        last = int(np.searchsorted(starts, starts[first] + step, "right")) - 1
         last = min(max(last, first + 1), len(starts) - 1)
         some = slice(starts[first], starts[last])
         part = Entries(entries.group, starts[first : last + 1] - starts[first], entries.records[some])
-        ordered, ends = _in_runs(part, isa)
-        records[some] = ordered.records
-        runs.append(ends + starts[first])
+        yield part, int(starts[first])
         first = last
-    return Entries(entries.group, starts, records), np.concatenate(runs)
+
+
+@dataclass(frozen=True, eq=False)
+class Flipped:
+    """Entries in runs with flipped ones behind those of each list: see `flipped` in native/ops_conv.h."""
+
+    entries: Entries
+    runs: NDArray[np.int32]
+    flipped: NDArray[np.int32]  # where they start
+    owed: NDArray[np.int32]  # to each bias
+
+
+def with_flipped(entries: Entries) -> Flipped:
+    """Lists of single channels for AVX2, in runs, and what is flipped of them behind each."""
+    parts, start = [], 0
+    for part, _ in _in_parts(entries):
+        plain, flipped, owed = part_flipped(part)
+        plain, runs = _in_runs(plain, "avx2")
+        both, before = behind(plain, flipped), start + flipped.starts[:-1]
+        parts.append(Flipped(both, runs + before[:, None], plain.starts[1:] + before, owed))
+        start += len(both.records)
+    sizes = np.concatenate([np.diff(part.entries.starts) for part in parts])
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    records = np.concatenate([part.entries.records for part in parts])
+    runs, ends, owed = (
+        np.concatenate(arrays) for arrays in zip(*((p.runs, p.flipped, p.owed) for p in parts), strict=True)
+    )
+    return Flipped(Entries(1, starts, records), runs, ends, owed)
 
 
 def part_flipped(entries: Entries) -> tuple[Entries, Entries, NDArray[np.int32]]:

@@ -123,8 +123,8 @@ def transpose_conv(job: Lowering) -> list[Step]:
     images, rows, columns, _ = source.shape
     need(source.shape[3] == depth and result.shape[3] == channels, f"weights {list(weights.shape)}")
     need(result.shape[0] == images, f"{images} images to {result.shape[0]}")
-    top = _margin(result.shape[1], height, job.whole("stride_h"), job.option("padding"))
-    left = _margin(result.shape[2], width, job.whole("stride_w"), job.option("padding"))
+    top = margin(result.shape[1], height, job.whole("stride_h"), job.option("padding"))
+    left = margin(result.shape[2], width, job.whole("stride_w"), job.option("padding"))
     low, high = clamp(*bounds(job.option("fused_activation_function")), result)
     bias, factors = _channel_factors(job, channels)
     fields = {
@@ -141,7 +141,7 @@ def transpose_conv(job: Lowering) -> list[Step]:
     return [Step("transpose_conv", fields)]
 
 
-def _margin(size: int, reach: int, stride: int, padding: object) -> int:
+def margin(size: int, reach: int, stride: int, padding: object) -> int:
     """How far the first window begins before the output: that of a convolution from output to input."""
     return window(size, reach, stride, padding)[1] if padding == "SAME" else 0
 
@@ -165,7 +165,10 @@ def _channel_factors(job: Lowering, channels: int) -> tuple[NDArray[np.int32], l
             given.data is not None and given.dtype == np.int32 and given.shape == (channels,), "another bias"
         )
         bias = np.ascontiguousarray(given.data)
-    products = math.prod(weights.shape[1:])
+    _, height, width, depth = weights.shape
+    steps = (job.whole("stride_h"), job.whole("stride_w"))
+    need(min(steps) > 0, f"strides {list(steps)}")
+    products = -(-height // steps[0]) * -(-width // steps[1]) * depth
     need(products <= MAX_DEPTH // 2, f"{products} products in a sum")
     largest = int(np.abs(np.asarray(weights.data, np.int16)).max())
     need(largest <= 255, "weights beyond 9 bits")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ TRIED = 4  # choices a layer
 ROUNDS = 15
 WORTH_IT = 1.03  # what is less may be noise
 KIND = "edgekit.ranks/1"
+MAX_BYTES = 2**20  # of a file of the cache
 
 
 class Timed(Protocol):
@@ -60,32 +62,44 @@ def _by_operator(engine: Timed, inputs: Sequence[NDArray[Any]], count: int) -> N
 
 def load_ranks(graph: Graph, level: str, threads: int) -> Mapping[int, int]:
     """What was found earlier for this graph, or nothing."""
-    folder = cache_folder()
-    if not folder.is_dir():
-        return NO_RANKS
     try:
-        found = json.loads((folder / _name(graph, level, threads)).read_text(encoding="utf-8"))
+        if not (folder := cache_folder()).is_dir():
+            return NO_RANKS
+        found = json.loads(_content(folder / _name(graph, level, threads)))
         ranks = {int(number): int(rank) for number, rank in found["ranks"].items()}
         return ranks if found["kind"] == KIND else NO_RANKS
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return NO_RANKS  # it is a cache: what cannot be read is found anew
+
+
+def _content(path: Path) -> bytes:
+    """Of a file. A pipe, which would be waited for, a device, or what is much too long is an OSError."""
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
+        raise OSError(f"{path}: no file of the cache")
+    with open(path, "rb", opener=_open_at_once) as file:
+        return file.read(MAX_BYTES)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # whatever it has become by now
 
 
 def save_ranks(graph: Graph, level: str, threads: int, ranks: Mapping[int, int]) -> Path | None:
     """Keep what was found; None where the cache cannot be written."""
-    folder = cache_folder()
-    path = folder / _name(graph, level, threads)
     content = json.dumps({"kind": KIND, "level": level, "threads": threads, "ranks": ranks})
     try:
+        folder = cache_folder()
+        path = folder / _name(graph, level, threads)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, content)
-    except (OSError, EdgekitError):
+    except (OSError, RuntimeError, EdgekitError):
         return None
     return path
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/edgekit/ranks, by default in ~/.cache."""
+    """$XDG_CACHE_HOME/edgekit/ranks, by default in ~/.cache. RuntimeError for a user without a home."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "edgekit" / "ranks"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.model.graph import Op
-from edgekit.plan import convolve, pictures
+from edgekit.plan import convolve, pictures, transposed
 from edgekit.plan.planner import Planner
 
 Route = Callable[[Planner, Op], bool]
@@ -13,6 +13,7 @@ Route = Callable[[Planner, Op], bool]
 _ROUTES: dict[str, tuple[Route, ...]] = {
     "CONV_2D": (convolve.convolution,),
     "DEPTHWISE_CONV_2D": (convolve.depthwise,),
+    "TRANSPOSE_CONV": (transposed.convolution,),
     "ADD": (pictures.add,),
     "SUB": (pictures.add,),
     "MUL": (pictures.function, pictures.multiply),
