@@ -57,7 +57,7 @@ def write_data(folder: Path, count: int = 8) -> Path:
     return folder
 
 
-STAGES = [
+STAGES: list[dict[str, dict[str, Any]]] = [
     {"learning_rate": {"end": 2, "peak": 0.001}},
     {"prune": {"end": 1, "sparsity": 0.5, "pattern": "1x4", "every": 1}},
     {"quantize": {"start": 1, "end": 2, "input_range": [0, 255]}},
