@@ -152,11 +152,12 @@ def test_a_training_that_diverges_says_so_and_keeps_the_checkpoint_from_before(
     assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize("start", [1.5, 2])  # within an epoch, and where one ends
 @pytest.mark.usefixtures("random_teacher")
-def test_training_starts_from_the_float_weights_of_another(tmp_path: Path) -> None:
+def test_training_starts_from_the_float_weights_of_another(tmp_path: Path, start: float) -> None:
     data, teacher = write_data(tmp_path / "data"), tmp_path / "teacher.onnx"
     teacher.write_bytes(b"stands for the teacher")
-    stages = [{"learning_rate": {"end": 2, "peak": 0.001}}, {"quantize": {"start": 1.5, "end": 2}}]
+    stages = [{"learning_rate": {"end": 3, "peak": 0.001}}, {"quantize": {"start": start, "end": 3}}]
     first = write_recipe(tmp_path / "first.yaml", sizes_px=[64], stages=stages)
     optimize(first, data, teacher, tmp_path / "first")
     rest = [{"learning_rate": {"end": 1, "peak": 1e-9}}, {"quantize": {"end": 1, "input_range": [0, 255]}}]
@@ -197,8 +198,9 @@ def test_a_sparse_file_is_trained_on_and_keeps_its_zeros(tmp_path: Path) -> None
     assert any((one != other).any() for one, other in blocks)
 
 
+@pytest.mark.parametrize("labels", ["none", "twin"])
 @pytest.mark.usefixtures("random_teacher")
-def test_a_sparse_file_learns_from_its_twin_without_labels(tmp_path: Path) -> None:
+def test_a_sparse_file_learns_from_its_twin_without_boxes(tmp_path: Path, labels: str) -> None:
     data, teacher = write_data(tmp_path / "data"), tmp_path / "teacher.onnx"
     teacher.write_bytes(b"stands for the teacher")
     dense_stages = [one for one in STAGES if "prune" not in one]
@@ -213,7 +215,7 @@ def test_a_sparse_file_learns_from_its_twin_without_labels(tmp_path: Path) -> No
     ]
     twin = "../dense/64/model.tflite"
     recipe = write_recipe(
-        tmp_path / "sparse.yaml", sizes_px=[64], stages=stages, start=twin, twin=twin, labels=False
+        tmp_path / "sparse.yaml", sizes_px=[64], stages=stages, start=twin, twin=twin, labels=labels
     )
     with pytest.raises(SourceError, match=r"model\.tflite: no such file: .* whose file `start` names"):
         optimize(recipe, data, teacher, tmp_path / "far" / "away")
@@ -221,7 +223,7 @@ def test_a_sparse_file_learns_from_its_twin_without_labels(tmp_path: Path) -> No
     path = optimize(recipe, data, teacher, tmp_path / "sparse", watch=Lines(lines.append))[0]
     told = [line.split() for line in lines if line.startswith("epoch")]
     losses = [[float(value) for value in words[3:6]] for words in told]
-    assert all(classes == boxes == 0 for classes, boxes, _ in losses)
+    assert all((classes == boxes == 0) == (labels == "none") for classes, boxes, _ in losses)
     assert 0 < losses[6][2] < losses[1][2], "it grows like its twin again"
     largest = max((np.asarray(t.data) for t in model.read(path).tensors if t.data is not None), key=np.size)
     assert (largest.reshape(-1, 4) == 0).all(axis=1).mean() > 0.4
@@ -294,7 +296,8 @@ def test_recipes_that_ship_are_valid_and_named_as_their_files(path: Path) -> Non
         ({"sede": 1}, "sede: unknown key, did you mean 'seed'"),
         ({"stages": [{"prune": {"end": 2, "sparsity": 1}}]}, r"stages\[0\].prune.sparsity: .* below 1"),
         ({"stages": [{"learning_rate": {"end": 2, "peak": 1}}]}, "stages: no stage quantize"),
-        ({"labels": False}, "labels: false without a stage distill: nothing would be learnt"),
+        ({"labels": "none"}, "labels: none without a stage distill: nothing would be learnt"),
+        ({"labels": "twin"}, "labels: twin without a file that is the twin: name it under `twin`"),
         ({"sizes_px": [100]}, r"sizes_px\[0\]: expected a multiple of 32 from 64 to 1024, not 100"),
         ({"name": "tiny"}, "name: expected task/family-{size}/variant"),
     ],

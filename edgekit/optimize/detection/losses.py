@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.optimize.detection.nets import OUTPUT_WIDTH
-from edgekit.optimize.detection.targets import Grid, Target, decode, flatten
+from edgekit.optimize.detection.targets import WORTH, Grid, Target, decode, flatten
 
 Features = tuple[Tensor, ...]
 BOX_DIVISOR = 2.0  # the raw box values are twice the teacher's, so that int8 covers them well
@@ -19,6 +19,14 @@ def teacher_opinion(maps: tuple[Tensor, ...], columns: tuple[int, ...], grid: Gr
     raw = flatten(maps)
     chosen = torch.stack([raw[..., 5 + column] for column in columns], -1)
     return raw[..., 4:5].sigmoid() * chosen.sigmoid(), decode(raw[..., :4], grid)
+
+
+def twin_opinion(maps: tuple[Tensor, ...], classes: int, grid: Grid) -> Target:
+    """What another student detects, as it is."""
+    raw = flatten(maps)
+    scores = raw[..., 4 : 4 + classes].sigmoid()
+    best = scores.amax(2)
+    return Target(scores, decode(raw[..., :4] / BOX_DIVISOR, grid), torch.where(best > WORTH, best, 0))
 
 
 def detection_loss(

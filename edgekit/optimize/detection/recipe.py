@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from edgekit.config.document import read_document
-from edgekit.config.fields import Bool, Float, Int, Part, PlaceError, Text, to_number
+from edgekit.config.fields import Float, Int, Part, PlaceError, Text, to_number
 from edgekit.optimize.training.stages import Schedule, check_recipe
 
 Size = Annotated[int, Field(strict=True, ge=64, le=1024, multiple_of=32), BeforeValidator(to_number)]
@@ -56,10 +57,10 @@ class Recipe(Schedule):
         description="A `.tflite` of an earlier training, seen from --out: the teacher of stages distill that "
         "name none.",
     )
-    labels: Bool = Field(
-        default=True,
-        description="Whether boxes and the teacher's opinion of them are learnt; false: only what stages "
-        "distill say.",
+    labels: Literal["boxes", "twin", "none"] = Field(
+        default="boxes",
+        description="What is learnt beside stages distill: boxes and the teacher's opinion of them, what the "
+        "twin detects, or nothing.",
     )
     weight_decay: Float = Field(default=0.02, ge=0, le=1)
     feature_weight: Float = Field(
@@ -79,15 +80,18 @@ class Recipe(Schedule):
                 raise PlaceError(
                     ("stages", number, "one_shot", "even"), "only a classifier's data has classes"
                 )
-        if not self.labels and not any(stage.distill for stage in self.stages):
-            raise PlaceError(("labels",), "false without a stage distill: nothing would be learnt")
+        if self.labels == "none" and not any(stage.distill for stage in self.stages):
+            raise PlaceError(("labels",), "none without a stage distill: nothing would be learnt")
+        if self.labels == "twin" and self.twin is None:
+            raise PlaceError(("labels",), "twin without a file that is the twin: name it under `twin`")
         if not any(stage.quantize for stage in self.stages):
             raise PlaceError(("stages",), "no stage quantize: the files are int8")
         return self
 
     def turns_int8(self, epoch: int) -> bool:
         """Whether the network becomes int8 in the epoch of that number, from 0 on."""
-        return any(stage.quantize and int(stage.quantize.start) == epoch for stage in self.stages)
+        starts = [stage.quantize.start for stage in self.stages if stage.quantize]
+        return any(math.ceil(start) - 1 == epoch for start in starts)  # at its very end, if that is 1 more
 
     def name_of(self, size_px: int) -> str:
         """The place in the zoo of the file of that size."""

@@ -22,6 +22,7 @@ from edgekit.optimize.detection.losses import (
     detection_loss,
     feature_loss,
     teacher_opinion,
+    twin_opinion,
 )
 from edgekit.optimize.detection.nets import Detector, student_network
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
@@ -195,7 +196,7 @@ class Lesson:
     """One network learning from boxes and from the teacher's opinion and features."""
 
     def __init__(self, job: Job, session: Session) -> None:
-        self.job, self.session = job, session
+        self.job, self.session, self.twin = job, session, _twin(job)
         self.grids = {size: make_grid(size, job.device) for size in job.recipe.sizes_px}
         self.total = session.epochs * session.steps_per_epoch
         self.features: dict[nn.Module, tuple[Tensor, ...]] = {}
@@ -236,9 +237,9 @@ class Lesson:
         """Their sum; those of classes, boxes and features."""
         recipe, teacher = self.job.recipe, self.job.teacher
         images = images.contiguous(memory_format=layout(self.job.device))
-        if not recipe.labels:
-            return self._unlabelled(images)
         grid = self.grids[images.shape[-1]]
+        if recipe.labels != "boxes":
+            return self._unlabelled(images, grid)
         self.features.clear()
         with torch.no_grad():
             target = make_target(
@@ -249,11 +250,18 @@ class Lesson:
         losses = torch.stack((classes, apart, likeness * self._unlikeness(classes)))
         return losses.sum(), losses
 
-    def _unlabelled(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """A loss of 0 from which gradients flow back, for stages `distill` to put theirs in their place."""
-        nothing = torch.stack([(0 * one).sum() for one in self.session.model(images)]).sum()
-        nought = nothing.detach()
-        return nothing, torch.stack((nought, nought, self.session.unlikeness().to(nought)))
+    def _unlabelled(self, images: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """The loss beside what the twin detects, or of 0; stages `distill` add theirs where it flows back."""
+        maps, classes = self.session.model(images), len(self.job.recipe.classes)
+        if self.job.recipe.labels == "twin" and self.twin is not None:
+            with torch.no_grad():
+                target = twin_opinion(self.twin(images), classes, grid)
+            losses = detection_loss(maps, target, grid, classes)
+        else:
+            nothing = torch.stack([(0 * one).sum() for one in maps]).sum()
+            losses = nothing, nothing
+        loss = torch.stack(losses)
+        return loss.sum(), torch.cat((loss.detach(), self.session.unlikeness().to(loss)[None]))
 
     def _unlikeness(self, like: Tensor) -> Tensor:
         """Of the features; int8 channels have scales of their own, so only while the network is float."""
