@@ -48,8 +48,8 @@ TFLITE_COPIES = 4  # of the constants
 def native_bytes(graph: Graph, plan: Plan) -> int:
     """The file, and what is packed, with the layer that is being packed or with the arena.
 
-    `plan` is that of the graph. Those of the zoo are within 8 % or 768 kB of
-    what the process grows by; with AVX512-VNNI 26 networks of 2 to 62 MB were within 5 %.
+    `plan` is that of the graph. Those of the zoo are within 8 % or 768 kB of what the process grows
+    by; with AVX512-VNNI 26 networks of 2 to 62 MB were within 5 %.
     """
     habits = _NARROW if plan.isa == "avx2" else _WIDE
     packed = most = 0

@@ -131,17 +131,18 @@ def _run(job: Job, *, resume: bool) -> tuple[Session, Course]:
     torch.manual_seed(recipe.seed)
     student = _student(job).to(job.device, memory_format=layout(job.device))
     optimiser = torch.optim.AdamW(_groups(student, recipe.weight_decay))
-    session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch, _twin(job))
+    twin = _twin(job)
+    session = wrap(student, optimiser, recipe, len(job.train) // recipe.batch, twin)
     first, course = _restore(job, session) if resume else (0, Course())
     if first < session.epochs:
         with told_with(job.out_dir / CHECKPOINT):
-            _train(job, session, first, course)
+            _train(job, session, twin, first, course)
     student.eval()
     return session, course
 
 
-def _train(job: Job, session: Session, first: int, course: Course) -> None:
-    lesson, album = Lesson(job, session), make_album(job.train, job.device)
+def _train(job: Job, session: Session, twin: Detector | None, first: int, course: Course) -> None:
+    lesson, album = Lesson(job, session, twin), make_album(job.train, job.device)
     history, saved = course.history, time.monotonic()
     if not course.before:
         found = {size_px: _scores(job, session.model, size_px) for size_px in job.recipe.sizes_px}
@@ -178,11 +179,11 @@ def _student(job: Job) -> Detector:
 
 
 def _twin(job: Job) -> Detector | None:
-    """The network that stages `distill` without a teacher of their own learn from."""
+    """The network whose detections are learnt, and which stages `distill` without a teacher learn from."""
     if job.recipe.twin is None:
         return None
     twin = from_file(_earlier(job, "twin", job.recipe.twin))
-    return twin.to(job.device, memory_format=layout(job.device))
+    return twin.eval().to(job.device, memory_format=layout(job.device))
 
 
 def _earlier(job: Job, key: str, name: str) -> Path:
@@ -195,8 +196,8 @@ def _earlier(job: Job, key: str, name: str) -> Path:
 class Lesson:
     """One network learning from boxes and from the teacher's opinion and features."""
 
-    def __init__(self, job: Job, session: Session) -> None:
-        self.job, self.session, self.twin = job, session, _twin(job)
+    def __init__(self, job: Job, session: Session, twin: Detector | None) -> None:
+        self.job, self.session, self.twin = job, session, twin
         self.grids = {size: make_grid(size, job.device) for size in job.recipe.sizes_px}
         self.total = session.epochs * session.steps_per_epoch
         self.features: dict[nn.Module, tuple[Tensor, ...]] = {}

@@ -30,7 +30,7 @@ from edgekit.optimize.training.divergence import check_gradients, check_state
 from edgekit.optimize.training.freezing import FreezeModifier
 from edgekit.optimize.training.masks import Masks
 from edgekit.optimize.training.modifiers import Modifier, Place, QuantizeModifier, RateModifier
-from edgekit.optimize.training.quantization import is_quantized, quantize
+from edgekit.optimize.training.quantization import device_of, is_quantized, quantize
 from edgekit.optimize.training.sensitivity import rounding_errors
 from edgekit.optimize.training.sparsifying import PruneModifier, SparseTrainModifier, TransferModifier
 from edgekit.optimize.training.stages import QuantizeStage, Schedule, Stage, load_schedule
@@ -126,7 +126,7 @@ class Session:
             if isinstance(modifier, DistillModifier) and modifier.active
             for one in modifier.unlikeness.values()
         ]
-        return torch.stack(found).mean() if found else torch.zeros(())
+        return torch.stack(found).mean() if found else torch.zeros((), device=device_of(self.model))
 
     def rounding_errors(self, images: Tensor) -> dict[str, float]:
         """What int8 does to the outputs by each layer's weights and each tensor alone: see `sensitivity`."""
