@@ -21,12 +21,17 @@ def teacher_opinion(maps: tuple[Tensor, ...], columns: tuple[int, ...], grid: Gr
     return raw[..., 4:5].sigmoid() * chosen.sigmoid(), decode(raw[..., :4], grid)
 
 
+def detections(maps: tuple[Tensor, ...], classes: int, grid: Grid) -> tuple[Tensor, Tensor]:
+    """A student's maps to scores (b, n, c) and boxes (b, n, 4) in pixels."""
+    raw = flatten(maps)
+    return raw[..., 4 : 4 + classes].sigmoid(), decode(raw[..., :4] / BOX_DIVISOR, grid)
+
+
 def twin_opinion(maps: tuple[Tensor, ...], classes: int, grid: Grid) -> Target:
     """What another student detects, as it is."""
-    raw = flatten(maps)
-    scores = raw[..., 4 : 4 + classes].sigmoid()
+    scores, boxes = detections(maps, classes, grid)
     best = scores.amax(2)
-    return Target(scores, decode(raw[..., :4] / BOX_DIVISOR, grid), torch.where(best > WORTH, best, 0))
+    return Target(scores, boxes, torch.where(best > WORTH, best, 0))
 
 
 def detection_loss(

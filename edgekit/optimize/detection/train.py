@@ -18,8 +18,8 @@ from edgekit.optimize.detection.batches import Batch, ahead, as_tensor, epoch_ba
 from edgekit.optimize.detection.card import Origin, write_card
 from edgekit.optimize.detection.fidelity import measure
 from edgekit.optimize.detection.losses import (
-    BOX_DIVISOR,
     detection_loss,
+    detections,
     feature_loss,
     teacher_opinion,
     twin_opinion,
@@ -28,7 +28,7 @@ from edgekit.optimize.detection.nets import Detector, student_network
 from edgekit.optimize.detection.photos import Photo, letterbox, load_photos
 from edgekit.optimize.detection.recipe import Recipe, load_recipe
 from edgekit.optimize.detection.score import Predict, average_precision
-from edgekit.optimize.detection.targets import Grid, decode, flatten, make_grid, make_target
+from edgekit.optimize.detection.targets import Grid, make_grid, make_target
 from edgekit.optimize.detection.teacher import load_teacher
 from edgekit.optimize.detection.transplant import from_file, make_student
 from edgekit.optimize.training import report
@@ -317,8 +317,7 @@ def opinion(network: nn.Module, classes: int) -> Predict:
     def predict(images: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         device = device_of(network)
         images = images.to(device, memory_format=layout(device))
-        raw = flatten(network(images)).cpu()
-        return raw[..., 4 : 4 + classes].sigmoid(), decode(raw[..., :4] / BOX_DIVISOR, grid)
+        return detections(tuple(one.cpu() for one in network(images)), classes, grid)
 
     return predict
 
