@@ -47,10 +47,13 @@ class Candidate:
         return float(np.interp(sparsity, self.levels, self.losses))
 
 
-def spend(candidates: Sequence[Candidate], goal: Goal, dense: Graph) -> list[float]:
-    """The sparsity of each layer. Raises BudgetError, with what comes nearest, if the goal cannot be met."""
+def spend(candidates: Sequence[Candidate], goal: Goal, dense: Graph, held: float = 0.0) -> list[float]:
+    """The sparsity of each layer; of a budget of milliseconds, the part `held` is not spent.
+
+    Raises BudgetError, with what comes nearest, if the goal cannot be met.
+    """
     if goal.max_ms is not None:
-        numbers = _spend_time(candidates, goal, dense)
+        numbers = _spend_time(candidates, goal, dense, held)
     elif goal.sparsity is not None:
         numbers = _spend_weights(candidates, goal.sparsity)
     else:
@@ -67,16 +70,16 @@ def _spend_weights(candidates: Sequence[Candidate], sparsity: float) -> list[int
     return numbers
 
 
-def _spend_time(candidates: Sequence[Candidate], goal: Goal, dense: Graph) -> list[int]:
+def _spend_time(candidates: Sequence[Candidate], goal: Goal, dense: Graph, held: float) -> list[int]:
     assert goal.device is not None and goal.max_ms is not None  # noqa: S101, PT018  as a goal sees to
     rest_ms = latency.rest_ms(dense, [c.layer for c in candidates], goal.device)
-    budget_ms = goal.max_ms - rest_ms
+    budget_ms = (1 - held) * goal.max_ms - rest_ms
     numbers = allocate([c.times for c in candidates], [c.losses for c in candidates], budget_ms)
     if numbers is None:
         least, now = (rest_ms + sum(float(pick(c)) for c in candidates) for pick in (_least_ms, _now_ms))
         raise BudgetError(
             f"--max-latency-ms {goal.max_ms:g} cannot be met on {goal.device.name}: pruning gets it down to "
-            f"{least:.2f} ms at most, from {now:.2f} ms"
+            f"{least + held * goal.max_ms:.2f} ms at most, from {now:.2f} ms"
         )
     return numbers
 

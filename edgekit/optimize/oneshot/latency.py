@@ -26,7 +26,12 @@ def times_ms(graph: Graph, layer: Layer, masks: Sequence[Mask], device: Device) 
     return np.array([layer_ms(graph, layer, mask, device) for mask in masks])
 
 
+def network_ms(graph: Graph, device: Device) -> float:
+    """Milliseconds for all of a network."""
+    return latency.predict(plan.prepare(graph), device).latency_ms
+
+
 def rest_ms(graph: Graph, layers: Sequence[Layer], device: Device) -> float:
     """Milliseconds for all of the network but these layers."""
-    whole = latency.predict(plan.prepare(graph), device).latency_ms
-    return max(0.0, whole - sum(layer_ms(graph, layer, layer.matrix != 0, device) for layer in layers))
+    now_ms = (layer_ms(graph, layer, layer.matrix != 0, device) for layer in layers)
+    return max(0.0, network_ms(graph, device) - sum(now_ms))

@@ -31,6 +31,7 @@ _DAMPING = 1e-2
 _TRIAL_INPUTS = 128
 _LEAST_TRIAL = 0.3  # below this sparsity, and below this error, what a layer does drowns in rounding
 _LEAST_ERROR = 1e-3
+_SHY = 1e-3  # of a budget that was exceeded, held back beside what it was exceeded by
 
 
 def prune(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress) -> tuple[Graph, Report]:
@@ -43,11 +44,17 @@ def prune(dense: Graph, calibration: Calibration, goal: Goal, progress: Progress
     run = _Run(dense, calibration, goal, progress)
     candidates = run.look_at([layer for layer in layers if not layer.reason])
     candidates = run.weigh(candidates, spend(candidates, goal, dense))
-    levels = spend(candidates, goal, dense)
-    chosen = {c.layer.number: (c, level) for c, level in zip(candidates, levels, strict=True)}
-    graph, errors = run.settle(layers, chosen)
-    error = run.outputs.error(graph)
-    return graph, make_report((dense, graph), goal, chosen, errors, error, len(calibration.inputs))
+    held = 0.0
+    while True:
+        levels = spend(candidates, goal, dense, held)
+        chosen = {c.layer.number: (c, level) for c, level in zip(candidates, levels, strict=True)}
+        graph, errors = run.settle(layers, chosen)
+        error = run.outputs.error(graph)
+        report = make_report((dense, graph), goal, chosen, errors, error, len(calibration.inputs))
+        if report.over(goal) <= 0:
+            return graph, report
+        progress(f"{report.summary}: more than allowed, so once again with less")
+        held += report.over(goal) + _SHY
 
 
 def survey(

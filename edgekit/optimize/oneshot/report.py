@@ -80,6 +80,10 @@ class Report:
             words.append(f"{self.ms[0]:.2f} > {self.ms[1]:.2f} ms on one core of {self.device} (modelled)")
         return ", ".join(words)
 
+    def over(self, goal: Goal) -> float:
+        """By which part of what the goal allows the network takes longer; at most 0 if it does not."""
+        return self.ms[1] / goal.max_ms - 1 if self.ms and goal.max_ms else 0.0
+
     @property
     def sensitive(self) -> list[str]:
         """The layers that were spared because the network breaks without them."""
@@ -103,9 +107,7 @@ def make_report(
     lines = [_line(graphs[0], pair, goal, (chosen, errors), spared) for pair in pairs]
     ms = None
     if goal.device:
-        rest = latency.rest_ms(graphs[0], [old for old, _ in mine], goal.device)
-        times = [line.ms for line in lines if line.ms]
-        ms = (rest + sum(old for old, _ in times), rest + sum(new for _, new in times))
+        ms = latency.network_ms(graphs[0], goal.device), latency.network_ms(graphs[1], goal.device)
     return Report(
         goal.pattern.name, inputs, _zeros([old for old, _ in mine]), sparsity, _zeros(after), output_error,
         goal.device.name if goal.device else None, ms, tuple(lines),
