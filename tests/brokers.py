@@ -43,15 +43,19 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.005)
 
 
+def mosquitto_program() -> str:
+    """Its path; a test that needs it is skipped where it is not installed."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    return found or pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+
+
 class Mosquitto:
     """Debian's broker on a free port; `lines` are added to its configuration."""
 
     protocol = "auto"
 
     def __init__(self, folder: Path, *lines: str, anonymous: bool = True) -> None:
-        self._program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-        if self._program is None:
-            pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+        self._program = mosquitto_program()
         self.port = free_port()
         self._process: subprocess.Popen[str] | None = None
         self._config = folder / f"mosquitto-{self.port}.conf"
@@ -69,7 +73,6 @@ class Mosquitto:
         )
 
     def start(self) -> Self:
-        assert self._program is not None
         self._process = subprocess.Popen(
             [self._program, "-c", str(self._config)], stderr=subprocess.PIPE, text=True
         )

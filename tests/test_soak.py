@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from brokers import mosquitto_program
+
 SOAK = Path(__file__).with_name("soak.py")
 HELD = re.compile(r"\d+ threads (\d+), fds (\d+), children (\d+), RSS ([\d.]+) MiB")
 END = re.compile(r"(\d+) events, \d+ messages, (\d+) undelivered")
@@ -15,6 +17,7 @@ SLACK = 4  # a reconnect or a new file of the outbox may be open; a leak by fram
 
 def test_frames_leave_nothing_behind() -> None:
     """A few of the 100 000 that `tests/soak.py` runs, in a process of their own."""
+    mosquitto_program()
     done = subprocess.run(
         [sys.executable, str(SOAK), "--frames", "600"], capture_output=True, text=True, check=True
     )
