@@ -38,4 +38,16 @@ static inline int64_t ek_conv_entry_size(const ek_conv *conv) {
     return conv->planar ? EK_QUAD + 1 : ek_conv_has_offsets(conv) ? conv->group : 1 + conv->group;
 }
 
+/* Bytes around a tile's own that it gathers of a plane */
+static inline int64_t ek_conv_gathered_around(const ek_conv *conv) {
+    return conv->gathered - (int64_t)conv->tile * conv->vector * EK_QUAD;
+}
+
+/* How far from the input's first pixel an entry's byte for output pixel 0 is */
+static inline int64_t ek_conv_distance(const ek_conv *conv, int64_t offset) {
+    if (!conv->gathered) return offset;
+    int64_t at = offset + conv->gathered_before;
+    return at / conv->gathered * conv->input_stride + at % conv->gathered - conv->gathered_before;
+}
+
 #endif

@@ -34,7 +34,7 @@ static int32_t sum_of(const ek_conv *conv, const ek_byte *in, int64_t channel) {
         else if (ek_conv_has_offsets(conv))
             sum += dot4(in + conv->offsets[e], entry[member]);
         else
-            sum += (e < plain_end ? dot4 : flipped_dot4)(in + entry[0], entry[1 + member]);
+            sum += (e < plain_end ? dot4 : flipped_dot4)(in + ek_conv_distance(conv, entry[0]), entry[1 + member]);
     }
     return sum;
 }
@@ -97,6 +97,38 @@ static const char *check_flipped(const ek_conv *conv, int64_t groups) {
     return NULL;
 }
 
+/* Entries stay within what a tile gathers, and that within the arena */
+static const char *check_gathered(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
+    int64_t planes = conv->gathered_planes, before = conv->gathered_before;
+    CHECK(conv->runs_size && conv->group <= 2 * EK_QUAD, "gathered input without runs");
+    CHECK(0 < conv->gathered && conv->gathered <= EK_GATHERED && conv->gathered % (EK_QUAD * conv->vector) == 0,
+          "an impossible size of gathered input");
+    CHECK(0 < planes && planes <= EK_GATHERED / conv->gathered, "more gathered input than there is room for");
+    int64_t around = ek_conv_gathered_around(conv), own = conv->gathered - around, size = ek_conv_entry_size(conv);
+    CHECK(0 <= before && before <= around, "gathered input without its pixels");
+    int64_t whole = ek_conv_vectors(conv, pixels) * conv->vector * EK_QUAD;
+    CHECK(ek_planes_inside(conv->input - before, conv->input_stride, planes, 0, 0, 0, arena_bytes) &&
+          ek_inside(conv->input - before + (planes - 1) * conv->input_stride, whole + around, arena_bytes),
+          "gathered input outside the arena");
+    for (int64_t e = 0; e < conv->entries_size; e += size) {
+        int64_t at = conv->entries[e] + before;
+        CHECK(0 <= at && at < planes * conv->gathered && at % conv->gathered + own <= conv->gathered,
+              "an entry that reaches beyond gathered input");
+    }
+    return NULL;
+}
+
+static const char *check_in_place(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
+    int64_t reach = (conv->planar ? 1 : EK_QUAD) * pixels + EK_SLACK, size = ek_conv_entry_size(conv);
+    int64_t within = conv->planar ? EK_QUAD : ek_conv_has_offsets(conv) ? 0 : 1;
+    for (int64_t e = 0; e < conv->entries_size; e++)
+        CHECK(e % size >= within || ek_inside(conv->input + conv->entries[e], reach, arena_bytes),
+              "an entry that reaches outside the arena");
+    for (int64_t e = 0; e < conv->offsets_size; e++)
+        CHECK(ek_inside(conv->input + conv->offsets[e], reach, arena_bytes), "an entry that reaches outside the arena");
+    return NULL;
+}
+
 static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t arena_bytes) {
     int64_t groups = conv->channels / conv->group, size = ek_conv_entry_size(conv);
     CHECK(conv->starts_size == groups + 1 && conv->starts[0] == 0, "another number of groups");
@@ -104,14 +136,8 @@ static const char *check_entries(const ek_conv *conv, int64_t pixels, int64_t ar
     CHECK(conv->entries_size == conv->starts[groups] * size, "another number of entries");
     CHECK(conv->offsets_size == (ek_conv_has_offsets(conv) ? conv->starts[groups] : 0), "another number of offsets");
     CHECK(0 <= conv->input && conv->input <= arena_bytes, "an input outside the arena");
-    int64_t reach = (conv->planar ? 1 : EK_QUAD) * pixels + EK_SLACK;
-    int64_t within = conv->planar ? EK_QUAD : ek_conv_has_offsets(conv) ? 0 : 1;
-    for (int64_t e = 0; e < conv->entries_size; e++)
-        CHECK(e % size >= within || ek_inside(conv->input + conv->entries[e], reach, arena_bytes),
-              "an entry that reaches outside the arena");
-    for (int64_t e = 0; e < conv->offsets_size; e++)
-        CHECK(ek_inside(conv->input + conv->offsets[e], reach, arena_bytes), "an entry that reaches outside the arena");
-    const char *reason = check_runs(conv, groups);
+    const char *reason = (conv->gathered ? check_gathered : check_in_place)(conv, pixels, arena_bytes);
+    if (!reason) reason = check_runs(conv, groups);
     return reason ? reason : check_flipped(conv, groups);
 }
 

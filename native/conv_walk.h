@@ -316,6 +316,27 @@ APART void walk_tile(const ek_conv *conv, uint8_t *arena, tile_fn *tile, const e
     tile(&at, begin, end);
 }
 
+/* What a tile reads of each plane, beside each other */
+INLINE void gather(const ek_conv *conv, const uint8_t *in, int64_t vectors, uint8_t *to) {
+    const int64_t bytes = vectors * BYTES + ek_conv_gathered_around(conv);
+    in -= conv->gathered_before;
+    LOOP for (int plane = 0; plane < conv->gathered_planes; plane++) {
+        LOOP for (int64_t i = 0; i < bytes; i += BYTES) store(to + i, load(in + i));
+        in += conv->input_stride;
+        to += conv->gathered;
+    }
+}
+
+APART void walk_gathered(const ek_conv *conv, uint8_t *arena, tile_fn *tile, const ek_margins *margins, int64_t first,
+                         int64_t vectors, int64_t begin, int64_t end) {
+    _Alignas(EK_ALIGNMENT) uint8_t near[EK_GATHERED];
+    spot at = spot_of(conv, arena, margins, first, vectors);
+    gather(conv, at.in, vectors, near);
+    at.in = near + conv->gathered_before;
+    mark_margin(&at, margins, first);
+    tile(&at, begin, end);
+}
+
 INLINE void fill(uint8_t *to, int64_t pixels, vector bytes) {
     LOOP for (; pixels >= PIXELS; pixels -= PIXELS, to += BYTES) store(to, bytes);
     if (pixels) store_first(to, bytes, pixels);
@@ -360,8 +381,9 @@ APART void walk_one_by_one(const ek_conv *conv, uint8_t *arena, tiles with, cons
     const int64_t vectors = unit->last - unit->first, parts = (vectors + with.most - 1) / with.most;
     for (int64_t i = 0; i < parts; i++) {
         const int64_t first = i * vectors / parts, last = (i + 1) * vectors / parts;
-        walk_tile(conv, arena, with.by_vectors[last - first - 1], margins, (unit->first + first) * conv->vector,
-                  last - first, unit->begin, unit->end);
+        (conv->gathered ? walk_gathered : walk_tile)(
+            conv, arena, with.by_vectors[last - first - 1], margins, (unit->first + first) * conv->vector, last - first,
+            unit->begin, unit->end);
     }
 }
 
@@ -390,7 +412,7 @@ INLINE int is_own_form(const ek_conv *conv) {
     if (conv->group == ROWS_GROUP) return 1;
 #endif
 #ifndef HAS_RUNS
-    if (conv->flipped_size) return 0;
+    if (conv->flipped_size || conv->gathered) return 0;
 #endif
     return conv->group <= 2 * EK_QUAD;
 }

@@ -50,6 +50,7 @@ enum {
     EK_SLACK = 64,     /* bytes behind each plane that may be read and overwritten */
     EK_MAX_STEP = 64,  /* phases along an axis that a picture is taken apart into, strides of convolutions therefore */
     EK_QUAD = 4,
+    EK_GATHERED = 32768, /* bytes that a tile of a convolution may gather */
     EK_BIASED = 0x4B400000, /* the bits of the float 12582912, which is 1.5 * 2^23: see EK_CONV in ops_conv.h */
     EK_TILE = 16, /* outputs in a tile of packed FULLY_CONNECTED weights */
     EK_RUN = 4096, /* numbers in a unit of an elementwise operation on plain tensors */

@@ -51,6 +51,13 @@
    the fourth byte of the quad are inverted, byte ^ 255, before they are multiplied. Their weights have the other sign,
    and what 255 times them would have been is in the bias. Only with `runs` and groups of 1 and 4.
 
+   Of `gathered` input a tile first puts beside each other what it reads of the planes, which stand far apart: of each of
+   the `gathered_planes` planes `gathered` bytes, from `gathered_before` bytes before the tile's first pixel. An offset is a place among these:
+
+       plane of the input = (offset + gathered_before) / gathered, byte in it = (offset + gathered_before) % gathered - gathered_before
+
+   and what a tile of `tile` vectors reads from there stays within those bytes. Only with `runs`, and groups of 1, 4 and 8.
+
    Of groups of 16 and 32, whose weights fill whole lines of the cache, an entry is its words alone, and `offsets` has its
    byte offset.
 
@@ -90,6 +97,9 @@
     ARRAY(int32_t, offsets)   /* entries, with groups of 16 and 32; else empty */          \
     ARRAY(int32_t, runs)      /* (groups, 2), or empty */                                  \
     ARRAY(int32_t, flipped)   /* groups, or empty */                                       \
+    NUMBER(int32_t, gathered) /* bytes of a plane that a tile gathers, in whole vectors; or 0 */ \
+    NUMBER(int32_t, gathered_planes)                                                       \
+    NUMBER(int32_t, gathered_before)                                                       \
     EK_REQUANTISE(NUMBER, ARRAY)                                                           \
     NUMBER(int32_t, biased)                                                                \
     ARRAY(float, biased_zero_point) /* a channel, with `biased`; else empty */             \

@@ -45,6 +45,7 @@ class Shape:
     clamped: bool = False
     runs: bool = False
     planar: bool = False
+    gathered: bool = False
     seed: int = 0
 
     @property
@@ -110,6 +111,19 @@ def entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     return fields
 
 
+def gathered(shape: Shape, vector: int, entries: dict[str, Any]) -> dict[str, Any]:
+    """The same entries, of input that each tile gathers."""
+    if not shape.gathered or not shape.runs or shape.group > 8:
+        return entries
+    before, whole = 4 * shape.margin, 4 * vector
+    size = whole * (shape.tile + -(-2 * before // whole))
+    records = entries["entries"].copy()
+    plane, byte = np.divmod(records[:, 0] + before, shape.stride)
+    records[:, 0] = plane * size + byte - before
+    facts = {"gathered": size, "gathered_planes": shape.inputs, "gathered_before": before}
+    return entries | facts | {"entries": records}
+
+
 def planar_entries_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
     """Lists of up to 30 entries of any four bytes of the inputs."""
     starts = np.cumsum([0, *random.integers(0, 31, shape.channels)]).astype(np.int32)
@@ -165,7 +179,11 @@ def residual_of(shape: Shape, random: np.random.Generator) -> dict[str, Any]:
 def fields_of(shape: Shape, vector: int) -> dict[str, Any]:
     random = np.random.default_rng(shape.seed)
     inputs, _, output, _ = shape.places()
-    entries = planar_entries_of if shape.planar else entries_of
+    entries = (
+        planar_entries_of(shape, random)
+        if shape.planar
+        else gathered(shape, vector, entries_of(shape, random))
+    )
     return {
         "input": inputs, "input_stride": shape.stride, "input_pitch": shape.pitch,
         "output": output, "output_stride": shape.stride, "output_pitch": shape.pitch,
@@ -173,7 +191,7 @@ def fields_of(shape: Shape, vector: int) -> dict[str, Any]:
         "period": shape.height + shape.below, "before": shape.margin, "after": shape.margin,
         "channels": shape.channels, "group": shape.group,
         "vector": vector * (4 if shape.planar else 1), "tile": shape.tile, "block": shape.block,
-        **entries(shape, random), **requantisation(shape, random), **residual_of(shape, random),
+        **entries, **requantisation(shape, random), **residual_of(shape, random),
     }  # fmt: skip
 
 
@@ -221,6 +239,7 @@ SHAPES = st.builds(
     fits16=st.booleans(),
     runs=st.booleans(),
     planar=st.booleans(),
+    gathered=st.booleans(),
     seed=st.integers(0, 2**32 - 2),
 ).map(lambda shape: shape.in_groups())
 
@@ -267,6 +286,9 @@ def sums_of(shape: Shape, fields: dict[str, Any], arena: Bytes, channel: int) ->
         offsets, word = (
             (entry[:4], entry[4:]) if shape.planar else (entry[0] + np.arange(4), entry[1 + member :][:1])
         )
+        if "gathered" in fields:
+            plane, byte = np.divmod(offsets + fields["gathered_before"], fields["gathered"])
+            offsets = plane * shape.stride + byte - fields["gathered_before"]
         pixels = np.arange(shape.pixels)[:, None] * (1 if shape.planar else 4)
         seen = stored[fields["input"] + offsets + pixels]
         if number >= plain_end:
@@ -320,6 +342,16 @@ def test_the_check_refuses_what_would_leave_the_arena() -> None:
         {"runs": good["runs"][1:].copy()}, {"runs": good["runs"] + 1}, {"planar": 1},
         {"flipped": good["starts"][1:] + 1}, {"flipped": good["starts"][1:-1].copy()},
     ]  # fmt: skip
+    near = fields_of(replace(shape, gathered=True), 4)
+    around, before = near["gathered"] - 16 * shape.tile, near["gathered_before"]
+    misgathered: list[dict[str, Any]] = [
+        {"gathered": near["gathered"] - 1}, {"gathered": 16 * shape.tile - 16}, {"gathered": 1 << 16},
+        {"gathered_planes": 0}, {"gathered_planes": 2}, {"gathered_planes": 1 << 12}, {"gathered_before": 0},
+        {"gathered_before": -4}, {"gathered_before": around + 4}, {"input": before - 4}, {"input": size - 64},
+        {"runs": good["runs"][:0].copy()}, {"group": 16},
+    ]  # fmt: skip
+    wrong += [near | mistake for mistake in misgathered]
+    assert native.Op("conv", near).units(size) == 3
     assert native.Op("conv", good).units(size) == 3
     split = fields_of(Shape(group=32, channels=32, block=8), 4)
     with pytest.raises(ValueError, match="blocks that split a group"):

@@ -29,6 +29,8 @@ MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than on
 SPARSE = 0.05  # of the quads zero, from where a layer is called so
 _NONE = np.int32(0)
 NEAR_BYTES = 32 * 1024  # of what is read again and again, and stays in the first cache
+GATHERED_PLANES, GATHERED_FROM = 32, 56 * 1024  # so many, and bytes, crowd each other out of the first cache
+GATHERED_READ = 64  # times that a plane must be multiplied, for gathering it to be worth while
 LISTS_BYTES = 64 * 1024  # of the channels in a unit: they stay in the second cache while tile follows tile
 
 
@@ -149,7 +151,7 @@ class _Convolution:
 
     def _quads(self, places: Places, channels: int) -> _Lists:
         planner, layer, planes = self.planner, self.layer, places.of(self.value)
-        words, starts, depth = self._words(places)
+        words, starts, depth = self._words()
         used = words[: layer.channels].reshape(layer.channels, -1) != 0
         out = places.of(self.out)
         choices = [
@@ -161,14 +163,19 @@ class _Convolution:
         ]
         best = self._ranked(choices)
         plane, pixel = _taps(layer.window, places, self.value)
-        quads = np.arange(-(-depth // QUAD)) * planes.stride
-        offsets = ((plane * planes.stride + QUAD * pixel)[:, None] + quads).reshape(-1)
+        words_read = costs.entries_by_group(used, best.group) * best.group
+        is_short = words_read < costs.SHORT_LIST * channels
+        gathered = {} if is_short else _gathered(planner, planes, best.tile, words_read, pixel)
+        stride = gathered.get("gathered", planes.stride)
+        quads = np.arange(-(-depth // QUAD)) * stride
+        offsets = ((plane * stride + QUAD * pixel)[:, None] + quads).reshape(-1)
         apart = costs.UNITS[planner.isa].kernels[best.group].strip > 0
-        entries = pack.pack_entries(words, starts, offsets, best.group, channels, apart=apart)
+        entries = pack.pack_entries(words, starts * stride, offsets, best.group, channels, apart=apart)
         # split weights have words in two layers
         zeros = 1 - float(words[: layer.channels].any(axis=2).mean())
         del words, used  # they would stand in memory beside the lists that are put in order
-        return _Lists(zeros, choices, best, *_in_lists(entries, planner.isa))
+        fields, owed = _in_lists(entries, planner.isa)
+        return _Lists(zeros, choices, best, fields | gathered, owed)
 
     def _planar(self, places: Places, channels: int) -> _Lists:
         layer, planes = self.layer, places.of(self.value)
@@ -188,8 +195,8 @@ class _Convolution:
     def _ranked(self, choices: list[costs.Choice]) -> costs.Choice:
         return choices[min(max(self.rank, 0), len(choices) - 1)]
 
-    def _words(self, places: Places) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
-        """The weights in words, the byte offset of each output's first input plane, the inputs of a group."""
+    def _words(self) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+        """The weights in words, the first input plane of each output, the inputs of a group."""
         layer, isa = self.layer, self.planner.isa
         groups = self.planner.shape(layer.source)[3] // layer.stored.shape[3]
         first, shift = pack.group_starts(layer.channels, groups, layer.stored.shape[3])
@@ -200,8 +207,7 @@ class _Convolution:
         )
         words = pack.join_words(parts, -(-layer.channels // 8) * 8)
         filled = np.pad(first, (0, len(words) - len(first)), "edge")
-        stride, depth = places.of(self.value).stride, layer.stored.shape[3] + room
-        return words, filled * stride, depth
+        return words, filled, layer.stored.shape[3] + room
 
     def _fields(self, places: Places, channels: int) -> Fields:
         fields = read(places, self.value) | written(places, self.out)
@@ -212,6 +218,20 @@ class _Convolution:
         return fields | _residual(places, self.residual) if self.residual else fields
 
 
+def _gathered(planner: Planner, planes: Planes, tile: int, words: int, pixel: NDArray[np.int64]) -> Fields:
+    """The fields of input that a tile gathers, if that is worth while for so many words of weights.
+
+    `pixel` is that of each tap.
+    """
+    unit = costs.UNITS[planner.isa]
+    before, behind = QUAD * max(0, -int(pixel.min())), QUAD * max(0, int(pixel.max()))
+    size = QUAD * unit.pixels * (tile + -(-(before + behind) // (QUAD * unit.pixels)))
+    is_far = planes.planes >= GATHERED_PLANES and planes.planes * planes.stride >= GATHERED_FROM
+    if not is_far or words < GATHERED_READ * planes.planes or size * planes.planes > unit.gathered:
+        return {}
+    return {"gathered": size, "gathered_planes": planes.planes, "gathered_before": before}
+
+
 def _fits(starts: NDArray[np.int64], group: int) -> bool:
     """Whether the outputs of each group read the same inputs."""
     return bool(np.all(starts.reshape(-1, group) == starts[::group, None]))
@@ -220,7 +240,7 @@ def _fits(starts: NDArray[np.int64], group: int) -> bool:
 def _tiles(planner: Planner, planes: Planes, inputs: int, channels: int, lists: _Lists) -> Fields:
     best = lists.best
     vector = costs.UNITS[planner.isa].pixels * (QUAD if best.is_planar else 1)
-    tile = best.tile * _abreast(planner, best, inputs)
+    tile = best.tile * (1 if "gathered" in lists.fields else _abreast(planner, best, inputs))
     tiles = -(-planes.pixels // (vector * tile))
     pieces = max(1, -(-lists.fields["entries"].nbytes // LISTS_BYTES))
     if planner.threads > 1 and tiles * pieces < 4 * planner.threads:

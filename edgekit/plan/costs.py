@@ -58,12 +58,14 @@ class Unit:
 
     `planar` is the kernel for input that is spread to planes of one channel, where an entry has four weights
     from anywhere and a vector four times the pixels; `spread` is what spreading a vector of a channel takes.
+    `gathered` are the most bytes that a tile puts beside each other before it reads them again and again.
     """
 
     pixels: int
     kernels: dict[int, Kernel]
     planar: Kernel | None = None
     spread: float = 0
+    gathered: int = 0
 
 
 Picture = tuple[int, int, int]  # images, height, width
@@ -107,6 +109,7 @@ UNITS = {
         },
         Kernel((1, 2), 0, 0.7, 7, 18, 19),
         7,
+        gathered=30 * 1024,
     ),
     "neon": Unit(4, {1: Kernel((4, 5, 6, 7, 8), 0, 2.7, 2, 85, 21), 4: Kernel((2, 8), 0, 0, 10, 0, 40)}),
     "neondot": Unit(
