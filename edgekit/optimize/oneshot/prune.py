@@ -31,6 +31,7 @@ _DAMPING = 1e-2
 _TRIAL_INPUTS = 128
 _LEAST_TRIAL = 0.3  # below this sparsity, and below this error, what a layer does drowns in rounding
 _LEAST_ERROR = 1e-3
+_CUT_ROUNDS = 2  # in which a layer learns where its activation cuts off both what it gives and what it should
 _SHY = 1e-3  # of a budget that was exceeded, held back beside what it was exceeded by
 
 
@@ -156,7 +157,7 @@ class _Run:
         if level:
             mask = trace(problem, layer.matrix, layer.channels, self.goal.pattern).mask(level)
         matrix, bias = _solution(self.dense, layer, moments, problem, mask)
-        if output_limits(self.dense, layer):
+        for _ in range(_CUT_ROUNDS if output_limits(self.dense, layer) else 0):
             solved = matrix * layer.scale[:, None], bias
             moments = self.calibration.moments(layer, graph, self.dense, solved, moments)
             problem = damped(moments, layer.real, _DAMPING)
