@@ -96,11 +96,11 @@ class Layer:
         """Less their zero point."""
         return self.stored.astype(np.int16) - np.int16(self.weight_zero)
 
-    def parts(self) -> Iterator[tuple[slice, NDArray[np.int16]]]:
-        """The weights of some outputs after another: as int16 all of them would take twice the file."""
+    def parts(self, multiple: int = 8) -> Iterator[tuple[slice, NDArray[np.int16]]]:
+        """The weights of a multiple of so many outputs at once: as int16 all would take twice the file."""
         axis = 3 if self.axes == (0, 1, 2) else 0
         outputs = self.stored.shape[axis]
-        step = max(1, PART // max(1, self.stored.size // outputs) // 8) * 8
+        step = max(1, PART // max(1, self.stored.size // outputs) // multiple) * multiple
         for start in range(0, outputs, step):
             some = slice(start, min(start + step, outputs))
             part = self.stored[..., some] if axis else self.stored[some]

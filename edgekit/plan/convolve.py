@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgekit.plan.convolution import Layer, Window, layer_of
 from edgekit.plan.fully_connected import clamp, scale_of
 from edgekit.plan.layout import QUAD, Form, Margins, Picture, Planes, Value
 from edgekit.plan.pack_depthwise import pack_depthwise
-from edgekit.plan.pack_runs import in_runs, with_flipped
+from edgekit.plan.pack_runs import Lists, in_runs, join_lists, with_flipped
 from edgekit.plan.planner import Places, Planner, read, stored_flip, stored_zero, written
 from edgekit.plan.simplify.arithmetic import fixed_point
 from edgekit.plan.step import Step
@@ -27,7 +28,7 @@ FITTING_REACH = 2**15 - 512  # of values that fit 16 bits with a zero point
 SCALE_BITS = 22
 MIN_ADD_SHIFT = 11  # fewer bits of a weight could make an error of more than one
 SPARSE = 0.05  # of the quads zero, from where a layer is called so
-_NONE = np.int32(0)
+LARGE = 1 << 19  # weights, of which words are rather made twice than kept
 NEAR_BYTES = 32 * 1024  # of what is read again and again, and stays in the first cache
 GATHERED_PLANES, GATHERED_FROM = 32, 56 * 1024  # so many, and bytes, crowd each other out of the first cache
 GATHERED_READ = 64  # times that a plane must be multiplied, for gathering it to be worth while
@@ -99,23 +100,22 @@ def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
     is_grouped = layer.stored.shape[3] != planner.shape(layer.source)[3]
     if not costs.UNITS[planner.isa].planar or is_grouped:
         return False
-    counts, quads = [], []
+    nonzero, quads = [], []
     for _, part in layer.parts():
         if part.min() < -128 or part.max() > 127:
             return False
-        counts.append(np.count_nonzero(part, axis=(1, 2, 3)))
+        nonzero.append(np.count_nonzero(part, axis=(1, 2, 3)))
         quads.append(pack.quads_of(part).any(axis=2))
     pixels = picture.images * picture.height * picture.width
-    planar = costs.choose_planar(planner.isa, np.concatenate(counts), picture.planes, pixels)
+    planar = costs.choose_planar(planner.isa, np.concatenate(nonzero), picture.planes, pixels)
+    counts = costs.count_entries(planner.isa, [np.concatenate(quads)])
     shape = picture.images, picture.height, picture.width
-    return (
-        planar[0].cycles
-        < costs.choose(planner.isa, np.concatenate(quads), pixels, shape, picture.planes)[0].cycles
-    )
+    others = costs.choose(planner.isa, counts, layer.channels, pixels, shape, picture.planes)
+    return planar[0].cycles < others[0].cycles
 
 
 @dataclass(frozen=True, eq=False)
-class _Lists:
+class _Packed:
     """The entries of a layer as fields; which share of its weights, or quads of them, is zero, which kernels
     could be had, which it got; what inverted bytes add to each bias.
     """
@@ -124,7 +124,7 @@ class _Lists:
     choices: list[costs.Choice]
     best: costs.Choice
     fields: Fields
-    owed: NDArray[np.int32] | np.int32 = _NONE
+    owed: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,38 +146,45 @@ class _Convolution:
         inputs = places.of(self.value).planes
         fields = self._fields(places, channels) | _tiles(planner, planes, inputs, channels, lists)
         fields |= lists.fields
-        fields["bias"] = fields["bias"] + lists.owed
+        if lists.owed.size:
+            fields["bias"] = fields["bias"] + lists.owed
         return [Step("conv", fields, self.label + _note(self.layer, lists))]
 
-    def _quads(self, places: Places, channels: int) -> _Lists:
+    def _quads(self, places: Places, channels: int) -> _Packed:
         planner, layer, planes = self.planner, self.layer, places.of(self.value)
-        words, starts, depth = self._words()
-        used = words[: layer.channels].reshape(layer.channels, -1) != 0
-        out = places.of(self.out)
+        isa, out = planner.isa, places.of(self.out)
+        first, shift = self._groups()
+        first = np.pad(first, (0, channels - len(first)), "edge")
+        kept = [] if layer.stored.size > LARGE else list(self._words(shift))
+        counts = costs.count_entries(isa, (_used(words) for _, words in kept or self._words(shift)))
+        shape = out.images, out.height, out.width
         choices = [
             choice
-            for choice in costs.choose(
-                planner.isa, used, out.pixels, (out.images, out.height, out.width), planes.planes
-            )
-            if channels % choice.group == 0 and _fits(starts[:channels], choice.group)
+            for choice in costs.choose(isa, counts, layer.channels, out.pixels, shape, planes.planes)
+            if channels % choice.group == 0 and _fits(first, choice.group)
         ]
         best = self._ranked(choices)
         plane, pixel = _taps(layer.window, places, self.value)
-        words_read = costs.entries_by_group(used, best.group) * best.group
-        is_short = words_read < costs.SHORT_LIST * channels
-        gathered = {} if is_short else _gathered(planner, planes, best.tile, words_read, pixel)
+        multiplied = counts[best.group] * best.group
+        is_short = multiplied < costs.SHORT_LIST * channels
+        gathered = {} if is_short else _gathered(planner, planes, best.tile, multiplied, pixel)
         stride = gathered.get("gathered", planes.stride)
-        quads = np.arange(-(-depth // QUAD)) * stride
+        quads = np.arange(-(-(layer.stored.shape[3] + int(shift.max())) // QUAD)) * stride
         offsets = ((plane * stride + QUAD * pixel)[:, None] + quads).reshape(-1)
-        apart = costs.UNITS[planner.isa].kernels[best.group].strip > 0
-        entries = pack.pack_entries(words, starts * stride, offsets, best.group, channels, apart=apart)
-        # split weights have words in two layers
-        zeros = 1 - float(words[: layer.channels].any(axis=2).mean())
-        del words, used  # they would stand in memory beside the lists that are put in order
-        fields, owed = _in_lists(entries, planner.isa)
-        return _Lists(zeros, choices, best, fields | gathered, owed)
+        apart = costs.UNITS[isa].kernels[best.group].strip > 0
+        parts, used = [], 0
+        for start, words in kept or self._words(shift):
+            some = slice(start, min(start + len(words), channels))
+            entries = pack.pack_entries(
+                words, first[some] * stride, offsets, best.group, some.stop - start, apart=apart
+            )
+            parts.append(_in_lists(entries, isa, is_short=is_short))
+            used += int(np.count_nonzero(words.any(axis=2)))  # split ones have two words
+        lists = join_lists(parts, channels // best.group)
+        zeros = 1 - used / (layer.channels * len(offsets))
+        return _Packed(zeros, choices, best, lists.fields | gathered, lists.owed)
 
-    def _planar(self, places: Places, channels: int) -> _Lists:
+    def _planar(self, places: Places, channels: int) -> _Packed:
         layer, planes = self.layer, places.of(self.value)
         plane, pixel = _taps(layer.window, places, self.value)
         stride, inputs = planes.stride // QUAD, layer.stored.shape[3]
@@ -190,24 +197,25 @@ class _Convolution:
         ]
         entries = pack.join_entries(parts, channels)
         fields = entries.fields | {"planar": 1}
-        return _Lists(1 - float(used.mean()), choices, self._ranked(choices), fields)
+        return _Packed(1 - float(used.mean()), choices, self._ranked(choices), fields)
 
     def _ranked(self, choices: list[costs.Choice]) -> costs.Choice:
         return choices[min(max(self.rank, 0), len(choices) - 1)]
 
-    def _words(self) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
-        """The weights in words, the first input plane of each output, the inputs of a group."""
-        layer, isa = self.layer, self.planner.isa
-        groups = self.planner.shape(layer.source)[3] // layer.stored.shape[3]
-        first, shift = pack.group_starts(layer.channels, groups, layer.stored.shape[3])
-        least, room = -127 if isa == "neon" else -128, int(shift.max())
-        aligned = (pack.align_groups(part, shift[some], room) for some, part in layer.parts())
-        parts = (
-            pack.words_of(pack.quads_of(part), narrow_pairs=isa == "avx2", least=least) for part in aligned
-        )
-        words = pack.join_words(parts, -(-layer.channels // 8) * 8)
-        filled = np.pad(first, (0, len(words) - len(first)), "edge")
-        return words, filled, layer.stored.shape[3] + room
+    def _groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each output the first plane of its group of inputs, and where in that the group starts."""
+        inputs = self.layer.stored.shape[3]
+        groups = self.planner.shape(self.layer.source)[3] // inputs
+        return pack.group_starts(self.layer.channels, groups, inputs)
+
+    def _words(self, shift: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """The weights of some outputs after another as words, and the number of the first of these."""
+        isa, room = self.planner.isa, int(shift.max())
+        evenly = 2 * max(4, *costs.UNITS[isa].kernels)  # an even number of groups for every kernel
+        for some, part in self.layer.parts(evenly):
+            quads = pack.quads_of(pack.align_groups(part, shift[some], room))
+            least = -127 if isa == "neon" else -128
+            yield some.start, pack.words_of(quads, narrow_pairs=isa == "avx2", least=least)
 
     def _fields(self, places: Places, channels: int) -> Fields:
         fields = read(places, self.value) | written(places, self.out)
@@ -232,12 +240,16 @@ def _gathered(planner: Planner, planes: Planes, tile: int, words: int, pixel: ND
     return {"gathered": size, "gathered_planes": planes.planes, "gathered_before": before}
 
 
+def _used(words: NDArray[np.int32]) -> NDArray[np.bool_]:
+    return np.asarray(words != 0).reshape(len(words), -1)
+
+
 def _fits(starts: NDArray[np.int64], group: int) -> bool:
     """Whether the outputs of each group read the same inputs."""
     return bool(np.all(starts.reshape(-1, group) == starts[::group, None]))
 
 
-def _tiles(planner: Planner, planes: Planes, inputs: int, channels: int, lists: _Lists) -> Fields:
+def _tiles(planner: Planner, planes: Planes, inputs: int, channels: int, lists: _Packed) -> Fields:
     best = lists.best
     vector = costs.UNITS[planner.isa].pixels * (QUAD if best.is_planar else 1)
     tile = best.tile * (1 if "gathered" in lists.fields else _abreast(planner, best, inputs))
@@ -257,19 +269,15 @@ def _abreast(planner: Planner, best: costs.Choice, inputs: int) -> int:
     return together if together * tile_bytes <= NEAR_BYTES else 1
 
 
-def _in_lists(entries: pack.Entries, isa: str) -> tuple[Fields, NDArray[np.int32] | np.int32]:
-    """The fields of a layer's lists, and what they owe to its biases."""
-    is_short = len(entries.records) < costs.SHORT_LIST * (len(entries.starts) - 1)
+def _in_lists(entries: pack.Entries, isa: str, *, is_short: bool) -> Lists:
     if (isa != "avx2" or is_short) and not (isa == "neon" and entries.group == 1):
-        return entries.fields, _NONE
+        return Lists(entries)
     if isa != "avx2" or entries.group > QUAD:
-        entries, runs = in_runs(entries, isa)
-        return entries.fields | {"runs": runs}, _NONE
-    both = with_flipped(entries)
-    return both.entries.fields | {"runs": both.runs, "flipped": both.flipped}, both.owed
+        return Lists(*in_runs(entries, isa))
+    return with_flipped(entries)
 
 
-def _note(layer: Layer, lists: _Lists) -> str:
+def _note(layer: Layer, lists: _Packed) -> str:
     best, zero = lists.best, f"{lists.zeros:.0%} of"
     if best.is_planar:
         return f"{layer.window.words}, sparse, planar, {best.tile} vectors a tile, {zero} weights zero"

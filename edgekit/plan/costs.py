@@ -7,6 +7,7 @@ and stores.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,20 +159,34 @@ def pieces(kernel: Kernel, tile: int, vectors: int, picture: Picture, pixels: in
     return strips, images * height * width / pixels / strips
 
 
-def choose(isa: str, used: NDArray[np.bool_], pixels: int, picture: Picture, planes: int) -> list[Choice]:
-    """The kernels that could run the layer over that many pixels, margins included; best first.
+def count_entries(isa: str, parts: Iterable[NDArray[np.bool_]]) -> dict[int, int]:
+    """How many entries a layer has for each kernel, by the channels in its groups.
 
-    `planes` are those of its input.
+    `parts` say which quads of some channels after another are not zero; all but the last are whole groups.
+    """
+    counts = dict.fromkeys(UNITS[isa].kernels, 0)
+    for used in parts:
+        for group in counts:
+            counts[group] += entries_by_group(used, group)
+    return counts
+
+
+def choose(
+    isa: str, counts: Mapping[int, int], channels: int, pixels: int, picture: Picture, planes: int
+) -> list[Choice]:
+    """The kernels that could run a layer over that many pixels, margins included; best first.
+
+    `counts` are those of `count_entries`, `channels` those of its output, `planes` those of its input.
     """
     unit = UNITS[isa]
     choices = [
-        Choice(group, tile, _cycles(kernel, entries, len(used), *walked) * crowd)
+        Choice(group, tile, _cycles(kernel, entries, channels, *walked) * crowd)
         for group, kernel in unit.kernels.items()
-        for entries in [entries_by_group(used, group)]
-        for tile in kernel.tiles_for(entries, len(used))
+        for entries in [counts[group]]
+        for tile in kernel.tiles_for(entries, channels)
         for walked in [pieces(kernel, tile, -(-pixels // unit.pixels), picture, unit.pixels)]
         for is_near in [planes * QUAD * unit.pixels * tile <= kernel.near]
-        for crowd in [1 if is_near or entries < LONG_LIST * len(used) else CROWDED]
+        for crowd in [1 if is_near or entries < LONG_LIST * channels else CROWDED]
     ]
     return sorted(choices, key=lambda choice: choice.cycles)
 

@@ -9,7 +9,7 @@ form, which loads each input once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,20 +88,6 @@ def words_of(quads: NDArray[np.int16], *, narrow_pairs: bool = False, least: int
         rest = rest - layer
 
 
-def join_words(parts: Iterable[NDArray[np.int32]], outputs: int) -> NDArray[np.int32]:
-    """The words of some outputs after another, with layers of zeros where others have more."""
-    words, start = np.zeros((outputs, 0, 0), np.int32), 0
-    for part in parts:
-        if part.shape[2] > words.shape[2]:
-            grown = np.zeros((outputs, *part.shape[1:]), np.int32)
-            if start:
-                grown[:start, :, : words.shape[2]] = words[:start]
-            words = grown
-        words[start : start + len(part), :, : part.shape[2]] = part
-        start += len(part)
-    return words
-
-
 def _narrow(layer: NDArray[np.int16]) -> NDArray[np.int16]:
     narrowed = layer.copy()
     both = layer[..., ::2] + layer[..., 1::2]  # beyond it only if they have the same sign
@@ -177,12 +163,17 @@ def pack_planar(weights: NDArray[np.integer], places: NDArray[np.int64]) -> Entr
     return Entries(1, starts, np.hstack([offsets, values.view("<i4")]).astype(np.int32))
 
 
-def join_entries(parts: list[Entries], channels: int) -> Entries:
-    """The entries of some outputs after another, and none for what `channels` there are beyond them."""
+def join_entries(parts: Sequence[Entries], groups: int) -> Entries:
+    """The entries of some outputs after another, and none for what `groups` there are beyond them."""
     counts = np.concatenate([np.diff(part.starts) for part in parts])
-    starts = np.zeros(channels + 1, np.int32)
-    starts[1:] = np.cumsum(np.pad(counts, (0, channels - len(counts))))
-    return Entries(parts[0].group, starts, np.concatenate([part.records for part in parts]))
+    starts = np.zeros(groups + 1, np.int32)
+    starts[1:] = np.cumsum(np.pad(counts, (0, groups - len(counts))))
+    records = [part.records for part in parts]
+    offsets = [part.offsets for part in parts if part.offsets is not None]
+    if not offsets:
+        return Entries(parts[0].group, starts, np.concatenate(records))
+    lines = aligned((int(starts[-1]), parts[0].group), np.int32)
+    return Entries(parts[0].group, starts, np.concatenate(records, out=lines), np.concatenate(offsets))
 
 
 def _in_pairs(row: NDArray[np.integer]) -> NDArray[np.intp]:

@@ -8,13 +8,13 @@ small ones, so that most find company.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.plan.pack import LARGEST_PAIR, Entries
+from edgekit.plan.pack import LARGEST_PAIR, Entries, join_entries
 
 Numbers = NDArray[np.int64]
 PART = 1 << 12  # words that are put in order at once
@@ -58,31 +58,40 @@ def _in_parts(entries: Entries) -> Iterator[tuple[Entries, int]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Flipped:
-    """Entries in runs with flipped ones behind those of each list: see `flipped` in native/ops_conv.h."""
+class Lists:
+    """The lists of some channels after another, with runs and flipped of EK_CONV in native/ops_conv.h."""
 
     entries: Entries
-    runs: NDArray[np.int32]
-    flipped: NDArray[np.int32]  # where they start
-    owed: NDArray[np.int32]  # to each bias
+    runs: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 2), np.int32))
+    flipped: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    owed: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # to the biases
+
+    @property
+    def fields(self) -> dict[str, NDArray[np.int32]]:
+        """Those of EK_CONV."""
+        more = {"runs": self.runs, "flipped": self.flipped}
+        return self.entries.fields | {name: array for name, array in more.items() if array.size}
 
 
-def with_flipped(entries: Entries) -> Flipped:
-    """Lists of single channels for AVX2, in runs, and what is flipped of them behind each."""
-    parts, start = [], 0
+def join_lists(parts: Sequence[Lists], groups: int) -> Lists:
+    """All of them; without runs, also empty ones for what `groups` there are beyond them."""
+    entries = join_entries([part.entries for part in parts], groups)
+    first = np.cumsum([0, *(len(part.entries.records) for part in parts[:-1])], dtype=np.int32)
+    runs = [part.runs + start for part, start in zip(parts, first, strict=True)]
+    flipped = [part.flipped + start for part, start in zip(parts, first, strict=True)]
+    owed = [part.owed for part in parts]
+    return Lists(entries, np.concatenate(runs), np.concatenate(flipped), np.concatenate(owed))
+
+
+def with_flipped(entries: Entries) -> Lists:
+    """Lists for AVX2, in runs, and what is flipped of them behind each."""
+    parts = []
     for part, _ in _in_parts(entries):
         plain, flipped, owed = part_flipped(part)
         plain, runs = _in_runs(plain, "avx2")
-        both, before = behind(plain, flipped), start + flipped.starts[:-1]
-        parts.append(Flipped(both, runs + before[:, None], plain.starts[1:] + before, owed))
-        start += len(both.records)
-    sizes = np.concatenate([np.diff(part.entries.starts) for part in parts])
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    records = np.concatenate([part.entries.records for part in parts])
-    runs, ends, owed = (
-        np.concatenate(arrays) for arrays in zip(*((p.runs, p.flipped, p.owed) for p in parts), strict=True)
-    )
-    return Flipped(Entries(1, starts, records), runs, ends, owed)
+        before = flipped.starts[:-1]
+        parts.append(Lists(behind(plain, flipped), runs + before[:, None], plain.starts[1:] + before, owed))
+    return join_lists(parts, len(entries.starts) - 1)
 
 
 def part_flipped(entries: Entries) -> tuple[Entries, Entries, NDArray[np.int32]]:
