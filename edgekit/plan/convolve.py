@@ -114,6 +114,28 @@ def _is_planar(planner: Planner, layer: Layer, picture: Picture) -> bool:
     return planar[0].cycles < others[0].cycles
 
 
+class _Words:
+    """The weights of a layer as words: some outputs after another, with the number of the first of these.
+
+    Those of large layers are made anew each time, as all of them at once would take much memory.
+    """
+
+    def __init__(self, layer: Layer, isa: str, shift: NDArray[np.int64]) -> None:
+        self._layer, self._isa, self._shift = layer, isa, shift
+        self._kept = None if layer.stored.size > LARGE else list(self._made())
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        return self._made() if self._kept is None else iter(self._kept)
+
+    def _made(self) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        isa, room = self._isa, int(self._shift.max())
+        evenly = 2 * max(4, *costs.UNITS[isa].kernels)  # an even number of groups for every kernel
+        for some, part in self._layer.parts(evenly):
+            quads = pack.quads_of(pack.align_groups(part, self._shift[some], room))
+            least = -127 if isa == "neon" else -128
+            yield some.start, pack.words_of(quads, narrow_pairs=isa == "avx2", least=least)
+
+
 @dataclass(frozen=True, eq=False)
 class _Packed:
     """The entries of a layer as fields; which share of its weights, or quads of them, is zero, which kernels
@@ -151,38 +173,54 @@ class _Convolution:
         return [Step("conv", fields, self.label + _note(self.layer, lists))]
 
     def _quads(self, places: Places, channels: int) -> _Packed:
-        planner, layer, planes = self.planner, self.layer, places.of(self.value)
-        isa, out = planner.isa, places.of(self.out)
-        first, shift = self._groups()
-        first = np.pad(first, (0, channels - len(first)), "edge")
-        kept = [] if layer.stored.size > LARGE else list(self._words(shift))
-        counts = costs.count_entries(isa, (_used(words) for _, words in kept or self._words(shift)))
-        shape = out.images, out.height, out.width
-        choices = [
-            choice
-            for choice in costs.choose(isa, counts, layer.channels, out.pixels, shape, planes.planes)
-            if channels % choice.group == 0 and _fits(first, choice.group)
-        ]
+        isa, layer = self.planner.isa, self.layer
+        first, shift = self._groups(channels)
+        words = _Words(layer, isa, shift)
+        counts = costs.count_entries(isa, (_used(part) for _, part in words))
+        choices = self._choices(places, counts, first)
         best = self._ranked(choices)
-        plane, pixel = _taps(layer.window, places, self.value)
-        multiplied = counts[best.group] * best.group
-        is_short = multiplied < costs.SHORT_LIST * channels
-        gathered = {} if is_short else _gathered(planner, planes, best.tile, multiplied, pixel)
-        stride = gathered.get("gathered", planes.stride)
-        quads = np.arange(-(-(layer.stored.shape[3] + int(shift.max())) // QUAD)) * stride
-        offsets = ((plane * stride + QUAD * pixel)[:, None] + quads).reshape(-1)
+        is_short = counts[best.group] * best.group < costs.SHORT_LIST * channels
+        stride, offsets, gathered = self._offsets(places, best, 0 if is_short else counts[best.group], shift)
         apart = costs.UNITS[isa].kernels[best.group].strip > 0
         parts, used = [], 0
-        for start, words in kept or self._words(shift):
-            some = slice(start, min(start + len(words), channels))
-            entries = pack.pack_entries(
-                words, first[some] * stride, offsets, best.group, some.stop - start, apart=apart
-            )
+        for start, part in words:
+            some = slice(start, min(start + len(part), channels))
+            count = some.stop - start
+            entries = pack.pack_entries(part, first[some] * stride, offsets, best.group, count, apart=apart)
             parts.append(_in_lists(entries, isa, is_short=is_short))
-            used += int(np.count_nonzero(words.any(axis=2)))  # split ones have two words
+            used += int(np.count_nonzero(part.any(axis=2)))  # split ones have two words
         lists = join_lists(parts, channels // best.group)
         zeros = 1 - used / (layer.channels * len(offsets))
         return _Packed(zeros, choices, best, lists.fields | gathered, lists.owed)
+
+    def _groups(self, channels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each output the first plane of its group of inputs, and where in that the group starts."""
+        inputs = self.layer.stored.shape[3]
+        groups = self.planner.shape(self.layer.source)[3] // inputs
+        first, shift = pack.group_starts(self.layer.channels, groups, inputs)
+        return np.pad(first, (0, channels - len(first)), "edge"), shift
+
+    def _choices(
+        self, places: Places, counts: dict[int, int], first: NDArray[np.int64]
+    ) -> list[costs.Choice]:
+        out, inputs = places.of(self.out), places.of(self.value).planes
+        shape = out.images, out.height, out.width
+        could = costs.choose(self.planner.isa, counts, self.layer.channels, out.pixels, shape, inputs)
+        return [c for c in could if len(first) % c.group == 0 and _fits(first, c.group)]
+
+    def _offsets(
+        self, places: Places, best: costs.Choice, entries: int, shift: NDArray[np.int64]
+    ) -> tuple[int, NDArray[np.int64], Fields]:
+        """Of what a tile reads: the bytes from plane to plane, the place of each quad, and the fields of
+        gathered input, which may be worth while for so many entries in runs.
+        """
+        planes = places.of(self.value)
+        plane, pixel = _taps(self.layer.window, places, self.value)
+        gathered = _gathered(self.planner, planes, best.tile, entries * best.group, pixel)
+        stride = gathered.get("gathered", planes.stride)
+        depth = self.layer.stored.shape[3] + int(shift.max())
+        quads = np.arange(-(-depth // QUAD)) * stride
+        return stride, ((plane * stride + QUAD * pixel)[:, None] + quads).reshape(-1), gathered
 
     def _planar(self, places: Places, channels: int) -> _Packed:
         layer, planes = self.layer, places.of(self.value)
@@ -201,21 +239,6 @@ class _Convolution:
 
     def _ranked(self, choices: list[costs.Choice]) -> costs.Choice:
         return choices[min(max(self.rank, 0), len(choices) - 1)]
-
-    def _groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each output the first plane of its group of inputs, and where in that the group starts."""
-        inputs = self.layer.stored.shape[3]
-        groups = self.planner.shape(self.layer.source)[3] // inputs
-        return pack.group_starts(self.layer.channels, groups, inputs)
-
-    def _words(self, shift: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int32]]]:
-        """The weights of some outputs after another as words, and the number of the first of these."""
-        isa, room = self.planner.isa, int(shift.max())
-        evenly = 2 * max(4, *costs.UNITS[isa].kernels)  # an even number of groups for every kernel
-        for some, part in self.layer.parts(evenly):
-            quads = pack.quads_of(pack.align_groups(part, shift[some], room))
-            least = -127 if isa == "neon" else -128
-            yield some.start, pack.words_of(quads, narrow_pairs=isa == "avx2", least=least)
 
     def _fields(self, places: Places, channels: int) -> Fields:
         fields = read(places, self.value) | written(places, self.out)
