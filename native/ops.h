@@ -54,7 +54,8 @@
     FAMILY(topk, EK_TOPK)                                                                  \
     FAMILY(cumsum, EK_CUMSUM)                                                              \
     FAMILY(l2norm, EK_L2NORM)                                                              \
-    FAMILY(real, EK_REAL)
+    FAMILY(real, EK_REAL)                                                                  \
+    FAMILY(real_conv, EK_REAL_CONV)
 
 #define EK_NUMBER(type, name) type name;
 #define EK_ARRAY(type, name)                                                               \

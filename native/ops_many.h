@@ -194,6 +194,34 @@ enum {
     NUMBER(int32_t, low)                                                                   \
     NUMBER(int32_t, high)
 
+/* A convolution of plain float32 pictures; a fully connected layer is one of 1 x 1. Output channel c sees `each` of the
+   input's channels, from c / (channels * each / depth) * each on: all of them, those of its group, or one where it is
+   depthwise. Sums are those of TFLite's reference kernels, product by product in the order of the weights, each rounded,
+   then `bias`. Products are not added where a tap lies outside of the picture. A unit is an output pixel. */
+#define EK_REAL_CONV(NUMBER, ARRAY)                                                        \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int32_t, images)                                                                \
+    NUMBER(int32_t, rows) /* of the input */                                               \
+    NUMBER(int32_t, columns)                                                               \
+    NUMBER(int32_t, depth)                                                                 \
+    NUMBER(int32_t, height) /* of the output */                                            \
+    NUMBER(int32_t, width)                                                                 \
+    NUMBER(int32_t, channels)                                                              \
+    NUMBER(int32_t, each)                                                                  \
+    NUMBER(int32_t, window_height)                                                         \
+    NUMBER(int32_t, window_width)                                                          \
+    NUMBER(int32_t, stride_y)                                                              \
+    NUMBER(int32_t, stride_x)                                                              \
+    NUMBER(int32_t, dilation_y)                                                            \
+    NUMBER(int32_t, dilation_x)                                                            \
+    NUMBER(int32_t, top) /* how far the first window begins before the picture */          \
+    NUMBER(int32_t, left)                                                                  \
+    ARRAY(float, weights) /* (window_height, window_width, each, channels) */              \
+    ARRAY(float, bias)                                                                     \
+    NUMBER(float, low)                                                                     \
+    NUMBER(float, high)
+
 /* Sums of the numbers along an axis up to each, or, if `exclusive`, before it; from the end if `reverse`. Whole
    numbers wrap around. A unit is one of `outer` slices of `count` rows of `inner` numbers. */
 #define EK_CUMSUM(NUMBER, ARRAY)                                                           \

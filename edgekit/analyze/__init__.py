@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from edgekit.analyze.pattern import pattern_of
 from edgekit.errors import ModelError, UsageError
 from edgekit.inference import find_file
 from edgekit.model.graph import Graph, Op
+from edgekit.model.layers import WEIGHTED, multiply_adds
 from edgekit.model.tensors import random_inputs
 from edgekit.plan import Plan, costs
 from edgekit.plan.step import Step
@@ -23,7 +23,6 @@ COLUMNS = (
     "step", "operator", "output", "kernel", "MMAC", "effective", "zero", "pattern", "kB", "us", "share", "why"
 )  # fmt: skip
 WARM_UP, RUNS = 3, 20
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def explain(graph: Graph, plan: Plan, times_us: Sequence[float] | None = None) -
     for number, (step, operator) in enumerate(zip(plan.steps, plan.operators, strict=True)):
         op = _planned(graph, plan, step, operator)
         spent = times_us[number] if times_us else None
-        macs = _macs(graph, op) if op and operator not in seen else 0
+        macs = multiply_adds(graph, op) if op and operator not in seen else 0
         seen.add(operator)
         weights = _weights(graph, op) if op else None
         zeros = None if weights is None else float(1 - np.count_nonzero(weights) / weights.size)
@@ -159,11 +158,11 @@ def _planned(graph: Graph, plan: Plan, step: Step, number: int) -> Op | None:
     if not 0 <= number < len(graph.ops):
         return None
     op = graph.ops[number]
-    if step.family != "conv" or op.kind in _WEIGHTED:
+    if step.family != "conv" or op.kind in WEIGHTED:
         return op
     others = {graph.ops[n].outputs for n in plan.operators if 0 <= n < len(graph.ops)}
     makers = [graph.producer[i] for i in op.inputs if i in graph.producer]
-    return next((m for m in makers if m.kind in _WEIGHTED and m.outputs not in others), op)
+    return next((m for m in makers if m.kind in WEIGHTED and m.outputs not in others), op)
 
 
 def _moved_bytes(graph: Graph, op: Op) -> int:
@@ -172,18 +171,6 @@ def _moved_bytes(graph: Graph, op: Op) -> int:
     return sum(tensor.size_bytes for tensor in ends if tensor.data is None)
 
 
-def _macs(graph: Graph, op: Op) -> int:
-    """Products of the operator when no weight is skipped."""
-    if op.kind not in _WEIGHTED:
-        return 0
-    weights, result = graph.tensors[op.inputs[1]].shape, graph.tensors[op.outputs[0]].shape
-    if op.kind == "FULLY_CONNECTED":
-        return math.prod(result) * weights[-1]
-    if op.kind == "DEPTHWISE_CONV_2D":
-        return math.prod(result) * math.prod(weights[1:3])
-    return math.prod(result) * math.prod(weights[1:])
-
-
 def _weights(graph: Graph, op: Op) -> NDArray[Any] | None:
-    data = graph.tensors[op.inputs[1]].data if op.kind in _WEIGHTED else None
+    data = graph.tensors[op.inputs[1]].data if op.kind in WEIGHTED else None
     return None if data is None or not data.size else data

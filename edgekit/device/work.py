@@ -23,6 +23,7 @@ FC_TILE = 16  # outputs in a unit of a fully connected layer
 LUT_RUN = 4096  # bytes in a unit of a plain elementwise step
 STREAM_BYTES = 24 * 1024  # a list of entries that is longer does not stay in the first cache
 CACHE_LINE = 64
+REAL_PRODUCTS = 8  # of float32 that take as long as a number of a kind of step that is not told apart
 OTHER = "other"
 # How many amounts each kind has
 AMOUNTS = {
@@ -239,6 +240,16 @@ def _elements(kind: str) -> Callable[[Fields, str], Measured]:
     return measure
 
 
+def _real_conv(fields: Fields, _isa: str) -> Measured:
+    """Layers of float32 are rare: they are told by what is not told apart."""
+    pixels = fields["images"] * fields["height"] * fields["width"]
+    products = pixels * len(fields["weights"].reshape(-1))
+    ends = (
+        fields["images"] * fields["rows"] * fields["columns"] * fields["depth"] + pixels * fields["channels"]
+    )
+    return OTHER, (products / REAL_PRODUCTS,), pixels, 4 * ends
+
+
 def _other(fields: Fields, _isa: str) -> Measured:
     """A family that is not told apart: as many numbers as its fields speak of."""
     counts = [int(fields[key]) for key in _COUNTS if isinstance(fields.get(key), int) and fields[key] > 0]
@@ -258,6 +269,7 @@ _MEASURES: dict[str, Callable[[Fields, str], Measured]] = {
     "conv": _conv,
     "depthwise": _depthwise,
     "fc": _fc,
+    "real_conv": _real_conv,
     "add_planes": _planes("add_planes"),
     "mul_planes": _planes("mul_planes"),
     "lut_planes": _planes("lut_planes"),

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from edgekit.errors import ModelError
 from edgekit.model import operators
 from edgekit.model.graph import Graph, Op
-from edgekit.plan import convolution, plain, routes
+from edgekit.plan import convolution, plain, real_layers, routes
 from edgekit.plan.layout import PLAIN, Value, arrange
 from edgekit.plan.lowering import FAULT, SCRATCH
 from edgekit.plan.planner import FAULTS, Node, Places, Planner
@@ -59,12 +59,19 @@ def refusal(graph: Graph) -> str | None:
     if reason := operators.complaint(graph):
         return reason
     for number, op in enumerate(graph.ops):
-        check = convolution.refusal if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") else plain.refusal
-        if reason := check(graph, op):
+        if reason := _refusal(graph, op):
             return f"operator {number} {op.kind}: {reason}"
+    if reason := real_layers.too_many(graph):
+        return reason
     if any(graph.tensors[i].data is not None for i in graph.outputs):
         return "an output that is a constant"
     return None
+
+
+def _refusal(graph: Graph, op: Op) -> str | None:
+    if op.kind in real_layers.CONVOLUTIONS and not real_layers.is_real(graph, op):
+        return convolution.refusal(graph, op)
+    return plain.refusal(graph, op)
 
 
 def build(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.model.graph import Graph, Op, Tensor
-from edgekit.plan.lowering import SCRATCH, Lowering, need
+from edgekit.plan.lowering import FLOAT, SCRATCH, Lowering, need
 from edgekit.plan.pack import aligned
 from edgekit.plan.step import Fields, Step
 from edgekit.plan.strided import Strided, copy
@@ -184,7 +184,7 @@ def lower(job: Lowering) -> list[Step]:
 
 def scratch(job: Lowering) -> int:
     """Bytes for the input as often as there are sets of weights, if there are several."""
-    if job.inputs[1].data is None:
+    if job.inputs[1].data is None or job.inputs[0].dtype == FLOAT:
         return 0
     sets = len(_sets(job.inputs[1]))
     return sets * math.prod(job.inputs[0].shape) if sets > 1 else 0

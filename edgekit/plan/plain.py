@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from edgekit.model.graph import Graph, Op
-from edgekit.plan import fully_connected, picking, postprocess, products
+from edgekit.plan import fully_connected, picking, postprocess, products, real_layers
 from edgekit.plan.binary import BINARY, signed_scratch, sum_scratch
 from edgekit.plan.blocks import BLOCKS
 from edgekit.plan.conversion import CONVERSIONS
@@ -39,6 +39,7 @@ _LOWER: dict[str, Lower] = {
     **products.PRODUCTS,
     **ARG,
     **PICKING,
+    **real_layers.CONVOLUTIONS,
     "FULLY_CONNECTED": products.fully_connected,
     postprocess.POSTPROCESS: postprocess.lower,
 }
@@ -63,7 +64,7 @@ def refusal(graph: Graph, op: Op) -> str | None:
         return "a variable"
     if not all(math.prod(graph.tensors[i].shape) for i in op.outputs):
         return "an output without elements"
-    if op.kind == "FULLY_CONNECTED" and not products.has_computed_weights(graph, op):
+    if op.kind == "FULLY_CONNECTED" and products.is_packed(graph, op):
         return fully_connected.check(graph, op)  # and nothing is packed in vain
     try:
         _LOWER[op.kind](Lowering(graph, op, lambda _: 0))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgekit.model.graph import Graph, Op, Tensor
 from edgekit.plan import fully_connected as layers
+from edgekit.plan import real_layers
 from edgekit.plan.arithmetic import bounds, clamp, is_quantised, multiplier
 from edgekit.plan.lowering import FLOAT, Lower, Lowering, dense, need, scale_of, type_number, zero_point_of
 from edgekit.plan.reduction import window
@@ -66,13 +67,20 @@ def _zero_points(job: Lowering) -> Fields:
     return {name: zero_point_of(tensor) for name, tensor in names.items()}
 
 
-def has_computed_weights(graph: Graph, op: Op) -> bool:
+def is_packed(graph: Graph, op: Op) -> bool:
+    """Whether a FULLY_CONNECTED is a layer of bytes with constant weights."""
+    return not real_layers.is_real(graph, op) and not _has_computed_weights(graph, op)
+
+
+def _has_computed_weights(graph: Graph, op: Op) -> bool:
     return len(op.inputs) > 1 and op.inputs[1] >= 0 and graph.tensors[op.inputs[1]].data is None
 
 
 def fully_connected(job: Lowering) -> list[Step]:
     """A layer whose weights are computed is a product of two matrices."""
-    if not has_computed_weights(job.graph, job.op):
+    if real_layers.is_real(job.graph, job.op):
+        return real_layers.fully_connected(job)
+    if not _has_computed_weights(job.graph, job.op):
         return layers.lower(job)
     job.takes(2, 3)
     source, weights, result = job.inputs[0], job.inputs[1], job.result

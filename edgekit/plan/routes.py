@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.model.graph import Op
-from edgekit.plan import convolve, pictures, transposed
+from edgekit.plan import convolve, pictures, real_layers, transposed
 from edgekit.plan.planner import Planner
 
 Route = Callable[[Planner, Op], bool]
@@ -29,4 +29,6 @@ _FUNCTION: tuple[Route, ...] = (pictures.function,)
 
 def route(planner: Planner, op: Op) -> bool:
     """Plan the operator in planes if it works there; the first route that takes it."""
+    if op.kind in real_layers.CONVOLUTIONS and real_layers.is_real(planner.graph, op):
+        return False
     return any(take(planner, op) for take in _ROUTES.get(op.kind, _FUNCTION))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from edgekit import model
+from edgekit.model.layers import multiply_adds
 from edgekit.optimize.detection.losses import BOX_DIVISOR
 from edgekit.optimize.detection.nets import STRIDES
 from edgekit.optimize.detection.photos import PAD
@@ -39,14 +39,14 @@ def write_card(
     origin: Origin, recipe: Recipe, model_path: Path, size_px: int, agreement: dict[str, Any]
 ) -> Path:
     """Write `card.yaml` beside the model, without the accuracy, which `edgekit evaluate` measures."""
-    annotations = origin.data_dir / "annotations_train.json"
+    annotations, graph = origin.data_dir / "annotations_train.json", model.read(model_path)
     card: dict[str, Any] = {
         "name": recipe.name_of(size_px),
         "task": "detect",
         "labels": list(recipe.names),
         "sha256": digest(model_path),
         "size_bytes": model_path.stat().st_size,
-        "macs": count_macs(model.read(model_path)),
+        "macs": sum(multiply_adds(graph, op) for op in graph.ops),
         "input": {"size": [size_px] * 2, "color": "bgr", "resize": "letterbox_topleft", "pad": PAD},
         "output": {"decoder": "anchor_free", "strides": list(STRIDES), "box_divisor": int(BOX_DIVISOR)},
         "recipe": {"file": origin.recipe_path.name, "sha256": digest(origin.recipe_path)},
@@ -65,16 +65,3 @@ def write_card(
     path = model_path.with_name("card.yaml")
     path.write_text(yaml.safe_dump(card, sort_keys=False, width=110))
     return path
-
-
-def count_macs(graph: model.Graph) -> int:
-    """Multiply-accumulates of all convolutions for one image."""
-    return sum(_op_macs(graph, op) for op in graph.ops)
-
-
-def _op_macs(graph: model.Graph, op: model.Op) -> int:
-    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        return 0
-    weights, result = graph.tensors[op.inputs[1]].shape, graph.tensors[op.outputs[0]].shape
-    per_place = math.prod(weights) if op.kind == "CONV_2D" else math.prod(weights[1:])
-    return math.prod(result[:3]) * per_place

@@ -22,10 +22,10 @@ from edgekit.device import load_device
 from edgekit.device.speeds import calibration_of
 from edgekit.errors import ConfigError, UsageError
 from edgekit.files import write_text
-from edgekit.model.graph import Graph, Op
+from edgekit.model.graph import Graph
+from edgekit.model.layers import WEIGHTED, multiply_adds
 from edgekit.optimize.training.stages import Schedule
 
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #4a90d9; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -53,16 +53,10 @@ def layers(graph: Graph) -> list[dict[str, Any]]:
                 "weights": zero.size,
                 "zeros": float(zero.mean()),
                 "zero_blocks_1x4": float(blocks.mean()),
-                "macs": _macs(graph, op, zero.shape),
+                "macs": multiply_adds(graph, op),
             }
         )
     return rows
-
-
-def _macs(graph: Graph, op: Op, shape: Sequence[int]) -> int:
-    result = graph.tensors[op.outputs[0]].shape
-    places = math.prod(result[:3]) if op.kind != "FULLY_CONNECTED" else math.prod(result[:-1])
-    return places * math.prod(shape[1:] if op.kind == "DEPTHWISE_CONV_2D" else shape)
 
 
 def facts(content: bytes) -> dict[str, Any]:
