@@ -96,6 +96,18 @@ class Tensor:
             self._fail("a variable that has constant data")
 
     @property
+    def real(self) -> NDArray[np.float32]:
+        """The values of a constant."""
+        data = np.asarray(self.data, np.float64)
+        if self.scale is None or self.zero_point is None:
+            return data.astype(np.float32)
+        shape = [1] * data.ndim
+        if len(self.scale) > 1:
+            shape[self.axis] = -1
+        scale = self.scale.astype(np.float64).reshape(shape)
+        return ((data - self.zero_point.reshape(shape)) * scale).astype(np.float32)
+
+    @property
     def size_bytes(self) -> int:
         """How many bytes the tensor takes when it is laid out densely."""
         return math.prod(self.shape) * self.dtype.itemsize

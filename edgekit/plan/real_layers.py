@@ -91,7 +91,7 @@ def _steps(
         "each": weights.shape[2], "window_height": weights.shape[0], "window_width": weights.shape[1],
         **geometry, "weights": np.ascontiguousarray(weights), "bias": bias, "low": low, "high": high,
     }  # fmt: skip
-    return [Step("real_conv", fields)]
+    return [Step("real_conv", fields, "float32")]
 
 
 CONVOLUTIONS: dict[str, Lower] = dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D"), convolution)

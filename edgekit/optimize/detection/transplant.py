@@ -13,7 +13,6 @@ from edgekit import model
 from edgekit.errors import ModelError
 from edgekit.optimize.detection.losses import BOX_DIVISOR
 from edgekit.optimize.detection.nets import HEAD_WIDTH, STEM_GROUPS, Detector, student_network
-from edgekit.optimize.training.imported import real
 
 PHASES = ((0, 0), (1, 0), (0, 1), (1, 1))  # y and x of the pixels that the Focus stem stacks, in its order
 
@@ -49,7 +48,8 @@ def from_file(path: Path) -> Detector:
         if isinstance(layer, nn.Conv2d):
             place = name.replace(".", "_")
             found = [known.get(f"{place}_{part}") for part in ("weights", "bias")]
-            weight, bias = (None if one is None else torch.from_numpy(real(graph, one)) for one in found)
+            tensors = (None if one is None else graph.tensors[one].real for one in found)
+            weight, bias = (None if one is None else torch.from_numpy(one) for one in tensors)
             order = (3, 0, 1, 2) if layer.groups > 1 else (0, 3, 1, 2)  # stored as (1, h, w, o), (o, h, w, i)
             if weight is None or bias is None or weight.permute(order).shape != layer.weight.shape:
                 raise ModelError(f"{path}: its {place} is not that of a file of this detector's recipes")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
@@ -46,6 +47,7 @@ from edgekit.optimize.training.layers import (
     QuantLinear,
     QuantScale,
 )
+from edgekit.optimize.training.mixed import with_floats
 from edgekit.optimize.training.quantization import (
     NORMS,
     REPLACED,
@@ -102,11 +104,24 @@ def check(model: nn.Module) -> None:
             raise ModelError(f"{node.target}: {kind.__name__} has no int8 form here: {KNOWN}")
 
 
+def _copied(parameter: torch.Tensor) -> NDArray[np.float32]:
+    return np.array(parameter.detach().float().cpu().numpy())
+
+
+def _as_stored(weights: NDArray[Any], order: Sequence[int], *, deep: bool) -> NDArray[Any]:
+    """Weights in torch's order as they lie in the file: by `order`, which a lone batch norm has none of."""
+    if not order:
+        return weights.reshape(1, 1, 1, -1)
+    return np.ascontiguousarray(weights.transpose((1, 2, 3, 0) if deep else order))
+
+
 class _Converter(Builder):
     """Turns nodes into operators one by one."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         super().__init__(traced)
+        self.floats: set[int] = set()  # tensors that int8 is too coarse for
+        self.floats_of: dict[int, NDArray[np.float32]] = {}  # weights and biases that it is too coarse for
         self.handlers: dict[Any, Callable[[fx.Node, Any], None]] = {
             QuantConv2d: self._convolution,
             QuantConvTranspose2d: self._transposed_convolution,
@@ -143,7 +158,8 @@ class _Converter(Builder):
                 results = [self.value(one) for one in (given if isinstance(given, tuple | list) else [given])]
             elif "tensor_meta" in node.meta and node.target not in SIZES:
                 self._handle(node)
-        return Graph(self._named(results, outputs), tuple(self.ops), tuple(inputs), tuple(results), name)
+        graph = Graph(self._named(results, outputs), tuple(self.ops), tuple(inputs), tuple(results), name)
+        return with_floats(graph, self.floats, self.floats_of)
 
     def _named(self, results: list[int], names: Sequence[str]) -> tuple[Tensor, ...]:
         from dataclasses import replace
@@ -178,6 +194,8 @@ class _Converter(Builder):
         if self._quant_of(index) != module.quant():
             self.values[node] = self._add(f"{node.name}_rounded", self.tensors[index].shape, module.quant())
             self._op("QUANTIZE", [index], self.values[node])
+        if not module.rounds:
+            self.floats.add(self.values[node])
 
     def _convolution(self, node: fx.Node, conv: QuantConv2d) -> None:
         source, sides = before(node), sides_of(conv)
@@ -241,20 +259,19 @@ class _Converter(Builder):
     def _weights(self, name: str, layer: Any, order: Sequence[int], *, deep: bool) -> tuple[int, int]:
         """Indices of the int8 weights and int32 biases: the integers that training rounded to."""
         steps, bias = (one.cpu().numpy() for one in layer.integers())
-        stored = steps.astype(np.int8)
-        if not order:
-            stored = stored.reshape(1, 1, 1, -1)
-        elif deep:  # (c * m, 1, kh, kw) to (1, kh, kw, c * m)
-            stored = stored.transpose(1, 2, 3, 0)
-        else:
-            stored = stored.transpose(order)
+        stored = _as_stored(steps.astype(np.int8), order, deep=deep)
         if deep and stored.shape[0] != 1:
             raise ModelError(f"{name}: its groups do not divide its channels evenly")
         scales = layer.weight_scales().cpu().numpy().astype(np.float32)
         axis = 3 if deep else 0
-        one = self._parameters(f"{name}_weights", np.ascontiguousarray(stored), scales, axis)
+        one = self._parameters(f"{name}_weights", stored, scales, axis)
         integers = bias.clip(BIAS_LIMITS.min, BIAS_LIMITS.max).astype(np.int32)
-        return one, self._parameters(f"{name}_bias", integers, layer.bias_scales().cpu().numpy(), 0)
+        other = self._parameters(f"{name}_bias", integers, layer.bias_scales().cpu().numpy(), 0)
+        if not layer.rounds:
+            offsets = torch.zeros(len(scales)) if layer.bias is None else layer.bias
+            self.floats_of[one] = _as_stored(_copied(layer.weight), order, deep=deep)
+            self.floats_of[other] = _copied(offsets)
+        return one, other
 
     def _is_merged(self, node: fx.Node) -> bool:
         """Whether a padding is done by the convolutions that read it."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -64,27 +63,14 @@ def _ends(graph: Graph, op: Op) -> bool:
     return all(user.kind in PASSED and _ends(graph, user) for user in users)
 
 
-def real(graph: Graph, index: int) -> NDArray[np.float32]:
-    """A constant's values."""
-    tensor = graph.tensors[index]
-    data = np.asarray(tensor.data, np.float64)
-    if tensor.scale is None or tensor.zero_point is None:
-        return data.astype(np.float32)
-    shape = [1] * data.ndim
-    if len(tensor.scale) > 1:
-        shape[tensor.axis] = -1
-    scale, zero = tensor.scale.astype(np.float64).reshape(shape), tensor.zero_point.reshape(shape)
-    return ((data - zero) * scale).astype(np.float32)
-
-
 def _layer(graph: Graph, op: Op, name: str) -> nn.Module | None:
     """The torch layer of an operator that has weights."""
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
         return None
     if graph.tensors[op.inputs[1]].data is None:
         raise ModelError(f"{name}: weights that are computed cannot be trained on")
-    weight = torch.from_numpy(real(graph, op.inputs[1]))
-    bias = torch.from_numpy(real(graph, op.inputs[2])) if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
+    weight, *biases = (torch.from_numpy(graph.tensors[index].real) for index in op.inputs[1:] if index >= 0)
+    bias = biases[0] if biases else None
     if op.kind == "FULLY_CONNECTED":
         return _with(nn.Linear(weight.shape[1], weight.shape[0]), weight, bias)
     return _convolution(graph, op, weight, bias)

@@ -5,16 +5,30 @@ A modifier is told when its stage begins and ends, and before and after each ste
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from edgekit.optimize.training.masks import Masks
-from edgekit.optimize.training.quantization import is_quantized, observe, quantize, ranges
+from edgekit.optimize.training.quantization import (
+    is_quantized,
+    observe,
+    quantize,
+    ranges,
+    rounding_parts,
+)
 from edgekit.optimize.training.stages import QuantizeStage, RateStage, Schedule
+
+FROZEN = 2  # phase of a stage `quantize` whose ranges stay
+SHOWN = 32  # inputs, at most, by which what int8 does to a network is told
+
+_log = logging.getLogger("edgekit.optimize")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +96,10 @@ def rate(stage: RateStage, done: int, steps: int) -> float:
     return stage.last + (stage.peak - stage.last) * shapes[stage.shape]
 
 
+def _remember(given: list[torch.Tensor], _model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    given[:] = [inputs[0].detach()]
+
+
 class QuantizeModifier(Modifier):
     stage: QuantizeStage
 
@@ -90,6 +108,8 @@ class QuantizeModifier(Modifier):
         from edgekit.optimize.training.convert import check
 
         super().__init__(stage, place)
+        self.hook: RemovableHandle | None = None
+        self.given: list[torch.Tensor] = []  # to the model, the last time
         if not is_quantized(place.model):
             check(place.model)
 
@@ -99,18 +119,53 @@ class QuantizeModifier(Modifier):
             quantize(self.place.model, self.stage.average, self.stage.input_range)
             self.place.optimizer.state.clear()  # moments of weights that were scaled
         observe(self.place.model, on=True)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Look at what the model is given, until it is known what int8 breaks."""
+        if self.stage.keep_float and not self.phase and self.steps:
+            self.hook = self.place.model.register_forward_pre_hook(partial(_remember, self.given))
 
     def after_step(self, done: int) -> None:
-        if done >= self.stage.freeze * self.steps and not self.phase:
-            observe(self.place.model, on=False)
+        frozen = self.stage.freeze * self.steps
+        if not self.phase and frozen / 2 <= done < frozen:
+            self._keep_floats()
             self.phase = 1
+        elif self.phase < FROZEN and done >= frozen:
+            observe(self.place.model, on=False)
+            self.phase = FROZEN
+
+    def _keep_floats(self) -> None:
+        """Halfway to where ranges are frozen, so that those behind what stays float32 can settle anew."""
+        from edgekit.optimize.training.sensitivity import keep_floats
+
+        self.close()
+        for images in self.given:
+            for line in keep_floats(self.place.model, images[:SHOWN], self.stage.keep_float):
+                _log.info("%s", line)
+        self.given.clear()
 
     def leave(self) -> None:
+        self.close()
         observe(self.place.model, on=False)
 
+    def close(self) -> None:
+        if self.hook is not None:
+            self.hook.remove()
+            self.hook = None
+
     def state(self) -> Any:
-        return [one.observing for one in ranges(self.place.model)]
+        return {
+            "observing": [one.observing for one in ranges(self.place.model)],
+            "floats": [name for name, one in rounding_parts(self.place.model) if not one.rounds],
+            "phase": self.phase,
+        }
 
     def restore(self, state: Any) -> None:
-        for one, observing in zip(ranges(self.place.model), state, strict=True):
+        for one, observing in zip(ranges(self.place.model), state["observing"], strict=True):
             one.observing = observing
+        for name, one in rounding_parts(self.place.model):
+            one.rounds = name not in state["floats"]
+        self.phase = state["phase"]
+        if self.active:
+            self._watch()

@@ -117,6 +117,12 @@ def ranges(model: nn.Module) -> list[ActivationRange]:
     return [module for module in model.modules() if isinstance(module, ActivationRange)]
 
 
+def rounding_parts(model: nn.Module) -> list[tuple[str, Any]]:
+    """The layers and ranges that round to int8, with their names as modules."""
+    kinds = (*FUSING, QuantScale, ActivationRange)
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+
+
 def observe(model: nn.Module, *, on: bool) -> None:
     """Let the ranges follow what they see in training, or freeze them."""
     for one in ranges(model):

@@ -23,16 +23,16 @@ from edgekit.errors import ConfigError, DivergedError
 from edgekit.files import make_folder, write_bytes
 from edgekit.optimize.training.accelerator import layout, maker, title
 from edgekit.optimize.training.divergence import LOOK, check_loss
+from edgekit.optimize.training.modifiers import SHOWN
 from edgekit.optimize.training.quantization import calibrate, is_quantized, ranges
 from edgekit.optimize.training.recording import Gradients
-from edgekit.optimize.training.sensitivity import complaint, rounding_errors
+from edgekit.optimize.training.sensitivity import complaint, keep_floats, rounding_errors
 from edgekit.optimize.training.session import Session, wrap
 from edgekit.optimize.training.settings import OptimizerSettings, RunSettings
 from edgekit.optimize.training.showing import choose_inputs
 from edgekit.optimize.training.stages import Schedule
 
 CHECKPOINT = "checkpoint.pt"
-SHOWN = 32  # inputs by which what int8 does to a network is told
 Batch = tuple[Tensor, Tensor]  # inputs, and what the loss wants
 
 
@@ -191,8 +191,13 @@ class _Run:
         """Set the ranges of a network that is quantised without a step of training in int8."""
         network = self.session.model
         if is_quantized(network) and any(not one.is_set for one in ranges(network)):
-            batches = itertools.islice(self.task.batches(0, 0), 8)
-            calibrate(network, (inputs for inputs, _ in batches))
+            batches = [inputs for inputs, _ in itertools.islice(self.task.batches(0, 0), 8)]
+            calibrate(network, batches)
+            most = max(stage.quantize.keep_float for stage in self.session.schedule.stages if stage.quantize)
+            if lines := keep_floats(network, batches[0][:SHOWN].float(), most):
+                calibrate(network, batches)
+            for line in lines:
+                self.watch.say(line)
 
     def _step(self, batch: Batch, number: int) -> None:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.session.steps)  # for dropout and the like

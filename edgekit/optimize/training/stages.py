@@ -160,6 +160,10 @@ class QuantizeStage(Span):
 
     freeze: Float = Field(default=0.5, ge=0, le=1, description="Share of the stage after which ranges stay.")
     average: Float = Field(default=0.99, ge=0, lt=1, description="Decay of the mean of the ranges.")
+    keep_float: Int = Field(
+        default=2, ge=0, le=8,
+        description="At most so many layers and tensors that int8 is too coarse for stay float32; 0: none.",
+    )  # fmt: skip
     input_range: tuple[Float, Float] | None = Field(
         default=None, description="Smallest and largest value of the input; unset: as seen."
     )
