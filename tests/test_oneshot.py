@@ -28,6 +28,7 @@ from edgekit.latency import predict
 from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import Calibration, Goal, prune
 from edgekit.optimize.oneshot.budget import Candidate, allocate, spend
+from edgekit.optimize.oneshot.calibration import cut_by
 from edgekit.optimize.oneshot.depthwise import solve, windows_of
 from edgekit.optimize.oneshot.elimination import eliminate
 from edgekit.optimize.oneshot.latency import layer_ms
@@ -35,7 +36,6 @@ from edgekit.optimize.oneshot.layers import (
     bias_of,
     find_layers,
     input_rows,
-    output_limits,
     real_values,
     replaced,
 )
@@ -626,10 +626,10 @@ def test_pictures_that_are_all_alike_do_no_harm(pattern: str) -> None:
 def test_what_an_activation_cuts_off_counts_as_right() -> None:
     graph = convolutional()
     layer, shown = find_layers(graph)[0], smooth_inputs(graph, 8)
-    limits = output_limits(graph, layer)
+    limits = cut_by(graph, layer)
     assert limits is not None
     assert limits[0] == 0, "RELU"
-    assert output_limits(graph, find_layers(graph)[1]) is None
+    assert cut_by(graph, find_layers(graph)[1]) is None
     mask = np.random.default_rng(6).random(layer.matrix.shape) < 0.4
     first = shown.moments(layer, graph, graph)
     pruned = refit(damped(first, layer.real, 1e-3), mask)
@@ -668,13 +668,57 @@ def test_a_depthwise_layer_is_solved_channel_by_channel() -> None:
         assert more[channel] == pytest.approx(found[-1], abs=0.05)
 
 
-def test_a_layer_makes_up_for_what_it_is_added_to() -> None:
+def added(activation: str = "NONE") -> Graph:
+    """Two layers of one input, added up."""
     net, rng = Net(), np.random.default_rng(4)
     x, one = net.input(1, 4, 4, 8), {"stride_w": 1, "stride_h": 1}
     ends = [(scaled(net, rng, (8, 1, 1, 8)), net.bias(rng.integers(-99, 99, 8))) for _ in range(2)]
-    first, second = (net.op("CONV_2D", [x, *both], (1, 4, 4, 8), scale=0.4, **one) for both in ends)
-    dense = net.graph(net.op("ADD", [first, second], (1, 4, 4, 8), scale=0.6))
+    both = [net.op("CONV_2D", [x, *end], (1, 4, 4, 8), scale=0.4, **one) for end in ends]
+    return net.graph(net.op("ADD", both, (1, 4, 4, 8), scale=0.6, fused_activation_function=activation))
+
+
+def pixels(shown: Calibration, graph: Graph, tensor: int) -> NDArray[np.float32]:
+    """What a tensor of eight channels holds, over all inputs."""
+    stored = np.concatenate([values for (values,) in shown.values(graph, tensor)])
+    return real_values(graph.tensors[tensor], stored).reshape(-1, 8)
+
+
+def test_what_the_activation_of_a_sum_cuts_off_counts_as_right() -> None:
+    dense = added("RELU")
+    layers, shown = find_layers(dense), smooth_inputs(dense, 60)
+    assert cut_by(dense, layers[0]) is None, "what it is added to comes later"
+    assert cut_by(added(), layers[1]) is None
+    limits, layer = cut_by(dense, layers[1]), layers[1]
+    assert limits is not None
+    assert limits[0] == 0
+    keep = np.random.default_rng(6).random(layer.matrix.shape) < 0.4
+    other = replaced(dense, layers[0], np.where(keep, layers[0].matrix, 0), bias_of(dense, layers[0]))
+    errors, solved = [], None
+    for _ in range(2):
+        moments = shown.moments(layer, other, dense, solved)
+        weights = refit(damped(moments, layer.real, 1e-3), keep)
+        bias = bias_of(dense, layer) + moments.output_mean - weights @ moments.input_mean
+        solved = weights, bias
+        values = zip(
+            shown.values(dense, layers[0].source, layers[0].result),
+            shown.values(other, layers[0].result),
+            strict=True,
+        )
+        errors.append(0.0)
+        for (stored, then), (now,) in values:
+            x = real_values(dense.tensors[layer.source], stored).reshape(-1, 8)
+            was, became = (
+                real_values(dense.tensors[layers[0].result], part).reshape(-1, 8) for part in (then, now)
+            )
+            wanted = np.clip(x @ layer.real.T + bias_of(dense, layer) + was, *limits)
+            errors[-1] += float(np.square(np.clip(x @ weights.T + bias + became, *limits) - wanted).sum())
+    assert errors[1] < 0.97 * errors[0]
+
+
+def test_a_layer_makes_up_for_what_it_is_added_to() -> None:
+    dense = added()
     layers, shown = find_layers(dense), smooth_inputs(dense, 6)
+    first = layers[0].result
     pruned = replaced(dense, layers[0], np.zeros_like(layers[0].matrix), np.zeros(8))
     drift = [
         real_values(dense.tensors[first], then) - real_values(dense.tensors[first], now)

@@ -77,30 +77,32 @@ class Calibration:
         were wanted before.
         """
         weights = layer.real.astype(np.float32).T
-        limits = output_limits(dense, layer) if solved else None
+        limits = cut_by(dense, layer) if solved else None
         sums = _Sums(centred=layer.bias >= 0, known=before)
-        missing = self._missing(layer, pruned, dense)
-        for (now, then), more in zip(self.pairs(layer, pruned, dense), missing, strict=True):
-            wanted = then @ weights + more
+        added = self._added(layer, pruned, dense)
+        for (now, then), (other_now, other_then) in zip(self.pairs(layer, pruned, dense), added, strict=True):
+            wanted = then @ weights + (other_then - other_now)
             if solved and limits:
-                bias = bias_of(dense, layer).astype(np.float32)
-                given = now @ solved[0].astype(np.float32).T + solved[1].astype(np.float32)
-                wanted = _as_good(wanted + bias, given, limits) - bias
+                fixed = bias_of(dense, layer).astype(np.float32) + other_now
+                given = now @ solved[0].astype(np.float32).T + solved[1].astype(np.float32) + other_now
+                wanted = _as_good(wanted + fixed, given, limits) - fixed
             sums.add(now, wanted)
         return sums.moments()
 
-    def _missing(self, layer: Layer, pruned: Graph, dense: Graph) -> Iterator[Real]:
-        """By how much what is added to the layer's rows is less in the network as pruned so far."""
-        other = None if pruned is dense else _added_before(dense, layer)
+    def _added(self, layer: Layer, pruned: Graph, dense: Graph) -> Iterator[tuple[Real, Real]]:
+        """What is added to the layer's rows in the network as pruned so far and in the dense one."""
+        other = _added_before(dense, layer)
         if other is None:
-            yield from (np.zeros((1, len(layer.matrix)), np.float32) for _ in self.inputs)
+            none = np.zeros((1, len(layer.matrix)), np.float32)
+            yield from ((none, none) for _ in self.inputs)
             return
-        pairs = zip(self.values(dense, other), self.values(pruned, other), strict=True)
-        for number, parts in enumerate(pairs):
-            then, now = (
+        graphs = [pruned] if pruned is dense else [pruned, dense]
+        for number, parts in enumerate(zip(*(self.values(graph, other) for graph in graphs), strict=True)):
+            rows = [
                 real_values(dense.tensors[other], part[0]).reshape(-1, len(layer.matrix)) for part in parts
-            )
-            yield (then - now)[self._places(layer, len(then), number)]
+            ]
+            now, *then = (part[self._places(layer, len(part), number)] for part in rows)
+            yield now, then[0] if then else now
 
     def pairs(self, layer: Layer, pruned: Graph, dense: Graph) -> Iterator[tuple[Real, Real]]:
         """Rows of the layer's inputs in the network as pruned so far and in the dense one, by inference."""
@@ -143,6 +145,12 @@ class Outputs:
     def _real(self, graph: Graph) -> list[Real]:
         runs = zip(*self.calibration.values(graph, *self.tensors), strict=True)
         return [real_values(graph.tensors[i], np.stack(v)) for i, v in zip(self.tensors, runs, strict=True)]
+
+
+def cut_by(graph: Graph, layer: Layer) -> tuple[float, float] | None:
+    """Between which numbers what a layer gives counts, with what is added to it; None if it always does."""
+    adds = _added_before(graph, layer) is not None
+    return output_limits(graph, graph.readers[layer.result][0] if adds else graph.ops[layer.number])
 
 
 def _added_before(graph: Graph, layer: Layer) -> int | None:

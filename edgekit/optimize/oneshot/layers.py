@@ -169,9 +169,9 @@ def _with_bias(graph: Graph, layer: Layer, bias: NDArray[np.float64]) -> Tensor:
     return replace(tensor, data=stored.astype(tensor.dtype).reshape(tensor.shape))
 
 
-def output_limits(graph: Graph, layer: Layer) -> tuple[float, float] | None:
-    """The least and the largest real number that the layer can give, where its activation cuts off some."""
-    tensor, op = graph.tensors[layer.result], graph.ops[layer.number]
+def output_limits(graph: Graph, op: Op) -> tuple[float, float] | None:
+    """The least and the largest real number that an operator can give, where its activation cuts off some."""
+    tensor = graph.tensors[op.outputs[0]]
     activation = op.options.get("fused_activation_function", "NONE")
     if activation not in _CUTS or tensor.dtype not in _BYTES:
         return None

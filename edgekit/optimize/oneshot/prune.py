@@ -19,9 +19,9 @@ from edgekit.errors import ModelError
 from edgekit.model.graph import Graph
 from edgekit.optimize.oneshot import depthwise, latency
 from edgekit.optimize.oneshot.budget import Candidate, spend
-from edgekit.optimize.oneshot.calibration import Calibration, Outputs
+from edgekit.optimize.oneshot.calibration import Calibration, Outputs, cut_by
 from edgekit.optimize.oneshot.goal import Goal
-from edgekit.optimize.oneshot.layers import Layer, bias_of, find_layers, output_limits, replaced
+from edgekit.optimize.oneshot.layers import Layer, bias_of, find_layers, replaced
 from edgekit.optimize.oneshot.masks import trace
 from edgekit.optimize.oneshot.refit import Moments, Problem, damped, refit, round_weights
 from edgekit.optimize.oneshot.report import Report, make_report
@@ -157,7 +157,7 @@ class _Run:
         if level:
             mask = trace(problem, layer.matrix, layer.channels, self.goal.pattern).mask(level)
         matrix, bias = _solution(self.dense, layer, moments, problem, mask)
-        for _ in range(_CUT_ROUNDS if output_limits(self.dense, layer) else 0):
+        for _ in range(_CUT_ROUNDS if cut_by(self.dense, layer) else 0):
             solved = matrix * layer.scale[:, None], bias
             moments = self.calibration.moments(layer, graph, self.dense, solved, moments)
             problem = damped(moments, layer.real, _DAMPING)
