@@ -21,7 +21,7 @@ from edgekit import engine, model, plan  # noqa: E402
 from edgekit.errors import ModelError  # noqa: E402
 from edgekit.model.graph import Graph  # noqa: E402
 from edgekit.optimize import wrap  # noqa: E402
-from edgekit.optimize.training import convert, quantization  # noqa: E402
+from edgekit.optimize.training import convert, quantization, report  # noqa: E402
 from edgekit.optimize.training.layers import FUSING, ActivationRange  # noqa: E402
 from edgekit.optimize.training.mixed import with_floats  # noqa: E402
 from edgekit.optimize.training.sensitivity import keep_floats, rounding_errors  # noqa: E402
@@ -152,6 +152,9 @@ def test_a_training_goes_on_behind_what_stays_float32(caplog: pytest.LogCaptureF
     content = session.content(pictures(1))
     tensors = {tensor.name: tensor for tensor in model.read_bytes(content).tensors}
     assert tensors["narrow"].dtype == tensors["pool"].dtype == FLOAT
+    kinds = {row["name"]: row["kind"] for row in report.facts(content)["layers"]}
+    assert kinds["body_0"] == "conv_2d"
+    assert kinds["narrow"] == "conv_2d on float32"
     for step in (1, STEPS - 1, STEPS, STEPS + 1, 2 * STEPS):
         again = trained(2, 2 * STEPS, copy.deepcopy(trained(2, step).state_dict()))
         assert again.content(pictures(1)) == content, step

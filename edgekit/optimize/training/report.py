@@ -49,7 +49,7 @@ def layers(graph: Graph) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": weights.name.removesuffix("_weights"),
-                "kind": op.kind.lower(),
+                "kind": op.kind.lower() + (" on float32" if weights.dtype.kind == "f" else ""),
                 "weights": zero.size,
                 "zeros": float(zero.mean()),
                 "zero_blocks_1x4": float(blocks.mean()),
