@@ -14,6 +14,7 @@ import pytest
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", f"-I{NATIVE}"]
+ARM = "aarch64-linux-gnu"
 SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
@@ -28,9 +29,23 @@ def own_compiler() -> str:
     return gcc
 
 
-def build_sanitized(program: Path, sources: Mapping[Path, Sequence[str]]) -> None:
+def arm_compiler() -> str:
+    """A gcc that makes programs for a Raspberry Pi, on a machine that emulates one, or a skip."""
+    gcc = shutil.which(f"{ARM}-gcc")
+    if not gcc or not shutil.which("qemu-aarch64"):
+        pytest.skip(f"no {ARM}-gcc and qemu-aarch64 to emulate a Raspberry Pi with")
+    return gcc
+
+
+def emulated(cpu: str) -> tuple[list[str], dict[str, str]]:
+    """The command before a program of `arm_compiler` that runs it as on that CPU, and its environment."""
+    command = ["qemu-aarch64", "-L", f"/usr/{ARM}", "-cpu", cpu]
+    return command, {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # leaks are looked for by ptrace
+
+
+def build_sanitized(program: Path, sources: Mapping[Path, Sequence[str]], gcc: str = "") -> None:
     """A program of C files, each compiled with the flags it is given, all of them at the same time."""
-    gcc = own_compiler()
+    gcc = gcc or own_compiler()
 
     def compile_c(source: Path) -> str:
         out = program.with_name(f"{source.stem}.o")
