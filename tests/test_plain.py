@@ -24,7 +24,7 @@ FAMILIES = {
     "fc", "copy", "lut", "gather", "arithmetic", "pair", "binary", "quantize", "dequantize", "requantize",
     "cast", "reduce", "pool", "softmax", "softmax_float", "bilinear", "postprocess", "matmul",
     "transpose_conv", "arg", "l2norm", "real", "select", "pick", "topk", "cumsum", "log_softmax", "scatter",
-    "forbid",
+    "forbid", "real_conv",
 }  # fmt: skip
 PICTURE = (2, 6, 5, 9)
 ROWS = tensor((4, 70))
@@ -74,9 +74,29 @@ def graphs() -> list[Graph]:
         ),
         single("DIV", [ROWS, ROWS], [ROWS], fused_activation_function="NONE"),
         single("CUMSUM", [FLOATS, constant(0)], [FLOATS], exclusive=True),
+        *real_layers(),
         detector(20),
         detector(20, UINT8, use_regular_nms=True),
     ]  # fmt: skip
+
+
+def real_layers() -> list[Graph]:
+    """Layers of floats: of all channels, of groups of them, depthwise, fully connected."""
+
+    def floats(*shape: int) -> Any:
+        return tensor(shape, FLOAT, data=np.ones(shape))
+
+    options: dict[str, Any] = {
+        "padding": "SAME", "stride_h": 2, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 2
+    }  # fmt: skip
+    source, result = tensor((2, 6, 5, 9), FLOAT), tensor((2, 3, 5, 72), FLOAT)
+    layers = [
+        single("CONV_2D", [source, floats(72, 3, 2, depth), floats(72)], [result], **options)
+        for depth in (9, 3)
+    ]
+    deep = [source, floats(1, 3, 2, 72), floats(72)]
+    layers.append(single("DEPTHWISE_CONV_2D", deep, [result], depth_multiplier=8, **options))
+    return [*layers, single("FULLY_CONNECTED", [FLOATS, floats(5, 70)], [tensor((4, 5), FLOAT)])]
 
 
 def steps_of(graph: Graph) -> Iterator[tuple[Step, int]]:
