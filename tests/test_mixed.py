@@ -160,6 +160,19 @@ def test_a_training_goes_on_behind_what_stays_float32(caplog: pytest.LogCaptureF
         assert again.content(pictures(1)) == content, step
 
 
+def test_a_loop_may_name_what_it_gives() -> None:
+    torch.manual_seed(3)
+    net = Spiked()
+    stages = {"stages": [{"quantize": {"end": 1}}]}
+    session = wrap(net, torch.optim.SGD(net.parameters(), 1e-6), stages, STEPS)
+    for _ in range(STEPS):
+        net(x=pictures(8)).square().mean().backward()
+        session.step()
+    tensors = {tensor.name: tensor for tensor in model.read_bytes(session.content(pictures(1))).tensors}
+    assert tensors["narrow"].dtype == FLOAT
+    assert not net._forward_pre_hooks
+
+
 def test_all_is_int8_where_the_recipe_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "edgekit.optimize"):
         graph = model.read_bytes(trained(0, 2 * STEPS).content(pictures(1)))

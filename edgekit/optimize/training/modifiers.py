@@ -96,8 +96,11 @@ def rate(stage: RateStage, done: int, steps: int) -> float:
     return stage.last + (stage.peak - stage.last) * shapes[stage.shape]
 
 
-def _remember(given: list[torch.Tensor], _model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-    given[:] = [inputs[0].detach()]
+def _remember(
+    given: list[torch.Tensor], _model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    first = (*inputs, *named.values())[:1]
+    given[:] = [one.detach() for one in first if isinstance(one, torch.Tensor)]
 
 
 class QuantizeModifier(Modifier):
@@ -123,8 +126,11 @@ class QuantizeModifier(Modifier):
 
     def _watch(self) -> None:
         """Look at what the model is given, until it is known what int8 breaks."""
+        self.close()
         if self.stage.keep_float and not self.phase and self.steps:
-            self.hook = self.place.model.register_forward_pre_hook(partial(_remember, self.given))
+            self.hook = self.place.model.register_forward_pre_hook(
+                partial(_remember, self.given), with_kwargs=True
+            )
 
     def after_step(self, done: int) -> None:
         frozen = self.stage.freeze * self.steps
