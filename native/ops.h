@@ -42,6 +42,7 @@
     FAMILY(softmax, EK_SOFTMAX)                                                            \
     FAMILY(softmax_float, EK_SOFTMAX_FLOAT)                                                \
     FAMILY(log_softmax, EK_LOG_SOFTMAX)                                                    \
+    FAMILY(log_softmax_int8, EK_LOG_SOFTMAX_INT8)                                          \
     FAMILY(bilinear, EK_BILINEAR)                                                          \
     FAMILY(postprocess, EK_POSTPROCESS)                                                    \
     FAMILY(matmul, EK_MATMUL)                                                              \

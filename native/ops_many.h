@@ -66,8 +66,23 @@ enum {
     NUMBER(int32_t, type)                                                                  \
     ARRAY(int32_t, exponentials) /* 256; the first is 2^31 - 1 */
 
-/* The logarithm of softmax over rows of int8 or uint8, in float32:
-       out = clamp(to_nearest_even(scale * in - rest) + the type's largest number)
+/* The logarithm of softmax over rows of int8, in TFLite's fixed point, to bytes of 1/16 from -255/16 to 0. What lies d
+   below its row's largest is exponentials[d], of 31 bits, and scaled[d], with 26 bits behind the point; `least` is the
+   smallest -d that counts, if the factor `multiplier`, `shift` from such numbers to -d does not say sooner. A unit is a
+   row. */
+#define EK_LOG_SOFTMAX_INT8(NUMBER, ARRAY)                                                 \
+    EK_SOURCE(NUMBER, ARRAY, input)                                                        \
+    NUMBER(int64_t, output)                                                                \
+    NUMBER(int64_t, rows)                                                                  \
+    NUMBER(int64_t, depth)                                                                 \
+    NUMBER(int32_t, least)                                                                 \
+    NUMBER(int32_t, multiplier)                                                            \
+    NUMBER(int32_t, shift)                                                                 \
+    ARRAY(int32_t, exponentials) /* 256; the first is 2^31 - 1 */                          \
+    ARRAY(int32_t, scaled)       /* 256; none is positive */
+
+/* The logarithm of softmax over rows of uint8, in float32:
+       out = clamp(to_nearest_even(scale * in - rest) + 255)
    where scale = input_scale / output_scale, rest = (input_scale * the row's largest + log(sum)) / output_scale, and the
    sum is that of exponentials[d] of what each number lies d below its row's largest. A unit is a row. */
 #define EK_LOG_SOFTMAX(NUMBER, ARRAY)                                                      \
@@ -75,7 +90,6 @@ enum {
     NUMBER(int64_t, output)                                                                \
     NUMBER(int64_t, rows)                                                                  \
     NUMBER(int64_t, depth)                                                                 \
-    NUMBER(int32_t, type)                                                                  \
     NUMBER(float, input_scale)                                                             \
     NUMBER(float, output_scale)                                                            \
     ARRAY(float, exponentials) /* 256 */

@@ -7,21 +7,6 @@
 
 enum { SUM_BITS = 12 }; /* by which exponentials are shifted before they are summed */
 
-static inline int32_t saturated(int64_t x) {
-    return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
-}
-
-/* 1 / (1 + x) for x in 0..1, of 31 bits both: Newton's method on 1 / ((1 + x) / 2), with two bits before the point. */
-static int32_t inverse_of_one_plus(int32_t x) {
-    int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
-    int32_t y = 1515870810 + ek_doubling_high(half, -1010580540);
-    for (int i = 0; i < 3; i++) {
-        int32_t rest = (1 << 29) - ek_doubling_high(half, y);
-        y += saturated((int64_t)ek_doubling_high(y, rest) * 4);
-    }
-    return saturated((int64_t)y * 2);
-}
-
 static inline uint8_t at(const ek_softmax *op, const uint8_t *in, int64_t i) {
     return op->type == EK_INT8 ? in[i] ^ 0x80 : in[i];
 }
@@ -32,7 +17,7 @@ static void softmax_row(const ek_softmax *op, const uint8_t *in, uint8_t *out) {
     for (int64_t i = 0; i < op->depth; i++) largest = at(op, in, i) > largest ? at(op, in, i) : largest;
     for (int64_t i = 0; i < op->depth; i++) sum += ek_rounding_shift(op->exponentials[largest - at(op, in, i)], SUM_BITS);
     int zeros = __builtin_clz((uint32_t)sum), shift = SUM_BITS - zeros + 31 - 8;
-    int32_t scale = inverse_of_one_plus((int32_t)(((uint32_t)sum << zeros) - (UINT32_C(1) << 31)));
+    int32_t scale = ek_inverse_of_one_plus((int32_t)(((uint32_t)sum << zeros) - (UINT32_C(1) << 31)));
     for (int64_t i = 0; i < op->depth; i++) {
         int32_t y = ek_rounding_shift(ek_doubling_high(scale, op->exponentials[largest - at(op, in, i)]), shift);
         out[i] = (uint8_t)(ek_clamp(y, 0, 255) ^ (op->type == EK_INT8 ? 0x80 : 0));

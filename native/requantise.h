@@ -30,6 +30,21 @@ static inline int32_t ek_multiply(int32_t x, int32_t multiplier, int32_t shift) 
     return ek_rounding_shift(ek_doubling_high(shifted, multiplier), shift < 0 ? -shift : 0);
 }
 
+static inline int32_t ek_saturated(int64_t x) {
+    return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+}
+
+/* 1 / (1 + x) for x in 0..1, of 31 bits both: Newton's method on 1 / ((1 + x) / 2), with two bits before the point. */
+static inline int32_t ek_inverse_of_one_plus(int32_t x) {
+    int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
+    int32_t y = 1515870810 + ek_doubling_high(half, -1010580540);
+    for (int i = 0; i < 3; i++) {
+        int32_t rest = (1 << 29) - ek_doubling_high(half, y);
+        y += ek_saturated((int64_t)ek_doubling_high(y, rest) * 4);
+    }
+    return ek_saturated((int64_t)y * 2);
+}
+
 /* The same for one multiplier and many numbers, without a branch: half of what the right shift drops, and -1 if that is
    anything, which for negative numbers takes ties away from zero. */
 typedef struct ek_factor {

@@ -23,8 +23,8 @@ from edgekit.plan.step import Step
 FAMILIES = {
     "fc", "copy", "lut", "gather", "arithmetic", "pair", "binary", "quantize", "dequantize", "requantize",
     "cast", "reduce", "pool", "softmax", "softmax_float", "bilinear", "postprocess", "matmul",
-    "transpose_conv", "arg", "l2norm", "real", "select", "pick", "topk", "cumsum", "log_softmax", "scatter",
-    "forbid", "real_conv",
+    "transpose_conv", "arg", "l2norm", "real", "select", "pick", "topk", "cumsum", "log_softmax",
+    "log_softmax_int8", "scatter", "forbid", "real_conv",
 }  # fmt: skip
 PICTURE = (2, 6, 5, 9)
 ROWS = tensor((4, 70))
@@ -56,6 +56,7 @@ def graphs() -> list[Graph]:
         single("SOFTMAX", [ROWS], [tensor((4, 70), INT8, 1 / 256, -128)], beta=1.0),
         single("SOFTMAX", [FLOATS], [FLOATS], beta=1.0),
         single("LOG_SOFTMAX", [ROWS], [tensor((4, 70), INT8, 1 / 16, 127)]),
+        single("LOG_SOFTMAX", [tensor((4, 70), UINT8)], [tensor((4, 70), UINT8, 1 / 16, 255)]),
         single("RESIZE_BILINEAR", [picture, constant([11, 9])], [larger], half_pixel_centers=True),
         single("BATCH_MATMUL", [LARGE, tensor((1, 5, 8))], [tensor((3, 4, 8), INT8, 0.3)]),
         single(

@@ -307,7 +307,7 @@ def test_more_zeros_take_less_time_and_a_slower_board_more() -> None:
 def test_what_the_engine_cannot_run_is_not_predicted(tmp_path: Path) -> None:
     path = tmp_path / "float.tflite"
     path.write_bytes(model.write(real_convolution()))
-    with pytest.raises(ModelError, match=r"float.tflite: the native engine cannot run operator 0 CONV_2D"):
+    with pytest.raises(ModelError, match=r"float.tflite: the native engine cannot run so much float32"):
         predict_file(path, load_device(PI4))
 
 

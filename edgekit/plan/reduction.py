@@ -171,24 +171,44 @@ def log_softmax(job: Lowering) -> list[Step]:
     need(is_quantised(source, result), f"{source.dtype}; only bytes with one scale")
     fits = scale_of(result) == np.float32(1 / 16) and zero_point_of(result) == limits(result)[1]
     need(fits, "an output that is not -16 to 0")
+    if source.dtype == np.int8:
+        need(source.shape[-1] < 4096, f"{source.shape[-1]} numbers in a row")
+        return [Step("log_softmax_int8", fields | _logarithms(float(scale_of(source))))]
     below = (-scale_of(source) * np.arange(256, dtype=np.float32)).astype(np.float64)
     fields |= {
-        "type": type_number(source), "exponentials": np.exp(below).astype(np.float32),
-        "input_scale": float(scale_of(source)), "output_scale": float(scale_of(result)),
+        "exponentials": np.exp(below).astype(np.float32), "input_scale": float(scale_of(source)),
+        "output_scale": float(scale_of(result)),
     }  # fmt: skip
     return [Step("log_softmax", fields)]
 
 
+def _logarithms(scale: float) -> Fields:
+    """What the fixed point of LOG_SOFTMAX needs to know of numbers of a scale."""
+    scaled, (fixed, shift), reach = _scaled(scale)
+    back, right = multiplier(2.0 ** (31 - shift) / fixed)
+    need(right <= 0, "a factor that is too small")
+    return {
+        "exponentials": exponentials(scale), "scaled": scaled.astype(np.int32), "least": -reach - 1,
+        "multiplier": back, "shift": right,
+    }  # fmt: skip
+
+
 def exponentials(scale: float) -> NDArray[np.int32]:
     """exp(-scale * d) for d = 0..255 in 31 bits, as gemmlowp computes it; 0 where TFLite leaves it out."""
+    scaled, _, reach = _scaled(scale)
+    return np.where(np.arange(256) <= reach, _exp(scaled), 0).astype(np.int32)
+
+
+def _scaled(scale: float) -> tuple[NDArray[np.int64], tuple[int, int], int]:
+    """-scale * d for d = 0..255 with 26 bits behind the point, 0 where that is too much; the factor, and the
+    largest d for which it is not.
+    """
     need(scale > 0, "a factor that is not positive")
     fixed, shift = multiplier(min(scale * 2**26, 2.0**31 - 1))
     need(shift >= 0, "a factor that is too small")
     reach = math.floor(31 * 2**26 / 2**shift)
     steps = -np.arange(256, dtype=np.int64)
-    counted = -steps <= reach
-    scaled = doubling_high(np.where(counted, steps, 0) << shift, fixed)
-    return np.where(counted, _exp(scaled), 0).astype(np.int32)
+    return doubling_high(np.where(-steps <= reach, steps, 0) << shift, fixed), (fixed, shift), reach
 
 
 def _exp(x: NDArray[np.int64]) -> NDArray[np.int64]:

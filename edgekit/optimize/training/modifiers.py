@@ -25,7 +25,6 @@ from edgekit.optimize.training.quantization import (
 )
 from edgekit.optimize.training.stages import QuantizeStage, RateStage, Schedule
 
-FROZEN = 2  # phase of a stage `quantize` whose ranges stay
 SHOWN = 32  # inputs, at most, by which what int8 does to a network is told
 
 _log = logging.getLogger("edgekit.optimize")
@@ -113,6 +112,7 @@ class QuantizeModifier(Modifier):
         super().__init__(stage, place)
         self.hook: RemovableHandle | None = None
         self.given: list[torch.Tensor] = []  # to the model, the last time
+        self.looked = self.frozen = False  # whether it is known what int8 breaks, and whether ranges stay
         if not is_quantized(place.model):
             check(place.model)
 
@@ -127,27 +127,30 @@ class QuantizeModifier(Modifier):
     def _watch(self) -> None:
         """Look at what the model is given, until it is known what int8 breaks."""
         self.close()
-        if self.stage.keep_float and not self.phase and self.steps:
+        if self.stage.keep_float and not self.looked and self.steps:
             self.hook = self.place.model.register_forward_pre_hook(
                 partial(_remember, self.given), with_kwargs=True
             )
 
     def after_step(self, done: int) -> None:
-        frozen = self.stage.freeze * self.steps
-        if not self.phase and frozen / 2 <= done < frozen:
+        end = self.stage.freeze * self.steps
+        if not self.looked and end / 2 <= done < end:
             self._keep_floats()
-            self.phase = 1
-        elif self.phase < FROZEN and done >= frozen:
+        elif not self.frozen and done >= end:
             observe(self.place.model, on=False)
-            self.phase = FROZEN
+            self.frozen = True
+            self.phase += 1
 
     def _keep_floats(self) -> None:
         """Halfway to where ranges are frozen, so that those behind what stays float32 can settle anew."""
         from edgekit.optimize.training.sensitivity import keep_floats
 
         self.close()
+        self.looked = True
         for images in self.given:
-            for line in keep_floats(self.place.model, images[:SHOWN], self.stage.keep_float):
+            lines = keep_floats(self.place.model, images[:SHOWN], self.stage.keep_float)
+            self.phase += bool(lines)
+            for line in lines:
                 _log.info("%s", line)
         self.given.clear()
 
@@ -164,7 +167,7 @@ class QuantizeModifier(Modifier):
         return {
             "observing": [one.observing for one in ranges(self.place.model)],
             "floats": [name for name, one in rounding_parts(self.place.model) if not one.rounds],
-            "phase": self.phase,
+            "progress": (self.looked, self.frozen, self.phase),
         }
 
     def restore(self, state: Any) -> None:
@@ -172,6 +175,6 @@ class QuantizeModifier(Modifier):
             one.observing = observing
         for name, one in rounding_parts(self.place.model):
             one.rounds = name not in state["floats"]
-        self.phase = state["phase"]
+        self.looked, self.frozen, self.phase = state["progress"]
         if self.active:
             self._watch()
