@@ -97,11 +97,11 @@ INLINE void walk(const ek_conv *conv, uint8_t *arena, int64_t number) {
     fill_ends(conv, arena, &margins, unit.begin / EK_QUAD, unit.end / EK_QUAD, unit.first == 0, last >= margins.pixels);
 }
 
-/* Planar input, groups of 16 and 32 and inverted bytes are left to the scalar kernel. */
+/* Planar input, groups of 16 and 32, inverted bytes and gathered input are left to the scalar kernel. */
 #define CONV(level)                                                                            \
     TARGET void ek_conv__##level(const void *op, uint8_t *arena, int64_t begin, int64_t end) { \
         const ek_conv *conv = op;                                                              \
-        if (conv->planar || conv->group > 2 * EK_QUAD || conv->flipped_size)                                         \
+        if (conv->planar || conv->group > 2 * EK_QUAD || conv->flipped_size || conv->gathered) \
             ek_conv__scalar(op, arena, begin, end);                                            \
         else                                                                                   \
             for (int64_t unit = begin; unit < end; unit++) walk(op, arena, unit);              \

@@ -256,6 +256,7 @@ SHAPES = st.builds(
 @example(Shape(planar=True, width=40, height=20, rounding="biased", tile=3, residual=True), [])
 @example(Shape(inputs=9, density=1.0, rounding="biased", fits16=True, width=56, tile=20), [])
 @example(Shape(width=45, height=9, tile=28, rounding="biased", residual=True), [])
+@example(Shape(width=30, height=5, tile=3, runs=True, gathered=True), [0.4])
 def test_levels_write_the_bytes_of_the_scalar_kernel(shape: Shape, cuts: list[float]) -> None:
     for level in LEVELS[1:]:
         for between in ([0.0, *cuts, 1.0], cuts):
